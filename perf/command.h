@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// The `tutti` command: each subcommand is one file that adds itself to the parser.
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace tutti::command {
+
+// Each adds its subcommand to `app`; the callback stores the process's exit status in *exit_status. Errors are thrown
+// (tutti::Error) and printed by main as "tutti SUBCOMMAND: message".
+void add_topo(CLI::App& app, int* exit_status);
+void add_run(CLI::App& app, int* exit_status);
+void add_plan(CLI::App& app, int* exit_status);
+
+}  // namespace tutti::command

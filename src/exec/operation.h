@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// One collective in flight on one rank: a compiled program bound to a call's buffers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "src/exec/program.h"
+#include "src/exec/task.h"
+#include "src/kernels/reduce_copy.h"
+#include "transport/transport.h"
+
+namespace tutti::exec {
+
+// A call's buffers and sizes, in elements of dtype. Arrays must outlive the operation.
+struct Binding {
+  const std::byte* input = nullptr;
+  std::byte* output = nullptr;
+  DType dtype = DType::kInt8;
+  Op op = Op::kSum;
+  kernels::Scaling scaling;
+  bool in_place = false;
+  size_t block_count = 0;                      // elements of every block, when block_counts is null
+  const size_t* block_counts = nullptr;        // by CompiledStep::block (see block_index)
+  const size_t* input_offsets = nullptr;       // by block position in the input; null: position * block_count
+  const size_t* output_offsets = nullptr;
+};
+
+// Index of a block in Binding::block_counts: the owner's rank; for AllToAll seen from `rank`, the destination for blocks that it
+// sends and n_ranks + source for blocks that it receives (its own block: the destination); 0 where there is one block.
+int32_t block_index(const plan::Shape& shape, int32_t rank, int32_t block) noexcept;
+
+// How a call is cut: each block into tiles of tile_elems, each tile into chunks of chunk_elems. A pure function of agreed values.
+struct Tiling {
+  size_t chunk_elems = 1;
+  size_t tile_elems = 1;  // chunk_elems * chunks_per_block
+  uint32_t n_tiles = 1;   // of this rank; ranks that know of different blocks may differ
+};
+// `counts_agreed`: all ranks see the same block counts (not AllToAllv, Gatherv, Scatterv), so the chunk may shrink with them.
+// max_chunk_bytes: bytes of a staging slot.
+Tiling make_tiling(const Program& program, const Binding& binding, size_t max_chunk_bytes, bool counts_agreed) noexcept;
+
+// Endpoints in the order of Program::send_peers and recv_peers; they outlive the operation.
+struct Connections {
+  std::vector<transport::SendConnection*> send;
+  std::vector<transport::RecvConnection*> recv;
+};
+
+struct Launch {
+  const Program* program = nullptr;
+  const Connections* connections = nullptr;
+  Binding binding;
+  Tiling tiling;
+  MessagePolicy policy;
+  uint32_t signature = 0;          // 30 bits; the same on all ranks for this call
+  std::byte* scratch = nullptr;    // scratch_bytes(program, tiling, dtype), 64-byte aligned
+  std::span<std::byte> bounce;     // at least kBouncePiece * (largest number of sources of a step), for pulled references
+  TrafficCounters* counters = nullptr;
+};
+inline constexpr size_t kBouncePiece = 32 << 10;
+size_t scratch_bytes(const Program& program, const Tiling& tiling, DType dtype) noexcept;
+size_t bounce_bytes(const Program& program) noexcept;
+
+// Reusable: start() may be called again when the last run has ended. Allocates only in its constructor and when a program
+// has more lanes than any before.
+class Operation final : public Task {
+ public:
+  void start(const Launch& launch);
+  Status progress(bool* advanced) noexcept override;
+  int waiting_for() const noexcept override;
+  bool needs(int rank) const noexcept override;
+
+ private:
+  struct LaneState {
+    uint32_t step = 0;  // index within the lane
+    uint32_t tile = 0;
+    size_t pulled_bytes = 0;  // of the current step, when its sources are pulled in pieces
+  };
+  Status run_lane(size_t lane, bool* advanced) noexcept;
+
+  Launch launch_;
+  kernels::ReduceCopyFn kernel_ = nullptr;
+  std::vector<LaneState> lanes_;
+  size_t lanes_done_ = 0;
+};
+
+}  // namespace tutti::exec

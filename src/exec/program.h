@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// One rank's projection of a verified plan, compacted for the executor.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "src/planner/planner.h"
+
+namespace tutti::exec {
+
+// Where an operand's data is, resolved at compile time as far as it does not depend on the call.
+struct CompiledOperand {
+  enum class Kind : uint8_t { kInput, kOutput, kScratch, kPeer };
+  Kind kind = Kind::kInput;
+  bool pre = false;
+  bool exclusive_writer = false;  // reserved for sinks: nobody reads it back in this plan (streaming stores pay)
+  uint16_t endpoint = 0;          // kPeer: index into Program::send_peers or recv_peers
+  int32_t block_position = 0;     // kInput, kOutput: block within the buffer
+  int32_t chunk = 0;              // kInput, kOutput: chunk within the block; kScratch: scratch chunk
+};
+
+struct CompiledStep {
+  uint32_t first_source = 0;  // into Program::operands
+  uint32_t first_sink = 0;
+  uint32_t first_wait = 0;    // into Program::waits
+  uint16_t n_sources = 0;
+  uint16_t n_sinks = 0;
+  uint16_t n_waits = 0;
+  bool post = false;
+  bool signal = false;        // no extent: never elided
+  int32_t block = 0;          // index into the binding's block counts (see Binding)
+  int32_t chunk = 0;          // chunk within the block
+};
+
+struct CompiledLane {
+  uint32_t first_step = 0;
+  uint32_t n_steps = 0;
+};
+
+struct Endpoint {
+  int32_t peer = 0;
+  int32_t channel = 0;
+  bool reference_safe_out_of_place = false;  // send side only
+  bool reference_safe_in_place = false;
+};
+
+struct Program {
+  std::shared_ptr<const planner::VerifiedPlan> plan;  // null for point-to-point programs
+  plan::Shape shape;
+  int32_t rank = 0;
+  int32_t tiles_in_flight = 1;
+  int32_t scratch_chunks = 0;
+  std::vector<CompiledLane> lanes;
+  std::vector<CompiledStep> steps;
+  std::vector<CompiledOperand> operands;
+  std::vector<plan::Wait> waits;
+  std::vector<Endpoint> send_peers;
+  std::vector<Endpoint> recv_peers;
+};
+
+// Projects the plan on `rank`.
+Program compile(std::shared_ptr<const planner::VerifiedPlan> plan, int32_t rank);
+
+}  // namespace tutti::exec

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// The plain-data view of a connection: a FIFO of messages in memory that the executor inlines (docs/adr/0003).
+//
+// Layout of one connection (all offsets from its base, see FifoLayout):
+//
+//   SlotLine lines[n_lines]     64 B each: 8 B header {sequence:32 | signature:30 | kind:2}, 56 B payload
+//   ReleaseWord                 128 B, written by the receiver only: messages released so far
+//   std::byte areas[n_areas][area_bytes]   staging slots
+//
+// The k-th message (k from 0) uses line k % n_lines and carries sequence k+1 (mod 2^32, never compared with 0 at start since
+// a zeroed line has sequence 0 and the first message has 1). A staged message also uses the next staging slot in turn. The
+// writer fills the payload, then stores the header with release order; the reader loads the header with acquire order,
+// uses the payload, then stores `released` with release order; the writer reads `released` with acquire order before it
+// writes a line or an area again. Nothing here is a read-modify-write.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "src/base/wait.h"
+
+namespace tutti::transport {
+
+enum class MessageKind : uint64_t { kInline = 0, kStaged = 1, kMapped = 2, kPulled = 3 };
+inline constexpr int kMessageKinds = 4;
+inline constexpr size_t kInlineBytes = 56;
+inline constexpr uint32_t kSignatureMask = (1u << 30) - 1;
+
+// Payload of a staged message.
+struct StagedPayload {
+  uint64_t bytes;
+  uint32_t area;
+  uint32_t reserved;
+};
+// Payload of a direct message: bytes that stay with the sender until the receiver has released the message.
+struct DirectReference {
+  uint64_t region;   // kMapped: SharedRegion::id of the sender's process; kPulled: 0
+  uint64_t offset;   // kMapped: from the region's base; kPulled: the address in the sender's process
+  uint64_t bytes;
+};
+
+struct alignas(kCacheLineBytes) SlotLine {
+  std::atomic<uint64_t> header;  // release by the sender pairs with acquire in peek()
+  union {
+    std::byte inline_bytes[kInlineBytes];
+    StagedPayload staged;
+    DirectReference direct;
+  };
+};
+static_assert(sizeof(SlotLine) == 64 && offsetof(SlotLine, inline_bytes) == 8);
+static_assert(std::atomic<uint64_t>::is_always_lock_free);
+
+struct alignas(kFalseSharingBytes) ReleaseWord {
+  std::atomic<uint64_t> released;  // release by the receiver pairs with acquire in SendView::refresh()
+};
+
+constexpr uint64_t make_header(uint64_t sequence, uint32_t signature, MessageKind kind) noexcept {
+  return (sequence << 32) | (uint64_t{signature & kSignatureMask} << 2) | static_cast<uint64_t>(kind);
+}
+
+// Sizes of a connection; a power of two each except area_bytes (multiple of 64).
+struct FifoLayout {
+  uint32_t n_lines = 64;
+  uint32_t n_areas = 8;
+  uint32_t area_bytes = 64 << 10;
+
+  constexpr size_t release_offset() const noexcept { return size_t{n_lines} * sizeof(SlotLine); }
+  constexpr size_t areas_offset() const noexcept {
+    return (release_offset() + sizeof(ReleaseWord) + 4095) / 4096 * 4096;
+  }
+  constexpr size_t total_bytes() const noexcept { return areas_offset() + size_t{n_areas} * area_bytes; }
+};
+inline constexpr uint32_t kMaxAreas = 64;
+
+// The sender's end. One thread at a time.
+struct SendView {
+  SlotLine* lines = nullptr;
+  std::byte* areas = nullptr;
+  const ReleaseWord* release_word = nullptr;
+  Doorbell* peer_bell = nullptr;  // rung after each commit
+  uint32_t n_lines = 0;
+  uint32_t n_areas = 0;
+  uint32_t area_bytes = 0;
+  uint64_t committed = 0;        // messages sent so far
+  uint64_t released = 0;         // the receiver's count when last looked at
+  uint64_t areas_used = 0;       // staged messages sent so far
+  uint64_t area_message[kMaxAreas] = {};  // per area: messages committed, this one included, when it was last used
+
+  void attach(std::byte* base, const FifoLayout& layout, Doorbell* bell) noexcept {
+    lines = reinterpret_cast<SlotLine*>(base);
+    release_word = reinterpret_cast<const ReleaseWord*>(base + layout.release_offset());
+    areas = base + layout.areas_offset();
+    peer_bell = bell;
+    n_lines = layout.n_lines;
+    n_areas = layout.n_areas;
+    area_bytes = layout.area_bytes;
+  }
+  void refresh() noexcept { released = release_word->released.load(std::memory_order_acquire); }
+
+  bool line_free() noexcept {
+    if (committed - released < n_lines) return true;
+    refresh();
+    return committed - released < n_lines;
+  }
+  // A line and a staging slot.
+  bool area_free() noexcept {
+    if (!line_free()) return false;
+    const uint64_t last = area_message[areas_used & (n_areas - 1)];
+    if (last <= released) return true;
+    refresh();
+    return last <= released;
+  }
+  // Everything sent so far has been consumed: no reference of ours is in use any more.
+  bool drained() noexcept {
+    if (released == committed) return true;
+    refresh();
+    return released == committed;
+  }
+  SlotLine& line() noexcept { return lines[committed & (n_lines - 1)]; }
+  uint32_t area_index() const noexcept { return static_cast<uint32_t>(areas_used & (n_areas - 1)); }
+  std::byte* area() noexcept { return areas + size_t{area_index()} * area_bytes; }
+
+  // Publishes the line. The payload (and area) must have been written before.
+  void commit(uint32_t signature, MessageKind kind) noexcept {
+    SlotLine& l = line();
+    ++committed;
+    l.header.store(make_header(committed, signature, kind), std::memory_order_release);
+    if (peer_bell != nullptr) ring(*peer_bell);
+  }
+  void commit_staged(uint32_t signature, size_t bytes) noexcept {
+    line().staged = StagedPayload{bytes, area_index(), 0};
+    area_message[area_index()] = committed + 1;
+    ++areas_used;
+    commit(signature, MessageKind::kStaged);
+  }
+  void commit_direct(uint32_t signature, MessageKind kind, const DirectReference& reference) noexcept {
+    line().direct = reference;
+    commit(signature, kind);
+  }
+};
+
+enum class Peeked : uint8_t { kNothing, kMessage, kMismatch };
+
+// The receiver's end. One thread at a time.
+struct RecvView {
+  SlotLine* lines = nullptr;
+  const std::byte* areas = nullptr;
+  ReleaseWord* release_word = nullptr;
+  Doorbell* peer_bell = nullptr;  // rung after each release
+  uint32_t n_lines = 0;
+  uint32_t n_areas = 0;
+  uint32_t area_bytes = 0;
+  uint64_t consumed = 0;  // messages released so far
+
+  void attach(std::byte* base, const FifoLayout& layout, Doorbell* bell) noexcept {
+    lines = reinterpret_cast<SlotLine*>(base);
+    release_word = reinterpret_cast<ReleaseWord*>(base + layout.release_offset());
+    areas = base + layout.areas_offset();
+    peer_bell = bell;
+    n_lines = layout.n_lines;
+    n_areas = layout.n_areas;
+    area_bytes = layout.area_bytes;
+  }
+  const SlotLine& line() const noexcept { return lines[consumed & (n_lines - 1)]; }
+
+  // Is the next message there, and has it the signature that this operation expects? One subtraction decides both.
+  Peeked peek(uint32_t signature, MessageKind* kind) const noexcept {
+    const uint64_t header = line().header.load(std::memory_order_acquire);  // pairs with SendView::commit
+    const uint64_t expected = make_header(consumed + 1, signature, MessageKind::kInline);
+    if (header - expected < kMessageKinds) [[likely]] {
+      *kind = static_cast<MessageKind>(header & 3);
+      return Peeked::kMessage;
+    }
+    return (header >> 32) == (expected >> 32) ? Peeked::kMismatch : Peeked::kNothing;
+  }
+  const std::byte* area(uint32_t index) const noexcept { return areas + size_t{index & (n_areas - 1)} * area_bytes; }
+
+  void release() noexcept {
+    ++consumed;
+    release_word->released.store(consumed, std::memory_order_release);  // pairs with SendView::refresh
+    if (peer_bell != nullptr) ring(*peer_bell);
+  }
+};
+
+}  // namespace tutti::transport

@@ -25,3 +25,24 @@ foreach(target tutti_shared tutti_static)
     add_dependencies(${target} ${module})
   endforeach()
 endforeach()
+
+# The static library needs its dependencies at the consumer's link; they are named by file so that no package has to be found again.
+foreach(package HWLOC SODIUM HWY)
+  list(APPEND TUTTI_STATIC_LINKS ${${package}_LINK_LIBRARIES})
+endforeach()
+list(APPEND TUTTI_STATIC_LINKS spdlog fmt stdc++ m)
+target_link_libraries(tutti_static INTERFACE ${TUTTI_STATIC_LINKS} Threads::Threads)
+
+include(CMakePackageConfigHelpers)
+install(TARGETS tutti_shared tutti_static EXPORT tuttiTargets
+  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/tutti DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(EXPORT tuttiTargets NAMESPACE tutti:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/tutti)
+configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/tuttiConfig.cmake.in ${PROJECT_BINARY_DIR}/tuttiConfig.cmake
+  INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/tutti)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/tuttiConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/tuttiConfig.cmake ${PROJECT_BINARY_DIR}/tuttiConfigVersion.cmake
+  DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/tutti)
+
+configure_file(${PROJECT_SOURCE_DIR}/cmake/tutti.pc.in ${PROJECT_BINARY_DIR}/tutti.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/tutti.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

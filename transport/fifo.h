@@ -5,6 +5,7 @@
 //
 //   SlotLine lines[n_lines]     64 B each: 8 B header {sequence:32 | signature:30 | kind:2}, 56 B payload
 //   ReleaseWord                 128 B, written by the receiver only: messages released so far
+//   FailureWord sender, receiver   128 B each, written by that end only, once: "I have given up, because of rank r"
 //   std::byte areas[n_areas][area_bytes]   staging slots
 //
 // The k-th message (k from 0) uses line k % n_lines and carries sequence k+1 (mod 2^32, never compared with 0 at start since
@@ -56,6 +57,22 @@ struct alignas(kFalseSharingBytes) ReleaseWord {
   std::atomic<uint64_t> released;  // release by the receiver pairs with acquire in SendView::refresh()
 };
 
+// How an end that gives up tells the other, which may be waiting for it: 0, or packed {code:16 | cause rank + 1:32}.
+struct alignas(kFalseSharingBytes) FailureWord {
+  std::atomic<uint64_t> value;  // release by announce(), acquire by read(): it carries no other data, the order is for clarity
+
+  void announce(uint32_t code, int32_t cause_rank) noexcept {
+    value.store((uint64_t{code} << 32) | static_cast<uint32_t>(cause_rank + 1), std::memory_order_release);
+  }
+  // False while the end is in order.
+  bool read(uint32_t* code, int32_t* cause_rank) const noexcept {
+    const uint64_t v = value.load(std::memory_order_acquire);  // pairs with announce()
+    *code = static_cast<uint32_t>(v >> 32);
+    *cause_rank = static_cast<int32_t>(static_cast<uint32_t>(v)) - 1;
+    return v != 0;
+  }
+};
+
 constexpr uint64_t make_header(uint64_t sequence, uint32_t signature, MessageKind kind) noexcept {
   return (sequence << 32) | (uint64_t{signature & kSignatureMask} << 2) | static_cast<uint64_t>(kind);
 }
@@ -67,8 +84,9 @@ struct FifoLayout {
   uint32_t area_bytes = 64 << 10;
 
   constexpr size_t release_offset() const noexcept { return size_t{n_lines} * sizeof(SlotLine); }
+  constexpr size_t failure_offset() const noexcept { return release_offset() + sizeof(ReleaseWord); }
   constexpr size_t areas_offset() const noexcept {
-    return (release_offset() + sizeof(ReleaseWord) + 4095) / 4096 * 4096;
+    return (failure_offset() + 2 * sizeof(FailureWord) + 4095) / 4096 * 4096;
   }
   constexpr size_t total_bytes() const noexcept { return areas_offset() + size_t{n_areas} * area_bytes; }
 };
@@ -79,6 +97,8 @@ struct SendView {
   SlotLine* lines = nullptr;
   std::byte* areas = nullptr;
   const ReleaseWord* release_word = nullptr;
+  FailureWord* own_failure = nullptr;
+  const FailureWord* peer_failure = nullptr;
   Doorbell* peer_bell = nullptr;  // rung after each commit
   uint32_t n_lines = 0;
   uint32_t n_areas = 0;
@@ -91,6 +111,9 @@ struct SendView {
   void attach(std::byte* base, const FifoLayout& layout, Doorbell* bell) noexcept {
     lines = reinterpret_cast<SlotLine*>(base);
     release_word = reinterpret_cast<const ReleaseWord*>(base + layout.release_offset());
+    auto* failures = reinterpret_cast<FailureWord*>(base + layout.failure_offset());
+    own_failure = &failures[0];
+    peer_failure = &failures[1];
     areas = base + layout.areas_offset();
     peer_bell = bell;
     n_lines = layout.n_lines;
@@ -148,6 +171,8 @@ struct RecvView {
   SlotLine* lines = nullptr;
   const std::byte* areas = nullptr;
   ReleaseWord* release_word = nullptr;
+  FailureWord* own_failure = nullptr;
+  const FailureWord* peer_failure = nullptr;
   Doorbell* peer_bell = nullptr;  // rung after each release
   uint32_t n_lines = 0;
   uint32_t n_areas = 0;
@@ -157,6 +182,9 @@ struct RecvView {
   void attach(std::byte* base, const FifoLayout& layout, Doorbell* bell) noexcept {
     lines = reinterpret_cast<SlotLine*>(base);
     release_word = reinterpret_cast<ReleaseWord*>(base + layout.release_offset());
+    auto* failures = reinterpret_cast<FailureWord*>(base + layout.failure_offset());
+    own_failure = &failures[1];
+    peer_failure = &failures[0];
     areas = base + layout.areas_offset();
     peer_bell = bell;
     n_lines = layout.n_lines;

@@ -50,6 +50,7 @@ struct Reach {
 class SendConnection {
  public:
   SendView view;
+  bool needs_progress = false;  // progress() does something: set by transports that are not memory
   virtual ~SendConnection() = default;
   // True once the receiver's process has attached. Nothing may be committed before. Until then returns false, or a failure.
   virtual Status ready(bool* is_ready) noexcept = 0;
@@ -70,6 +71,7 @@ class SendConnection {
 class RecvConnection {
  public:
   RecvView view;
+  bool needs_progress = false;
   virtual ~RecvConnection() = default;
   virtual Status progress() noexcept { return kOkStatus; }
   // Where a kMapped reference lies in this process. In progress while the region's descriptor is still on its way.

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "src/exec/message.h"
 #include "src/exec/program.h"
 #include "src/exec/task.h"
 #include "src/kernels/reduce_copy.h"
@@ -27,10 +28,6 @@ struct Binding {
   const size_t* input_offsets = nullptr;       // by block position in the input; null: position * block_count
   const size_t* output_offsets = nullptr;
 };
-
-// Index of a block in Binding::block_counts: the owner's rank; for AllToAll seen from `rank`, the destination for blocks that it
-// sends and n_ranks + source for blocks that it receives (its own block: the destination); 0 where there is one block.
-int32_t block_index(const plan::Shape& shape, int32_t rank, int32_t block) noexcept;
 
 // How a call is cut: each block into tiles of tile_elems, each tile into chunks of chunk_elems. A pure function of agreed values.
 struct Tiling {
@@ -63,6 +60,12 @@ inline constexpr size_t kBouncePiece = 32 << 10;
 size_t scratch_bytes(const Program& program, const Tiling& tiling, DType dtype) noexcept;
 size_t bounce_bytes(const Program& program) noexcept;
 
+// A piece of a block: one chunk of one tile.
+struct Span {
+  size_t offset = 0;  // elements from the block's start
+  size_t count = 0;   // elements
+};
+
 // Reusable: start() may be called again when the last run has ended. Allocates only in its constructor and when a program
 // has more lanes than any before.
 class Operation final : public Task {
@@ -76,14 +79,39 @@ class Operation final : public Task {
   struct LaneState {
     uint32_t step = 0;  // index within the lane
     uint32_t tile = 0;
-    size_t pulled_bytes = 0;  // of the current step, when its sources are pulled in pieces
   };
-  Status run_lane(size_t lane, bool* advanced) noexcept;
+  // What became of a step that was tried.
+  enum class Outcome : uint8_t { kBlocked, kDone, kFailed };
+
+  bool may_start_tile(uint32_t tile) const noexcept;
+  bool waits_done(const CompiledStep& step, uint32_t tile) const noexcept;
+  Span span_of(const CompiledStep& step, uint32_t tile) const noexcept;
+  Status run_lane(LaneState& lane, const CompiledLane& code, bool* advanced) noexcept;
+  Outcome run_step(const CompiledStep& step, uint32_t tile, Status* failure) noexcept;
+  Outcome gather_sources(const CompiledStep& step, const Span& span, uint32_t tile, Status* failure) noexcept;
+  Outcome gather_sinks(const CompiledStep& step, const Span& span, uint32_t tile, Status* failure) noexcept;
+  bool may_reference(const CompiledStep& step, const Endpoint& to, size_t bytes) const noexcept;
+  Status move_data(const CompiledStep& step, const Span& span) noexcept;
+  Status pull_and_reduce(const kernels::ReduceCopy& whole) noexcept;
+  void finish_messages(size_t bytes) noexcept;
+  std::byte* local(const CompiledOperand& operand, const Span& span, uint32_t tile) const noexcept;
+  bool references_consumed() noexcept;
+  int blocked_on(const LaneState& lane, const CompiledLane& code) const noexcept;
 
   Launch launch_;
   kernels::ReduceCopyFn kernel_ = nullptr;
+  size_t elem_bytes_ = 1;
+  bool streaming_ = false;          // output is larger than what caches are worth
   std::vector<LaneState> lanes_;
   size_t lanes_done_ = 0;
+  std::vector<uint8_t> referenced_;  // per send endpoint: it has been sent references in this run
+  bool any_referenced_ = false;
+
+  // Of the step being tried; sized at start() for the widest step.
+  std::vector<kernels::Source> sources_;
+  std::vector<IncomingMessage> incoming_;  // parallel to sources_
+  std::vector<kernels::Sink> sinks_;       // those that bytes are written to
+  std::vector<OutgoingMessage> outgoing_;  // one per peer sink
 };
 
 }  // namespace tutti::exec

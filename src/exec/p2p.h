@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "src/exec/task.h"
@@ -46,8 +47,13 @@ class P2pOperation final : public Task {
   struct Cursor {
     size_t transfer = 0;
     size_t offset = 0;
-    size_t pulled_bytes = 0;
+    bool referenced = false;  // send lanes: references have been sent
   };
+  static void advance(Cursor& cursor, const P2pTransfer& transfer, size_t bytes) noexcept;
+  // Each sends or receives at most one message of the lane; true when it did.
+  bool send_some(const P2pSendLane& lane, Cursor& cursor, Status* failure) noexcept;
+  bool receive_some(const P2pRecvLane& lane, Cursor& cursor, Status* failure) noexcept;
+
   P2pLaunch launch_;
   std::vector<Cursor> send_cursors_;
   std::vector<Cursor> recv_cursors_;

@@ -15,7 +15,7 @@ struct CompiledOperand {
   enum class Kind : uint8_t { kInput, kOutput, kScratch, kPeer };
   Kind kind = Kind::kInput;
   bool pre = false;
-  bool exclusive_writer = false;  // reserved for sinks: nobody reads it back in this plan (streaming stores pay)
+  bool never_read_back = false;  // output sinks: no step of this rank reads the chunk, so streaming stores pay
   uint16_t endpoint = 0;          // kPeer: index into Program::send_peers or recv_peers
   int32_t block_position = 0;     // kInput, kOutput: block within the buffer
   int32_t chunk = 0;              // kInput, kOutput: chunk within the block; kScratch: scratch chunk
@@ -47,7 +47,7 @@ struct Endpoint {
 };
 
 struct Program {
-  std::shared_ptr<const planner::VerifiedPlan> plan;  // null for point-to-point programs
+  std::shared_ptr<const planner::VerifiedPlan> plan;
   plan::Shape shape;
   int32_t rank = 0;
   int32_t tiles_in_flight = 1;
@@ -58,7 +58,13 @@ struct Program {
   std::vector<plan::Wait> waits;
   std::vector<Endpoint> send_peers;
   std::vector<Endpoint> recv_peers;
+  uint16_t most_sources = 0;  // of any step
+  uint16_t most_sinks = 0;
 };
+
+// Index of a block among those that one rank can know the size of (Binding::block_counts): the owner's rank; for AllToAll seen
+// from `rank`, the destination for blocks that it sends and n_ranks + source for blocks that it receives; 0 where there is one block.
+int32_t block_index(const plan::Shape& shape, int32_t rank, int32_t block) noexcept;
 
 // Projects the plan on `rank`.
 Program compile(std::shared_ptr<const planner::VerifiedPlan> plan, int32_t rank);

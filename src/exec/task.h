@@ -22,6 +22,7 @@ struct MessagePolicy {
   bool allow_inline = true;             // messages of at most kInlineBytes in the header line
   uint64_t direct_min_bytes = UINT64_MAX;  // references to mapped memory from this message size on
   uint64_t pull_min_bytes = UINT64_MAX;    // references that the receiver pulls, from this message size on
+  uint64_t streaming_min_bytes = 64 << 20; // operations writing at least this much bypass the caches for it
 };
 
 class Task {

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decides how a message travels and where its bytes lie.
+#include "src/exec/message.h"
+
+namespace tutti::exec {
+namespace {
+
+using transport::DirectReference;
+using transport::MessageKind;
+using transport::Peeked;
+
+Status blame(Status status, int peer) noexcept {
+  if (status.rank < 0) status.rank = peer;
+  return status;
+}
+
+constexpr const char* kOtherLength = "a message has another length than this rank expects: counts differ between ranks";
+
+// Finds the bytes of a message that is not inline. A mapping that is still on its way counts as nothing yet.
+Arrival locate(transport::RecvConnection& connection, int peer, size_t bytes, IncomingMessage* message,
+               Status* failure) noexcept {
+  const transport::SlotLine& line = connection.view.line();
+  const uint64_t sent = message->kind == MessageKind::kStaged ? line.staged.bytes : line.direct.bytes;
+  if (sent != bytes) {
+    *failure = {StatusCode::kInvalidUsage, peer, kOtherLength};
+    return Arrival::kFailed;
+  }
+  if (message->kind == MessageKind::kStaged) {
+    message->data = connection.view.area(line.staged.area);
+  } else if (message->kind == MessageKind::kMapped) {
+    const Status status = connection.map(line.direct, &message->data);
+    if (status.in_progress()) return Arrival::kNothing;
+    if (!status.ok()) {
+      *failure = blame(status, peer);
+      return Arrival::kFailed;
+    }
+  } else {
+    message->data = nullptr;
+  }
+  return Arrival::kMessage;
+}
+
+}  // namespace
+
+Arrival peek_message(transport::RecvConnection& connection, int peer, uint32_t signature, size_t bytes,
+                     IncomingMessage* message, Status* failure) noexcept {
+  if (connection.needs_progress) {
+    const Status status = connection.progress();
+    if (!status.ok()) {
+      *failure = blame(status, peer);
+      return Arrival::kFailed;
+    }
+  }
+  message->connection = &connection;
+  const Peeked peeked = connection.view.peek(message_signature(signature, bytes), &message->kind);
+  if (peeked == Peeked::kNothing) return Arrival::kNothing;
+  if (peeked == Peeked::kMismatch) {
+    *failure = {StatusCode::kInvalidUsage, peer,
+                "ranks disagree on the operation: its kind, order, count, datatype, reduction or root differs"};
+    return Arrival::kFailed;
+  }
+  if (message->kind == MessageKind::kInline) {
+    message->data = connection.view.line().inline_bytes;
+    return Arrival::kMessage;
+  }
+  return locate(connection, peer, bytes, message, failure);
+}
+
+bool acquire_message(transport::SendConnection& connection, const Sending& what, OutgoingMessage* message,
+                     Status* failure) noexcept {
+  if (connection.needs_progress) {
+    *failure = connection.progress();
+    if (!failure->ok()) return false;
+  }
+  message->connection = &connection;
+  message->slot = nullptr;
+  if (!connection.view.line_free()) return false;
+  const MessagePolicy& policy = *what.policy;
+  if (what.bytes == 0 || (policy.allow_inline && what.bytes <= transport::kInlineBytes)) {
+    message->kind = MessageKind::kInline;
+    message->slot = connection.view.line().inline_bytes;
+    return true;
+  }
+  const bool pull = what.bytes >= policy.pull_min_bytes;
+  if (what.referable != nullptr && (pull || what.bytes >= policy.direct_min_bytes) &&
+      connection.reference(what.referable, what.bytes, pull, &message->kind, &message->reference)) {
+    return true;
+  }
+  if (!connection.view.area_free()) return false;
+  message->kind = MessageKind::kStaged;
+  message->slot = connection.view.area();
+  return true;
+}
+
+void commit_message(const OutgoingMessage& message, uint32_t signature, size_t bytes,
+                    TrafficCounters& counters) noexcept {
+  transport::SendView& view = message.connection->view;
+  signature = message_signature(signature, bytes);
+  switch (message.kind) {
+    case MessageKind::kInline:
+      view.commit(signature, MessageKind::kInline);
+      break;
+    case MessageKind::kStaged:
+      view.commit_staged(signature, bytes);
+      break;
+    case MessageKind::kMapped:
+    case MessageKind::kPulled:
+      view.commit_direct(signature, message.kind, message.reference);
+      break;
+  }
+  const auto kind = static_cast<size_t>(message.kind);
+  ++counters.messages[kind];
+  counters.bytes[kind] += bytes;
+}
+
+}  // namespace tutti::exec

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Installs the built tree into a scratch prefix and builds a program outside the tree against it: find_package and pkg-config,
+# shared and static, and only the C API visible.
+set -euo pipefail
+build=$1 source=$2
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+cmake --install "$build" --prefix "$scratch/prefix" >/dev/null
+libdir=$(dirname "$(find "$scratch/prefix" -name libtutti.so)")
+
+cmake -S "$source/tests/project/consumer" -B "$scratch/consumer" -G Ninja -DCMAKE_PREFIX_PATH="$scratch/prefix" >/dev/null
+cmake --build "$scratch/consumer" >/dev/null
+"$scratch/consumer/with_shared"
+"$scratch/consumer/with_static"
+
+# The .pc file carries the configured prefix; pkg-config is told where this copy went.
+export PKG_CONFIG_PATH="$libdir/pkgconfig"
+read -ra flags < <(pkg-config --define-variable=prefix="$scratch/prefix" --cflags --libs tutti)
+cc -std=c99 -Wall -Werror "$source/tests/project/consumer/consumer.c" "${flags[@]}" -o "$scratch/with_pc"
+LD_LIBRARY_PATH="$libdir" "$scratch/with_pc"
+
+foreign=$(nm -D --defined-only "$libdir/libtutti.so" | awk '$2 ~ /[TWBDVR]/ {print $3}' | grep -v '^tutti[A-Z]' | grep -v '^TUTTI_0' || true)
+[[ -z "$foreign" ]] || { echo "libtutti.so exports more than the C API:"; echo "$foreign"; exit 1; }
+nm -D --defined-only "$libdir/libtutti.so" | grep -q 'tuttiAllReduce@@TUTTI_0.1' || { echo "symbols are not versioned"; exit 1; }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A mutex with a condition: how set-up code and stream workers wait for each other. Not for hot paths.
+// A mutex with a condition: how set-up code and stream workers wait for each other. Not for hot
+// paths.
 #pragma once
 
 #include <chrono>
@@ -15,12 +16,14 @@ class Monitor {
   using Lock = std::unique_lock<std::mutex>;
 
   [[nodiscard]] Lock lock() { return Lock(mutex_); }
-  // Waits until ready() holds or the deadline has passed; returns ready(). The lock is held whenever ready() runs.
+  // Waits until ready() holds or the deadline has passed; returns ready(). The lock is held
+  // whenever ready() runs.
   template <typename Ready>
   bool wait(Lock& lock, Deadline deadline, Ready ready) {
     while (!ready()) {
       if (deadline.expired()) return ready();
-      const int64_t nap_ns = deadline.left_ns() < kLongestNapNs ? deadline.left_ns() : kLongestNapNs;
+      const int64_t nap_ns =
+          deadline.left_ns() < kLongestNapNs ? deadline.left_ns() : kLongestNapNs;
       changed_.wait_for(lock, std::chrono::nanoseconds(nap_ns));
     }
     return true;

@@ -14,13 +14,16 @@ Status blame(Status status, int peer) noexcept {
   return status;
 }
 
-constexpr const char* kOtherLength = "a message has another length than this rank expects: counts differ between ranks";
+constexpr const char* kOtherLength =
+    "a message has another length than this rank expects: counts differ between ranks";
 
-// Finds the bytes of a message that is not inline. A mapping that is still on its way counts as nothing yet.
-Arrival locate(transport::RecvConnection& connection, int peer, size_t bytes, IncomingMessage* message,
-               Status* failure) noexcept {
+// Finds the bytes of a message that is not inline. A mapping that is still on its way counts as
+// nothing yet.
+Arrival locate(transport::RecvConnection& connection, int peer, size_t bytes,
+               IncomingMessage* message, Status* failure) noexcept {
   const transport::SlotLine& line = connection.view.line();
-  const uint64_t sent = message->kind == MessageKind::kStaged ? line.staged.bytes : line.direct.bytes;
+  const uint64_t sent =
+      message->kind == MessageKind::kStaged ? line.staged.bytes : line.direct.bytes;
   if (sent != bytes) {
     *failure = {StatusCode::kInvalidUsage, peer, kOtherLength};
     return Arrival::kFailed;
@@ -42,8 +45,8 @@ Arrival locate(transport::RecvConnection& connection, int peer, size_t bytes, In
 
 }  // namespace
 
-Arrival peek_message(transport::RecvConnection& connection, int peer, uint32_t signature, size_t bytes,
-                     IncomingMessage* message, Status* failure) noexcept {
+Arrival peek_message(transport::RecvConnection& connection, int peer, uint32_t signature,
+                     size_t bytes, IncomingMessage* message, Status* failure) noexcept {
   if (connection.needs_progress) {
     const Status status = connection.progress();
     if (!status.ok()) {
@@ -56,7 +59,8 @@ Arrival peek_message(transport::RecvConnection& connection, int peer, uint32_t s
   if (peeked == Peeked::kNothing) return Arrival::kNothing;
   if (peeked == Peeked::kMismatch) {
     *failure = {StatusCode::kInvalidUsage, peer,
-                "ranks disagree on the operation: its kind, order, count, datatype, reduction or root differs"};
+                "ranks disagree on the operation: its kind, order, count, datatype, reduction or "
+                "root differs"};
     return Arrival::kFailed;
   }
   if (message->kind == MessageKind::kInline) {
@@ -66,8 +70,8 @@ Arrival peek_message(transport::RecvConnection& connection, int peer, uint32_t s
   return locate(connection, peer, bytes, message, failure);
 }
 
-bool acquire_message(transport::SendConnection& connection, const Sending& what, OutgoingMessage* message,
-                     Status* failure) noexcept {
+bool acquire_message(transport::SendConnection& connection, const Sending& what,
+                     OutgoingMessage* message, Status* failure) noexcept {
   if (connection.needs_progress) {
     *failure = connection.progress();
     if (!failure->ok()) return false;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One message at one end of a connection: what the executors of collectives and of point-to-point groups share.
+// One message at one end of a connection: what the executors of collectives and of point-to-point
+// groups share.
 #pragma once
 
 #include <cstddef>
@@ -10,27 +11,30 @@
 
 namespace tutti::exec {
 
-// The signature of one message: the operation's, mixed with the message's length, so that the one comparison of the header also
-// notices counts that differ between the two ends.
+// The signature of one message: the operation's, mixed with the message's length, so that the one
+// comparison of the header also notices counts that differ between the two ends.
 constexpr uint32_t message_signature(uint32_t operation_signature, size_t bytes) noexcept {
-  return (operation_signature + static_cast<uint32_t>(bytes) * 0x9e3779b1u) & transport::kSignatureMask;
+  return (operation_signature + static_cast<uint32_t>(bytes) * 0x9e3779b1u) &
+         transport::kSignatureMask;
 }
 
 // A message at the head of a connection, not yet released.
 struct IncomingMessage {
   transport::RecvConnection* connection = nullptr;  // null: the source is a local chunk
   transport::MessageKind kind = transport::MessageKind::kInline;
-  const std::byte* data = nullptr;  // where its bytes lie in this process; null when they have to be pulled
+  const std::byte* data =
+      nullptr;  // where its bytes lie in this process; null when they have to be pulled
 };
 
 enum class Arrival : uint8_t { kNothing, kMessage, kFailed };
 
-// Looks for the next message of `connection`. kFailed: *failure says why (a mismatch between ranks, a broken connection).
-// `signature` is the operation's; `peer` is for the failure.
-Arrival peek_message(transport::RecvConnection& connection, int peer, uint32_t signature, size_t bytes,
-                     IncomingMessage* message, Status* failure) noexcept;
+// Looks for the next message of `connection`. kFailed: *failure says why (a mismatch between ranks,
+// a broken connection). `signature` is the operation's; `peer` is for the failure.
+Arrival peek_message(transport::RecvConnection& connection, int peer, uint32_t signature,
+                     size_t bytes, IncomingMessage* message, Status* failure) noexcept;
 
-// A message about to be sent: the kind is decided, its place in the FIFO is ours, nothing is visible yet.
+// A message about to be sent: the kind is decided, its place in the FIFO is ours, nothing is
+// visible yet.
 struct OutgoingMessage {
   transport::SendConnection* connection = nullptr;
   transport::MessageKind kind = transport::MessageKind::kInline;
@@ -44,10 +48,10 @@ struct Sending {
   const void* referable = nullptr;  // bytes that may be sent by reference; null when they may not
   const MessagePolicy* policy = nullptr;
 };
-// Takes a line (and a staging slot) for a message. False when the receiver has to release some first; *failure is set when the
-// connection is broken.
-bool acquire_message(transport::SendConnection& connection, const Sending& what, OutgoingMessage* message,
-                     Status* failure) noexcept;
+// Takes a line (and a staging slot) for a message. False when the receiver has to release some
+// first; *failure is set when the connection is broken.
+bool acquire_message(transport::SendConnection& connection, const Sending& what,
+                     OutgoingMessage* message, Status* failure) noexcept;
 void commit_message(const OutgoingMessage& message, uint32_t signature, size_t bytes,
                     TrafficCounters& counters) noexcept;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The host executor: runs the lanes of a compiled program, one step at a time, without ever blocking.
+// The host executor: runs the lanes of a compiled program, one step at a time, without ever
+// blocking.
 #include "src/exec/operation.h"
 
 #include <algorithm>
@@ -37,13 +38,14 @@ Tiling make_tiling(const Program& program, const Binding& binding, size_t max_ch
     tiling.chunk_elems = std::clamp(even, align, tiling.chunk_elems);
   }
   tiling.tile_elems = tiling.chunk_elems * chunks;
-  tiling.n_tiles = static_cast<uint32_t>(std::max<size_t>(1, divide_up(largest, tiling.tile_elems)));
+  tiling.n_tiles =
+      static_cast<uint32_t>(std::max<size_t>(1, divide_up(largest, tiling.tile_elems)));
   return tiling;
 }
 
 size_t scratch_bytes(const Program& program, const Tiling& tiling, DType dtype) noexcept {
-  return static_cast<size_t>(program.scratch_chunks) * program.tiles_in_flight * tiling.chunk_elems *
-         size_of(dtype);
+  return static_cast<size_t>(program.scratch_chunks) * program.tiles_in_flight *
+         tiling.chunk_elems * size_of(dtype);
 }
 
 size_t bounce_bytes(const Program& program) noexcept { return program.most_sources * kBouncePiece; }
@@ -54,7 +56,8 @@ void Operation::start(const Launch& launch) {
   const Binding& binding = launch.binding;
   kernel_ = kernels::reduce_copy_for(binding.dtype, binding.op);
   elem_bytes_ = size_of(binding.dtype);
-  streaming_ = launch.tiling.n_tiles * launch.tiling.tile_elems * elem_bytes_ >= launch.policy.streaming_min_bytes;
+  streaming_ = launch.tiling.n_tiles * launch.tiling.tile_elems * elem_bytes_ >=
+               launch.policy.streaming_min_bytes;
   lanes_.assign(program.lanes.size(), LaneState{});
   lanes_done_ = 0;
   referenced_.assign(program.send_peers.size(), 0);
@@ -119,7 +122,8 @@ bool Operation::waits_done(const CompiledStep& step, uint32_t tile) const noexce
 Span Operation::span_of(const CompiledStep& step, uint32_t tile) const noexcept {
   if (step.signal) return {};
   const Binding& binding = launch_.binding;
-  const size_t block = binding.block_counts != nullptr ? binding.block_counts[step.block] : binding.block_count;
+  const size_t block =
+      binding.block_counts != nullptr ? binding.block_counts[step.block] : binding.block_count;
   const size_t tile_begin = size_t{tile} * launch_.tiling.tile_elems;
   const size_t tile_end = std::min(block, tile_begin + launch_.tiling.tile_elems);
   const size_t begin = tile_begin + static_cast<size_t>(step.chunk) * launch_.tiling.chunk_elems;
@@ -127,7 +131,8 @@ Span Operation::span_of(const CompiledStep& step, uint32_t tile) const noexcept 
   return {begin, std::min(tile_end - begin, launch_.tiling.chunk_elems)};
 }
 
-Operation::Outcome Operation::run_step(const CompiledStep& step, uint32_t tile, Status* failure) noexcept {
+Operation::Outcome Operation::run_step(const CompiledStep& step, uint32_t tile,
+                                       Status* failure) noexcept {
   const Span span = span_of(step, tile);
   if (span.count == 0 && !step.signal) return Outcome::kDone;  // both ends of its messages skip it
   Outcome outcome = gather_sources(step, span, tile, failure);
@@ -142,13 +147,15 @@ Operation::Outcome Operation::run_step(const CompiledStep& step, uint32_t tile, 
   return Outcome::kDone;
 }
 
-std::byte* Operation::local(const CompiledOperand& operand, const Span& span, uint32_t tile) const noexcept {
+std::byte* Operation::local(const CompiledOperand& operand, const Span& span,
+                            uint32_t tile) const noexcept {
   using Kind = CompiledOperand::Kind;
   const Binding& b = launch_.binding;
   if (operand.kind == Kind::kScratch) {
     const Program& program = *launch_.program;
-    const size_t slot = size_t{tile % static_cast<uint32_t>(program.tiles_in_flight)} * program.scratch_chunks +
-                        static_cast<size_t>(operand.chunk);
+    const size_t slot =
+        size_t{tile % static_cast<uint32_t>(program.tiles_in_flight)} * program.scratch_chunks +
+        static_cast<size_t>(operand.chunk);
     return launch_.scratch + slot * launch_.tiling.chunk_elems * elem_bytes_;
   }
   const bool input = operand.kind == Kind::kInput;
@@ -160,17 +167,18 @@ std::byte* Operation::local(const CompiledOperand& operand, const Span& span, ui
   return base + (block + span.offset) * elem_bytes_;
 }
 
-Operation::Outcome Operation::gather_sources(const CompiledStep& step, const Span& span, uint32_t tile,
-                                             Status* failure) noexcept {
+Operation::Outcome Operation::gather_sources(const CompiledStep& step, const Span& span,
+                                             uint32_t tile, Status* failure) noexcept {
   sources_.clear();
   incoming_.clear();
   const CompiledOperand* operand = launch_.program->operands.data() + step.first_source;
   for (uint16_t i = 0; i < step.n_sources; ++i, ++operand) {
     IncomingMessage message;
     if (operand->kind == CompiledOperand::Kind::kPeer) {
-      const Arrival arrival = peek_message(*launch_.connections->recv[operand->endpoint],
-                                           launch_.program->recv_peers[operand->endpoint].peer, launch_.signature,
-                                           span.count * elem_bytes_, &message, failure);
+      const Arrival arrival =
+          peek_message(*launch_.connections->recv[operand->endpoint],
+                       launch_.program->recv_peers[operand->endpoint].peer, launch_.signature,
+                       span.count * elem_bytes_, &message, failure);
       if (arrival == Arrival::kNothing) return Outcome::kBlocked;
       if (arrival == Arrival::kFailed) return Outcome::kFailed;
       sources_.push_back({message.data, operand->pre});
@@ -182,20 +190,23 @@ Operation::Outcome Operation::gather_sources(const CompiledStep& step, const Spa
   return Outcome::kDone;
 }
 
-// Bytes may stay where they are when the step only copies an input or output chunk and the proof covers this mode.
-bool Operation::may_reference(const CompiledStep& step, const Endpoint& to, size_t bytes) const noexcept {
+// Bytes may stay where they are when the step only copies an input or output chunk and the proof
+// covers this mode.
+bool Operation::may_reference(const CompiledStep& step, const Endpoint& to,
+                              size_t bytes) const noexcept {
   const MessagePolicy& policy = launch_.policy;
   if (bytes < policy.direct_min_bytes && bytes < policy.pull_min_bytes) return false;
   if (step.n_sources != 1) return false;
   const CompiledOperand& source = launch_.program->operands[step.first_source];
-  if (source.kind != CompiledOperand::Kind::kInput && source.kind != CompiledOperand::Kind::kOutput) return false;
+  if (source.kind != CompiledOperand::Kind::kInput && source.kind != CompiledOperand::Kind::kOutput)
+    return false;
   if (source.pre && launch_.binding.op == Op::kPreMulSum) return false;
   if (step.post && launch_.binding.op == Op::kAvg) return false;
   return launch_.binding.in_place ? to.reference_safe_in_place : to.reference_safe_out_of_place;
 }
 
-Operation::Outcome Operation::gather_sinks(const CompiledStep& step, const Span& span, uint32_t tile,
-                                           Status* failure) noexcept {
+Operation::Outcome Operation::gather_sinks(const CompiledStep& step, const Span& span,
+                                           uint32_t tile, Status* failure) noexcept {
   sinks_.clear();
   outgoing_.clear();
   const size_t bytes = span.count * elem_bytes_;
@@ -208,8 +219,8 @@ Operation::Outcome Operation::gather_sinks(const CompiledStep& step, const Span&
     const Endpoint& to = launch_.program->send_peers[operand->endpoint];
     const void* referable = may_reference(step, to, bytes) ? sources_[0].data : nullptr;
     OutgoingMessage message;
-    if (!acquire_message(*launch_.connections->send[operand->endpoint], {bytes, referable, &launch_.policy}, &message,
-                         failure)) {
+    if (!acquire_message(*launch_.connections->send[operand->endpoint],
+                         {bytes, referable, &launch_.policy}, &message, failure)) {
       return failure->ok() ? Outcome::kBlocked : Outcome::kFailed;
     }
     if (message.slot != nullptr) {
@@ -224,8 +235,12 @@ Operation::Outcome Operation::gather_sinks(const CompiledStep& step, const Span&
 }
 
 Status Operation::move_data(const CompiledStep& step, const Span& span) noexcept {
-  const kernels::ReduceCopy call{.sources = sources_.data(), .n_sources = sources_.size(), .sinks = sinks_.data(),
-                                 .n_sinks = sinks_.size(), .count = span.count, .post = step.post,
+  const kernels::ReduceCopy call{.sources = sources_.data(),
+                                 .n_sources = sources_.size(),
+                                 .sinks = sinks_.data(),
+                                 .n_sinks = sinks_.size(),
+                                 .count = span.count,
+                                 .post = step.post,
                                  .scaling = &launch_.binding.scaling};
   const bool pulled = std::any_of(sources_.begin(), sources_.end(),
                                   [](const kernels::Source& s) { return s.data == nullptr; });
@@ -233,12 +248,14 @@ Status Operation::move_data(const CompiledStep& step, const Span& span) noexcept
   const bool scales = (step.post && launch_.binding.op == Op::kAvg) ||
                       (sources_[0].pre && launch_.binding.op == Op::kPreMulSum);
   // In place a copy onto itself is nothing to do.
-  if (sources_.size() == 1 && sinks_.size() == 1 && sources_[0].data == sinks_[0].data && !scales) return kOkStatus;
+  if (sources_.size() == 1 && sinks_.size() == 1 && sources_[0].data == sinks_[0].data && !scales)
+    return kOkStatus;
   kernel_(call);
   return kOkStatus;
 }
 
-// Reads pulled sources piece by piece into the bounce buffer, so that the kernel finds every operand in memory of this process.
+// Reads pulled sources piece by piece into the bounce buffer, so that the kernel finds every
+// operand in memory of this process.
 Status Operation::pull_and_reduce(const kernels::ReduceCopy& whole) noexcept {
   const size_t piece_elems = kBouncePiece / elem_bytes_;
   for (size_t done = 0; done < whole.count; done += piece_elems) {
@@ -247,7 +264,8 @@ Status Operation::pull_and_reduce(const kernels::ReduceCopy& whole) noexcept {
       if (incoming_[i].kind != MessageKind::kPulled || incoming_[i].connection == nullptr) continue;
       std::byte* into = launch_.bounce.data() + i * kBouncePiece;
       transport::RecvConnection& connection = *incoming_[i].connection;
-      const Status status = connection.pull(connection.view.line().direct, done * elem_bytes_, into, count * elem_bytes_);
+      const Status status = connection.pull(connection.view.line().direct, done * elem_bytes_, into,
+                                            count * elem_bytes_);
       if (!status.ok()) return status;
       sources_[i].data = into;
     }
@@ -289,7 +307,8 @@ int Operation::blocked_on(const LaneState& lane, const CompiledLane& code) const
     if (operand->kind != CompiledOperand::Kind::kPeer) continue;
     MessageKind kind;
     const transport::RecvView& view = launch_.connections->recv[operand->endpoint]->view;
-    if (view.peek(message_signature(launch_.signature, bytes), &kind) == transport::Peeked::kNothing) {
+    if (view.peek(message_signature(launch_.signature, bytes), &kind) ==
+        transport::Peeked::kNothing) {
       return program.recv_peers[operand->endpoint].peer;
     }
   }
@@ -311,7 +330,8 @@ int Operation::waiting_for() const noexcept {
     if (peer >= 0) return peer;
   }
   for (size_t i = 0; i < referenced_.size(); ++i) {
-    if (referenced_[i] != 0 && !launch_.connections->send[i]->view.drained()) return program.send_peers[i].peer;
+    if (referenced_[i] != 0 && !launch_.connections->send[i]->view.drained())
+      return program.send_peers[i].peer;
   }
   return -1;
 }
@@ -319,7 +339,8 @@ int Operation::waiting_for() const noexcept {
 bool Operation::needs(int rank) const noexcept {
   const Program& program = *launch_.program;
   for (size_t i = 0; i < lanes_.size(); ++i) {
-    if (lanes_[i].tile < launch_.tiling.n_tiles && blocked_on(lanes_[i], program.lanes[i]) == rank) return true;
+    if (lanes_[i].tile < launch_.tiling.n_tiles && blocked_on(lanes_[i], program.lanes[i]) == rank)
+      return true;
   }
   for (size_t i = 0; i < referenced_.size(); ++i) {
     if (referenced_[i] != 0 && program.send_peers[i].peer == rank &&

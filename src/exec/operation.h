@@ -23,21 +23,24 @@ struct Binding {
   Op op = Op::kSum;
   kernels::Scaling scaling;
   bool in_place = false;
-  size_t block_count = 0;                      // elements of every block, when block_counts is null
-  const size_t* block_counts = nullptr;        // by CompiledStep::block (see block_index)
-  const size_t* input_offsets = nullptr;       // by block position in the input; null: position * block_count
+  size_t block_count = 0;                // elements of every block, when block_counts is null
+  const size_t* block_counts = nullptr;  // by CompiledStep::block (see block_index)
+  const size_t* input_offsets =
+      nullptr;  // by block position in the input; null: position * block_count
   const size_t* output_offsets = nullptr;
 };
 
-// How a call is cut: each block into tiles of tile_elems, each tile into chunks of chunk_elems. A pure function of agreed values.
+// How a call is cut: each block into tiles of tile_elems, each tile into chunks of chunk_elems. A
+// pure function of agreed values.
 struct Tiling {
   size_t chunk_elems = 1;
   size_t tile_elems = 1;  // chunk_elems * chunks_per_block
   uint32_t n_tiles = 1;   // of this rank; ranks that know of different blocks may differ
 };
-// `counts_agreed`: all ranks see the same block counts (not AllToAllv, Gatherv, Scatterv), so the chunk may shrink with them.
-// max_chunk_bytes: bytes of a staging slot.
-Tiling make_tiling(const Program& program, const Binding& binding, size_t max_chunk_bytes, bool counts_agreed) noexcept;
+// `counts_agreed`: all ranks see the same block counts (not AllToAllv, Gatherv, Scatterv), so the
+// chunk may shrink with them. max_chunk_bytes: bytes of a staging slot.
+Tiling make_tiling(const Program& program, const Binding& binding, size_t max_chunk_bytes,
+                   bool counts_agreed) noexcept;
 
 // Endpoints in the order of Program::send_peers and recv_peers; they outlive the operation.
 struct Connections {
@@ -51,9 +54,10 @@ struct Launch {
   Binding binding;
   Tiling tiling;
   MessagePolicy policy;
-  uint32_t signature = 0;          // 30 bits; the same on all ranks for this call
-  std::byte* scratch = nullptr;    // scratch_bytes(program, tiling, dtype), 64-byte aligned
-  std::span<std::byte> bounce;     // at least kBouncePiece * (largest number of sources of a step), for pulled references
+  uint32_t signature = 0;        // 30 bits; the same on all ranks for this call
+  std::byte* scratch = nullptr;  // scratch_bytes(program, tiling, dtype), 64-byte aligned
+  std::span<std::byte> bounce;   // at least kBouncePiece * (largest number of sources of a step),
+                                 // for pulled references
   TrafficCounters* counters = nullptr;
 };
 inline constexpr size_t kBouncePiece = 32 << 10;
@@ -66,8 +70,8 @@ struct Span {
   size_t count = 0;   // elements
 };
 
-// Reusable: start() may be called again when the last run has ended. Allocates only in its constructor and when a program
-// has more lanes than any before.
+// Reusable: start() may be called again when the last run has ended. Allocates only in its
+// constructor and when a program has more lanes than any before.
 class Operation final : public Task {
  public:
   void start(const Launch& launch);
@@ -88,8 +92,10 @@ class Operation final : public Task {
   Span span_of(const CompiledStep& step, uint32_t tile) const noexcept;
   Status run_lane(LaneState& lane, const CompiledLane& code, bool* advanced) noexcept;
   Outcome run_step(const CompiledStep& step, uint32_t tile, Status* failure) noexcept;
-  Outcome gather_sources(const CompiledStep& step, const Span& span, uint32_t tile, Status* failure) noexcept;
-  Outcome gather_sinks(const CompiledStep& step, const Span& span, uint32_t tile, Status* failure) noexcept;
+  Outcome gather_sources(const CompiledStep& step, const Span& span, uint32_t tile,
+                         Status* failure) noexcept;
+  Outcome gather_sinks(const CompiledStep& step, const Span& span, uint32_t tile,
+                       Status* failure) noexcept;
   bool may_reference(const CompiledStep& step, const Endpoint& to, size_t bytes) const noexcept;
   Status move_data(const CompiledStep& step, const Span& span) noexcept;
   Status pull_and_reduce(const kernels::ReduceCopy& whole) noexcept;
@@ -101,7 +107,7 @@ class Operation final : public Task {
   Launch launch_;
   kernels::ReduceCopyFn kernel_ = nullptr;
   size_t elem_bytes_ = 1;
-  bool streaming_ = false;          // output is larger than what caches are worth
+  bool streaming_ = false;  // output is larger than what caches are worth
   std::vector<LaneState> lanes_;
   size_t lanes_done_ = 0;
   std::vector<uint8_t> referenced_;  // per send endpoint: it has been sent references in this run

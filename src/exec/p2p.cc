@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs a group of sends and receives: every lane moves its transfers chunk by chunk, in issue order.
+// Runs a group of sends and receives: every lane moves its transfers chunk by chunk, in issue
+// order.
 #include "src/exec/p2p.h"
 
 #include <algorithm>
@@ -10,12 +11,15 @@
 namespace tutti::exec {
 
 P2pOperation::P2pOperation(P2pLaunch launch)
-    : launch_(std::move(launch)), send_cursors_(launch_.sends.size()), recv_cursors_(launch_.recvs.size()) {}
+    : launch_(std::move(launch)),
+      send_cursors_(launch_.sends.size()),
+      recv_cursors_(launch_.recvs.size()) {}
 
 Status P2pOperation::progress(bool* advanced) noexcept {
   if (!local_done_) {
     for (const auto& [from, to] : launch_.local) {
-      if (from.bytes != 0 && from.data != to.data) kernels::copy_bytes(to.data, from.data, from.bytes, false);
+      if (from.bytes != 0 && from.data != to.data)
+        kernels::copy_bytes(to.data, from.data, from.bytes, false);
     }
     local_done_ = true;
     *advanced = true;
@@ -25,7 +29,8 @@ Status P2pOperation::progress(bool* advanced) noexcept {
   for (size_t i = 0; i < launch_.sends.size(); ++i) {
     const P2pSendLane& lane = launch_.sends[i];
     Cursor& cursor = send_cursors_[i];
-    while (cursor.transfer < lane.transfers.size() && send_some(lane, cursor, &failure)) *advanced = true;
+    while (cursor.transfer < lane.transfers.size() && send_some(lane, cursor, &failure))
+      *advanced = true;
     if (!failure.ok()) return failure;
     if (cursor.transfer < lane.transfers.size()) complete = false;
     if (cursor.referenced && !lane.connection->view.drained()) complete = false;
@@ -33,7 +38,8 @@ Status P2pOperation::progress(bool* advanced) noexcept {
   for (size_t i = 0; i < launch_.recvs.size(); ++i) {
     const P2pRecvLane& lane = launch_.recvs[i];
     Cursor& cursor = recv_cursors_[i];
-    while (cursor.transfer < lane.transfers.size() && receive_some(lane, cursor, &failure)) *advanced = true;
+    while (cursor.transfer < lane.transfers.size() && receive_some(lane, cursor, &failure))
+      *advanced = true;
     if (!failure.ok()) return failure;
     if (cursor.transfer < lane.transfers.size()) complete = false;
   }
@@ -70,7 +76,8 @@ bool P2pOperation::receive_some(const P2pRecvLane& lane, Cursor& cursor, Status*
   const P2pTransfer& transfer = lane.transfers[cursor.transfer];
   const size_t bytes = std::min(launch_.max_chunk_bytes, transfer.bytes - cursor.offset);
   IncomingMessage message;
-  if (peek_message(*lane.connection, lane.peer, transfer.signature, bytes, &message, failure) != Arrival::kMessage) {
+  if (peek_message(*lane.connection, lane.peer, transfer.signature, bytes, &message, failure) !=
+      Arrival::kMessage) {
     return false;
   }
   std::byte* into = transfer.data + cursor.offset;
@@ -91,7 +98,8 @@ int P2pOperation::waiting_for() const noexcept {
   }
   for (size_t i = 0; i < launch_.sends.size(); ++i) {
     if (send_cursors_[i].transfer < launch_.sends[i].transfers.size()) return launch_.sends[i].peer;
-    if (send_cursors_[i].referenced && !launch_.sends[i].connection->view.drained()) return launch_.sends[i].peer;
+    if (send_cursors_[i].referenced && !launch_.sends[i].connection->view.drained())
+      return launch_.sends[i].peer;
   }
   return -1;
 }
@@ -104,7 +112,8 @@ bool P2pOperation::needs(int rank) const noexcept {
   for (size_t i = 0; i < launch_.sends.size(); ++i) {
     if (launch_.sends[i].peer != rank) continue;
     const bool open = send_cursors_[i].transfer < launch_.sends[i].transfers.size();
-    if (open || (send_cursors_[i].referenced && !launch_.sends[i].connection->view.drained())) return true;
+    if (open || (send_cursors_[i].referenced && !launch_.sends[i].connection->view.drained()))
+      return true;
   }
   return false;
 }

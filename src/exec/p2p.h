@@ -31,7 +31,7 @@ struct P2pLaunch {
   std::vector<P2pSendLane> sends;
   std::vector<P2pRecvLane> recvs;
   std::vector<std::pair<P2pTransfer, P2pTransfer>> local;  // send to self, matching receive
-  size_t max_chunk_bytes = 0;  // bytes of a staging slot
+  size_t max_chunk_bytes = 0;                              // bytes of a staging slot
   MessagePolicy policy;
   TrafficCounters* counters = nullptr;
 };

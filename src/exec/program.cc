@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Projects a verified plan on one rank: operands resolved to buffers and endpoints, lists flattened.
+// Projects a verified plan on one rank: operands resolved to buffers and endpoints, lists
+// flattened.
 #include "src/exec/program.h"
 
 #include <algorithm>
@@ -15,14 +16,15 @@ using plan::Operand;
 
 class Compiler {
  public:
-  Compiler(const planner::VerifiedPlan& plan, Program& program) : verified_(plan), program_(program) {}
+  Compiler(const planner::VerifiedPlan& plan, Program& program)
+      : verified_(plan), program_(program) {}
 
   void run() {
     const plan::RankProgram& source = verified_.plan.ranks[program_.rank];
     collect_outputs_read(source);
     for (const plan::Lane& lane : source.lanes) {
-      program_.lanes.push_back({static_cast<uint32_t>(program_.steps.size()),
-                                static_cast<uint32_t>(lane.steps.size())});
+      program_.lanes.push_back(
+          {static_cast<uint32_t>(program_.steps.size()), static_cast<uint32_t>(lane.steps.size())});
       for (const plan::Step& step : lane.steps) add_step(step);
     }
   }
@@ -32,7 +34,8 @@ class Compiler {
     for (const plan::Lane& lane : source.lanes) {
       for (const plan::Step& step : lane.steps) {
         for (const Operand& o : step.sources) {
-          if (o.kind == Operand::Kind::kChunk && o.buffer == Buffer::kOutput) outputs_read_.insert(o.index);
+          if (o.kind == Operand::Kind::kChunk && o.buffer == Buffer::kOutput)
+            outputs_read_.insert(o.index);
         }
       }
     }
@@ -71,10 +74,12 @@ class Compiler {
       out.kind = CompiledOperand::Kind::kScratch;
       out.chunk = o.index;
     } else {
-      out.kind = o.buffer == Buffer::kInput ? CompiledOperand::Kind::kInput : CompiledOperand::Kind::kOutput;
+      out.kind = o.buffer == Buffer::kInput ? CompiledOperand::Kind::kInput
+                                            : CompiledOperand::Kind::kOutput;
       out.block_position = o.index / program_.shape.chunks_per_block;
       out.chunk = o.index % program_.shape.chunks_per_block;
-      out.never_read_back = is_sink && o.buffer == Buffer::kOutput && !outputs_read_.contains(o.index);
+      out.never_read_back =
+          is_sink && o.buffer == Buffer::kOutput && !outputs_read_.contains(o.index);
     }
     program_.operands.push_back(out);
   }
@@ -82,7 +87,8 @@ class Compiler {
   uint16_t endpoint_of(const Operand& o, bool is_sink) {
     auto& known = is_sink ? send_index_ : recv_index_;
     auto& list = is_sink ? program_.send_peers : program_.recv_peers;
-    const auto [it, added] = known.try_emplace({o.index, o.channel}, static_cast<uint16_t>(list.size()));
+    const auto [it, added] =
+        known.try_emplace({o.index, o.channel}, static_cast<uint16_t>(list.size()));
     if (added) list.push_back(make_endpoint(o, is_sink));
     return it->second;
   }

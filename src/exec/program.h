@@ -15,23 +15,24 @@ struct CompiledOperand {
   enum class Kind : uint8_t { kInput, kOutput, kScratch, kPeer };
   Kind kind = Kind::kInput;
   bool pre = false;
-  bool never_read_back = false;  // output sinks: no step of this rank reads the chunk, so streaming stores pay
-  uint16_t endpoint = 0;          // kPeer: index into Program::send_peers or recv_peers
-  int32_t block_position = 0;     // kInput, kOutput: block within the buffer
-  int32_t chunk = 0;              // kInput, kOutput: chunk within the block; kScratch: scratch chunk
+  bool never_read_back =
+      false;  // output sinks: no step of this rank reads the chunk, so streaming stores pay
+  uint16_t endpoint = 0;       // kPeer: index into Program::send_peers or recv_peers
+  int32_t block_position = 0;  // kInput, kOutput: block within the buffer
+  int32_t chunk = 0;           // kInput, kOutput: chunk within the block; kScratch: scratch chunk
 };
 
 struct CompiledStep {
   uint32_t first_source = 0;  // into Program::operands
   uint32_t first_sink = 0;
-  uint32_t first_wait = 0;    // into Program::waits
+  uint32_t first_wait = 0;  // into Program::waits
   uint16_t n_sources = 0;
   uint16_t n_sinks = 0;
   uint16_t n_waits = 0;
   bool post = false;
-  bool signal = false;        // no extent: never elided
-  int32_t block = 0;          // index into the binding's block counts (see Binding)
-  int32_t chunk = 0;          // chunk within the block
+  bool signal = false;  // no extent: never elided
+  int32_t block = 0;    // index into the binding's block counts (see Binding)
+  int32_t chunk = 0;    // chunk within the block
 };
 
 struct CompiledLane {
@@ -62,8 +63,9 @@ struct Program {
   uint16_t most_sinks = 0;
 };
 
-// Index of a block among those that one rank can know the size of (Binding::block_counts): the owner's rank; for AllToAll seen
-// from `rank`, the destination for blocks that it sends and n_ranks + source for blocks that it receives; 0 where there is one block.
+// Index of a block among those that one rank can know the size of (Binding::block_counts): the
+// owner's rank; for AllToAll seen from `rank`, the destination for blocks that it sends and n_ranks
+// + source for blocks that it receives; 0 where there is one block.
 int32_t block_index(const plan::Shape& shape, int32_t rank, int32_t block) noexcept;
 
 // Projects the plan on `rank`.

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bandwidth of Reduce to a root.
+#include "perf/bench/bench.h"
+
+namespace {
+
+using tutti::bench::Bandwidth;
+using tutti::bench::Call;
+using tutti::bench::Piece;
+using tutti::bench::Sizes;
+
+Sizes sizes(size_t count, size_t /*elem_bytes*/, int /*n_ranks*/) {
+  return {.send = count, .recv = count, .count = count};
+}
+
+tuttiResult_t issue(const Call& c) {
+  return tuttiReduce(c.send, c.recv, c.sizes.count, c.type, c.op, c.root, c.comm, nullptr);
+}
+
+std::vector<Piece> expect(const Sizes& sizes, int rank, int /*n_ranks*/, int root) {
+  if (rank != root) return {};
+  return {{.at = 0, .count = sizes.count, .source = Piece::kReduction, .first = 0}};
+}
+
+Bandwidth bandwidth(const Sizes& sizes, size_t elem_bytes, double seconds, int /*n_ranks*/) {
+  const double bytes = static_cast<double>(sizes.count * elem_bytes);
+  return tutti::bench::bandwidth(bytes, seconds, 1.0);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return tutti::bench::bench_main(argc, argv,
+                                  {.name = "reduce_perf",
+                                   .has_op = true,
+                                   .has_root = true,
+                                   .sizes = sizes,
+                                   .issue = issue,
+                                   .expect = expect,
+                                   .bandwidth = bandwidth});
+}

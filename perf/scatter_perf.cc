@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bandwidth of Scatter from a root: sizes are those of the scattered buffer.
+#include "perf/bench/bench.h"
+
+namespace {
+
+using tutti::bench::Bandwidth;
+using tutti::bench::Call;
+using tutti::bench::Piece;
+using tutti::bench::Sizes;
+
+Sizes sizes(size_t count, size_t elem_bytes, int n_ranks) {
+  const size_t block = tutti::bench::block_elems(count, elem_bytes, n_ranks);
+  return {.send = block * static_cast<size_t>(n_ranks),
+          .recv = block,
+          .count = block,
+          .recv_in_place_at = block};
+}
+
+tuttiResult_t issue(const Call& c) {
+  return tuttiScatter(c.send, c.recv, c.sizes.count, c.type, c.root, c.comm, nullptr);
+}
+
+std::vector<Piece> expect(const Sizes& sizes, int rank, int /*n_ranks*/, int root) {
+  return {{.at = 0,
+           .count = sizes.count,
+           .source = root,
+           .first = static_cast<size_t>(rank) * sizes.count}};
+}
+
+Bandwidth bandwidth(const Sizes& sizes, size_t elem_bytes, double seconds, int n_ranks) {
+  const double bytes = static_cast<double>(sizes.send * elem_bytes);
+  return tutti::bench::bandwidth(bytes, seconds, static_cast<double>(n_ranks - 1) / n_ranks);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return tutti::bench::bench_main(argc, argv,
+                                  {.name = "scatter_perf",
+                                   .has_root = true,
+                                   .sizes = sizes,
+                                   .issue = issue,
+                                   .expect = expect,
+                                   .bandwidth = bandwidth});
+}

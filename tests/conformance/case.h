@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// One conformance case: a point of the product of everything that may change how a collective is
+// carried out.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "src/planner/planner.h"
+
+namespace tutti::conformance {
+
+enum class Kind : uint8_t {
+  kAllReduce,
+  kReduce,
+  kBroadcast,
+  kAllGather,
+  kAllGatherv,
+  kReduceScatter,
+  kReduceScatterv,
+  kAllToAll,
+  kAllToAllv,
+  kGather,
+  kGatherv,
+  kScatter,
+  kScatterv,
+  kSendRecv,
+};
+const char* name(Kind kind);
+bool reduces(Kind kind);
+bool has_root(Kind kind);
+bool has_in_place(Kind kind);
+
+enum class Layout : uint8_t { kThreads, kProcesses };
+enum class Protocol : uint8_t { kDefault, kInline, kStaged, kDirect };
+enum class Memory : uint8_t { kPrivate, kShared };  // malloc or tuttiMemAlloc
+
+// A kind and the algorithm that carries it; the algorithm is null for point to point.
+struct Row {
+  Kind kind = Kind::kAllReduce;
+  const planner::AlgorithmRow* algorithm = nullptr;
+};
+const std::vector<Row>& rows();
+
+inline constexpr int kRankCounts[] = {1, 2, 3, 4, 5, 7, 8};
+inline constexpr uint32_t kSlotBytes[] = {1024, 65536};
+inline constexpr int kSizeClasses = 15;
+inline constexpr int kOps = 6;  // tuttiSum .. tuttiAvg, PreMulSum
+inline constexpr int kDTypes = 12;
+inline constexpr int kRoots = 3;  // 0, middle, last
+
+struct Case {
+  Layout layout = Layout::kThreads;
+  std::string transport = "inproc";
+  int n_ranks = 1;
+  Protocol protocol = Protocol::kDefault;
+  uint32_t slot_bytes = kSlotBytes[0];
+  int row = 0;  // into rows()
+  int dtype = 0;
+  int op = 0;
+  int size_class = 0;
+  bool in_place = false;
+  bool misaligned = false;
+  Memory memory = Memory::kPrivate;
+  int root_class = 0;
+
+  int root() const { return root_class == 0 ? 0 : root_class == 1 ? n_ranks / 2 : n_ranks - 1; }
+  // Elements of one block before the v-variants vary it.
+  size_t count() const;
+  // Everything that needs a communicator of its own.
+  std::string group() const;
+  std::string text() const;
+};
+
+// The case as a point: one value per factor. Pairs of (factor, value) are what pairwise coverage
+// covers.
+inline constexpr int kFactors = 12;
+std::vector<int> point(const Case& c);
+// The case at a point of the full product; false when the combination does not exist (processes
+// over inproc, a message that can't be inline, an op for a collective that has none, ...), or says
+// the same as another one.
+bool at(const std::vector<int>& point, Case* out);
+std::vector<int> radices();
+
+// Seeded sample of `budget` distinct cases that covers every pair of factor values that occurs
+// together.
+std::vector<Case> pairwise_sample(size_t budget, uint64_t seed);
+// Every case of the product whose running number is `part` modulo `parts`.
+void for_each_case(size_t part, size_t parts, const std::function<void(const Case&)>& visit);
+
+}  // namespace tutti::conformance

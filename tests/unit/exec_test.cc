@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+// The executor over real connections of the inproc transport, with all ranks driven by one thread in random order.
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <random>
+#include <tuple>
+#include <vector>
+
+#include "src/base/shared_bell.h"
+#include "src/exec/operation.h"
+#include "src/exec/p2p.h"
+#include "src/planner/planner.h"
+#include "transport/transport.h"
+
+namespace tutti::exec {
+namespace {
+
+using plan::Collective;
+
+constexpr transport::FifoLayout kLayout{.n_lines = 8, .n_areas = 4, .area_bytes = 1024};
+
+// n ranks of one communicator, their transports and connections.
+class World {
+ public:
+  explicit World(int n) {
+    static uint64_t next_comm = 1;
+    comm_ = next_comm++;
+    const transport::TransportRow& inproc = row("inproc");
+    for (int r = 0; r < n; ++r) bells_.push_back(std::make_unique<SharedBell>(SharedBell::allocate()));
+    for (int r = 0; r < n; ++r) {
+      transports_.push_back(inproc.create({.comm_id = comm_, .rank = r, .budget = &budget_, .bell = bells_[r].get()}));
+    }
+    for (int r = 0; r < n; ++r) peers_.push_back({r, this_process(), transports_[r]->address()});
+  }
+
+  int n() const { return static_cast<int>(transports_.size()); }
+
+  transport::SendConnection* send(int from, int to, int channel) {
+    open(from, to, channel);
+    return send_[{from, to, channel}].get();
+  }
+  transport::RecvConnection* recv(int from, int to, int channel) {
+    open(from, to, channel);
+    return recv_[{from, to, channel}].get();
+  }
+
+  Connections connections(const Program& program) {
+    Connections c;
+    for (const Endpoint& e : program.send_peers) c.send.push_back(send(program.rank, e.peer, e.channel));
+    for (const Endpoint& e : program.recv_peers) c.recv.push_back(recv(e.peer, program.rank, e.channel));
+    return c;
+  }
+
+ private:
+  static const transport::TransportRow& row(std::string_view name) {
+    for (const transport::TransportRow& r : transport::transport_table()) {
+      if (name == r.name) return r;
+    }
+    throw Error(StatusCode::kInternalError, "no such transport");
+  }
+
+  void open(int from, int to, int channel) {
+    auto& sender = send_[{from, to, channel}];
+    if (sender != nullptr) return;
+    const transport::ConnectionId id{comm_, from, to, channel};
+    sender = transports_[from]->connect(id, peers_[to], kLayout);
+    auto& receiver = recv_[{from, to, channel}];
+    receiver = transports_[to]->try_accept(id, peers_[from]);
+    bool ready = false;
+    ASSERT_TRUE(receiver != nullptr && sender->ready(&ready).ok() && ready);
+  }
+
+  uint64_t comm_;
+  MemoryBudget budget_;
+  std::vector<std::unique_ptr<SharedBell>> bells_;
+  std::vector<std::unique_ptr<transport::Transport>> transports_;
+  std::vector<transport::Peer> peers_;
+  std::map<std::tuple<int, int, int>, std::unique_ptr<transport::SendConnection>> send_;
+  std::map<std::tuple<int, int, int>, std::unique_ptr<transport::RecvConnection>> recv_;
+};
+
+// Progresses all tasks in random order until all have ended; returns the first failure.
+Status drive(const std::vector<Task*>& tasks, uint64_t seed, int max_rounds = 2'000'000) {
+  std::mt19937_64 random(seed);
+  std::vector<Task*> open = tasks;
+  while (!open.empty() && max_rounds-- > 0) {
+    const size_t i = random() % open.size();
+    bool advanced = false;
+    const Status status = open[i]->progress(&advanced);
+    if (status.in_progress()) continue;
+    if (!status.ok()) return status;
+    open.erase(open.begin() + static_cast<ptrdiff_t>(i));
+  }
+  return open.empty() ? kOkStatus : kInProgressStatus;
+}
+
+// One rank of an int32 collective.
+struct RankCall {
+  Program program;
+  Connections connections;
+  std::vector<int32_t> input, output;
+  std::vector<std::byte> scratch, bounce;
+  TrafficCounters counters;
+  Operation operation;
+};
+
+Program program_of(Collective collective, const char* algorithm, int n, int rank) {
+  const planner::AlgorithmRow* row = planner::find_algorithm(collective, algorithm);
+  EXPECT_NE(row, nullptr);
+  return compile(planner::verified_plan(*row, {collective, n, 0, 1}), rank);
+}
+
+void start(RankCall& call, size_t block_count, const MessagePolicy& policy, uint32_t signature) {
+  Launch launch;
+  launch.program = &call.program;
+  launch.connections = &call.connections;
+  launch.binding.input = reinterpret_cast<const std::byte*>(call.input.data());
+  launch.binding.output = reinterpret_cast<std::byte*>(call.output.data());
+  launch.binding.dtype = DType::kInt32;
+  launch.binding.block_count = block_count;
+  launch.tiling = make_tiling(call.program, launch.binding, kLayout.area_bytes, true);
+  launch.policy = policy;
+  launch.signature = signature;
+  call.scratch.resize(scratch_bytes(call.program, launch.tiling, DType::kInt32));
+  call.bounce.resize(bounce_bytes(call.program));
+  launch.scratch = call.scratch.data();
+  launch.bounce = call.bounce;
+  launch.counters = &call.counters;
+  call.operation.start(launch);
+}
+
+int32_t value(int rank, size_t i) { return rank * 1000 + static_cast<int32_t>(i % 251); }
+
+void check_all_reduce(World& world, const char* algorithm, size_t count, const MessagePolicy& policy, uint64_t seed) {
+  std::vector<std::unique_ptr<RankCall>> calls;
+  std::vector<Task*> tasks;
+  for (int r = 0; r < world.n(); ++r) {
+    calls.push_back(std::make_unique<RankCall>());
+    RankCall& call = *calls.back();
+    call.program = program_of(Collective::kAllReduce, algorithm, world.n(), r);
+    call.connections = world.connections(call.program);
+    for (size_t i = 0; i < count; ++i) call.input.push_back(value(r, i));
+    call.output.assign(count, -1);
+    start(call, count, policy, 7);
+    tasks.push_back(&call.operation);
+  }
+  ASSERT_TRUE(drive(tasks, seed).ok()) << algorithm << " count " << count;
+  for (int r = 0; r < world.n(); ++r) {
+    for (size_t i = 0; i < count; ++i) {
+      int32_t sum = 0;
+      for (int s = 0; s < world.n(); ++s) sum += value(s, i);
+      ASSERT_EQ(calls[r]->output[i], sum) << algorithm << " rank " << r << " element " << i << " of " << count;
+    }
+  }
+}
+
+TEST(Operation_EveryAllReduce, RandomOrderAndSizes_GivesTheSum) {
+  const MessagePolicy staged{.allow_inline = false};
+  const MessagePolicy direct{.allow_inline = false, .direct_min_bytes = 1};
+  for (const int n : {1, 2, 3, 5, 8}) {
+    World world(n);
+    for (const planner::AlgorithmRow& row : planner::algorithm_table()) {
+      if (row.collective != Collective::kAllReduce || !row.supports({row.collective, n, 0, 1})) continue;
+      uint64_t seed = 1;
+      for (const size_t count : {0, 1, 14, 15, 255, 256, 257, 2000, 9000}) {
+        for (const MessagePolicy& policy : {MessagePolicy{}, staged, direct}) {
+          check_all_reduce(world, row.name, count, policy, seed++);
+        }
+      }
+    }
+  }
+}
+
+TEST(Operation_Direct, ReferenceSafePlan_MovesByReference) {
+  World world(2);
+  RankCall calls[2];
+  std::vector<Task*> tasks;
+  for (int r = 0; r < 2; ++r) {
+    calls[r].program = program_of(Collective::kAllGather, "one_shot", 2, r);
+    calls[r].connections = world.connections(calls[r].program);
+    calls[r].input.assign(1000, r + 1);
+    calls[r].output.assign(2000, 0);
+    start(calls[r], 1000, {.allow_inline = false, .direct_min_bytes = 1}, 3);
+    tasks.push_back(&calls[r].operation);
+  }
+  ASSERT_TRUE(drive(tasks, 1).ok());
+  const auto mapped = static_cast<size_t>(transport::MessageKind::kMapped);
+  EXPECT_EQ(calls[0].counters.bytes[mapped], 4000u);
+  EXPECT_EQ(calls[0].output[1999], 2);
+  EXPECT_EQ(calls[1].output[0], 1);
+}
+
+TEST(Operation_Mismatch, SignatureOrCountDiffers_NamesTheRank) {
+  for (const bool other_count : {false, true}) {
+    World world(2);
+    RankCall calls[2];
+    std::vector<Task*> tasks;
+    for (int r = 0; r < 2; ++r) {
+      calls[r].program = program_of(Collective::kAllReduce, "one_shot", 2, r);
+      calls[r].connections = world.connections(calls[r].program);
+      calls[r].input.assign(8, 1);
+      calls[r].output.assign(8, 0);
+      start(calls[r], r == 1 && other_count ? 4 : 8, {}, r == 1 && !other_count ? 8 : 7);
+      tasks.push_back(&calls[r].operation);
+    }
+    const Status status = drive(tasks, 1);
+    EXPECT_EQ(status.code, StatusCode::kInvalidUsage);
+    EXPECT_GE(status.rank, 0);
+    EXPECT_NE(std::string(status.reason).find("differs"), std::string::npos);
+  }
+}
+
+TEST(Operation_PeerAbsent_StaysInProgress, AndSaysWhomItWaitsFor) {
+  World world(3);
+  RankCall call;
+  call.program = program_of(Collective::kAllReduce, "one_shot", 3, 0);
+  call.connections = world.connections(call.program);
+  call.input.assign(4, 1);
+  call.output.assign(4, 0);
+  start(call, 4, {}, 7);
+  EXPECT_TRUE(drive({&call.operation}, 1, 100).in_progress());
+  EXPECT_EQ(call.operation.waiting_for(), 1);
+  EXPECT_TRUE(call.operation.needs(1));
+  EXPECT_FALSE(call.operation.needs(0));
+}
+
+TEST(Tiling_Table, ChunksFitSlotsAndCoverTheBlock) {
+  const Program ring = program_of(Collective::kAllReduce, "ring", 4, 0);
+  const auto chunks = static_cast<size_t>(ring.shape.chunks_per_block);
+  for (const size_t count : {size_t{0}, size_t{1}, size_t{63}, size_t{1024}, size_t{100'000}}) {
+    for (const bool agreed : {false, true}) {
+      Binding binding;
+      binding.dtype = DType::kFloat32;
+      binding.block_count = count;
+      const Tiling tiling = make_tiling(ring, binding, 4096, agreed);
+      EXPECT_LE(tiling.chunk_elems * 4, 4096u);
+      EXPECT_EQ(tiling.chunk_elems * 4 % 64, 0u);
+      EXPECT_EQ(tiling.tile_elems, tiling.chunk_elems * chunks);
+      EXPECT_GE(tiling.tile_elems * tiling.n_tiles, count);
+      if (!agreed) EXPECT_EQ(tiling.chunk_elems, 1024u);
+    }
+  }
+}
+
+TEST(BlockIndex_AllToAll, SendsByDestinationReceivesBySource) {
+  const plan::Shape shape{Collective::kAllToAll, 3, 0, 1};
+  EXPECT_EQ(block_index(shape, 1, 1 * 3 + 2), 2);  // to rank 2
+  EXPECT_EQ(block_index(shape, 1, 2 * 3 + 1), 5);  // from rank 2
+  EXPECT_EQ(block_index(shape, 1, 1 * 3 + 1), 1);  // own
+  EXPECT_EQ(block_index({Collective::kAllGather, 3, 0, 1}, 1, 2), 2);
+}
+
+constexpr int kP2pChannel = 1;
+
+P2pLaunch p2p_launch(TrafficCounters& counters) {
+  P2pLaunch launch;
+  launch.max_chunk_bytes = kLayout.area_bytes;
+  launch.counters = &counters;
+  return launch;
+}
+
+TEST(P2p_TwoSendsInOneGroup, ReceivedByTwoGroups_Match) {
+  World world(2);
+  std::vector<std::byte> first(5000, std::byte{1}), second(3000, std::byte{2}), got_first(5000), got_second(3000);
+  TrafficCounters counters;
+  P2pLaunch send = p2p_launch(counters);
+  send.sends.push_back({1, world.send(0, 1, kP2pChannel), {{first.data(), 5000, 11}, {second.data(), 3000, 12}}});
+  P2pLaunch recv_a = p2p_launch(counters), recv_b = p2p_launch(counters);
+  recv_a.recvs.push_back({0, world.recv(0, 1, kP2pChannel), {{got_first.data(), 5000, 11}}});
+  recv_b.recvs.push_back({0, world.recv(0, 1, kP2pChannel), {{got_second.data(), 3000, 12}}});
+  P2pOperation sender(send), receiver_a(recv_a), receiver_b(recv_b);
+  EXPECT_TRUE(drive({&sender, &receiver_a}, 1, 1000).in_progress());
+  EXPECT_TRUE(drive({&receiver_b, &sender}, 2).ok());
+  EXPECT_EQ(got_first, first);
+  EXPECT_EQ(got_second, second);
+}
+
+TEST(P2p_SelfAndZeroBytes_Complete, AndOtherSignatureFails) {
+  World world(2);
+  std::vector<std::byte> from(100, std::byte{9}), to(100);
+  TrafficCounters counters;
+  P2pLaunch send = p2p_launch(counters), recv = p2p_launch(counters);
+  send.local.push_back({{from.data(), 100, 1}, {to.data(), 100, 1}});
+  send.sends.push_back({1, world.send(0, 1, kP2pChannel), {{nullptr, 0, 5}, {from.data(), 100, 6}}});
+  recv.recvs.push_back({0, world.recv(0, 1, kP2pChannel), {{nullptr, 0, 5}, {to.data(), 100, 7}}});
+  P2pOperation sender(send), receiver(recv);
+  const Status status = drive({&sender, &receiver}, 3);
+  EXPECT_EQ(status.code, StatusCode::kInvalidUsage);
+  EXPECT_EQ(status.rank, 0);
+}
+
+}  // namespace
+}  // namespace tutti::exec

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plain-data view of a connection: a FIFO of messages in memory that the executor inlines (docs/adr/0003).
+// The plain-data view of a connection: a FIFO of messages in memory that the executor inlines
+// (docs/adr/0003).
 //
 // Layout of one connection (all offsets from its base, see FifoLayout):
 //
-//   SlotLine lines[n_lines]     64 B each: 8 B header {sequence:32 | signature:30 | kind:2}, 56 B payload
-//   ReleaseWord                 128 B, written by the receiver only: messages released so far
-//   FailureWord sender, receiver   128 B each, written by that end only, once: "I have given up, because of rank r"
-//   std::byte areas[n_areas][area_bytes]   staging slots
+//   SlotLine lines[n_lines]     64 B each: 8 B header {sequence:32 | signature:30 | kind:2}, 56 B
+//   payload ReleaseWord                 128 B, written by the receiver only: messages released so
+//   far FailureWord sender, receiver   128 B each, written by that end only, once: "I have given
+//   up, because of rank r" std::byte areas[n_areas][area_bytes]   staging slots
 //
-// The k-th message (k from 0) uses line k % n_lines and carries sequence k+1 (mod 2^32, never compared with 0 at start since
-// a zeroed line has sequence 0 and the first message has 1). A staged message also uses the next staging slot in turn. The
-// writer fills the payload, then stores the header with release order; the reader loads the header with acquire order,
-// uses the payload, then stores `released` with release order; the writer reads `released` with acquire order before it
-// writes a line or an area again. Nothing here is a read-modify-write.
+// The k-th message (k from 0) uses line k % n_lines and carries sequence k+1 (mod 2^32, never
+// compared with 0 at start since a zeroed line has sequence 0 and the first message has 1). A
+// staged message also uses the next staging slot in turn. The writer fills the payload, then stores
+// the header with release order; the reader loads the header with acquire order, uses the payload,
+// then stores `released` with release order; the writer reads `released` with acquire order before
+// it writes a line or an area again. Nothing here is a read-modify-write.
 #pragma once
 
 #include <atomic>
@@ -35,10 +37,11 @@ struct StagedPayload {
   uint32_t area;
   uint32_t reserved;
 };
-// Payload of a direct message: bytes that stay with the sender until the receiver has released the message.
+// Payload of a direct message: bytes that stay with the sender until the receiver has released the
+// message.
 struct DirectReference {
-  uint64_t region;   // kMapped: SharedRegion::id of the sender's process; kPulled: 0
-  uint64_t offset;   // kMapped: from the region's base; kPulled: the address in the sender's process
+  uint64_t region;  // kMapped: SharedRegion::id of the sender's process; kPulled: 0
+  uint64_t offset;  // kMapped: from the region's base; kPulled: the address in the sender's process
   uint64_t bytes;
 };
 
@@ -54,15 +57,19 @@ static_assert(sizeof(SlotLine) == 64 && offsetof(SlotLine, inline_bytes) == 8);
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
 struct alignas(kFalseSharingBytes) ReleaseWord {
-  std::atomic<uint64_t> released;  // release by the receiver pairs with acquire in SendView::refresh()
+  std::atomic<uint64_t>
+      released;  // release by the receiver pairs with acquire in SendView::refresh()
 };
 
-// How an end that gives up tells the other, which may be waiting for it: 0, or packed {code:16 | cause rank + 1:32}.
+// How an end that gives up tells the other, which may be waiting for it: 0, or packed {code:16 |
+// cause rank + 1:32}.
 struct alignas(kFalseSharingBytes) FailureWord {
-  std::atomic<uint64_t> value;  // release by announce(), acquire by read(): it carries no other data, the order is for clarity
+  std::atomic<uint64_t> value;  // release by announce(), acquire by read(): it carries no other
+                                // data, the order is for clarity
 
   void announce(uint32_t code, int32_t cause_rank) noexcept {
-    value.store((uint64_t{code} << 32) | static_cast<uint32_t>(cause_rank + 1), std::memory_order_release);
+    value.store((uint64_t{code} << 32) | static_cast<uint32_t>(cause_rank + 1),
+                std::memory_order_release);
   }
   // False while the end is in order.
   bool read(uint32_t* code, int32_t* cause_rank) const noexcept {
@@ -74,7 +81,8 @@ struct alignas(kFalseSharingBytes) FailureWord {
 };
 
 constexpr uint64_t make_header(uint64_t sequence, uint32_t signature, MessageKind kind) noexcept {
-  return (sequence << 32) | (uint64_t{signature & kSignatureMask} << 2) | static_cast<uint64_t>(kind);
+  return (sequence << 32) | (uint64_t{signature & kSignatureMask} << 2) |
+         static_cast<uint64_t>(kind);
 }
 
 // Sizes of a connection; a power of two each except area_bytes (multiple of 64).
@@ -84,11 +92,15 @@ struct FifoLayout {
   uint32_t area_bytes = 64 << 10;
 
   constexpr size_t release_offset() const noexcept { return size_t{n_lines} * sizeof(SlotLine); }
-  constexpr size_t failure_offset() const noexcept { return release_offset() + sizeof(ReleaseWord); }
+  constexpr size_t failure_offset() const noexcept {
+    return release_offset() + sizeof(ReleaseWord);
+  }
   constexpr size_t areas_offset() const noexcept {
     return (failure_offset() + 2 * sizeof(FailureWord) + 4095) / 4096 * 4096;
   }
-  constexpr size_t total_bytes() const noexcept { return areas_offset() + size_t{n_areas} * area_bytes; }
+  constexpr size_t total_bytes() const noexcept {
+    return areas_offset() + size_t{n_areas} * area_bytes;
+  }
 };
 inline constexpr uint32_t kMaxAreas = 64;
 
@@ -103,10 +115,11 @@ struct SendView {
   uint32_t n_lines = 0;
   uint32_t n_areas = 0;
   uint32_t area_bytes = 0;
-  uint64_t committed = 0;        // messages sent so far
-  uint64_t released = 0;         // the receiver's count when last looked at
-  uint64_t areas_used = 0;       // staged messages sent so far
-  uint64_t area_message[kMaxAreas] = {};  // per area: messages committed, this one included, when it was last used
+  uint64_t committed = 0;   // messages sent so far
+  uint64_t released = 0;    // the receiver's count when last looked at
+  uint64_t areas_used = 0;  // staged messages sent so far
+  uint64_t area_message[kMaxAreas] =
+      {};  // per area: messages committed, this one included, when it was last used
 
   void attach(std::byte* base, const FifoLayout& layout, Doorbell* bell) noexcept {
     lines = reinterpret_cast<SlotLine*>(base);
@@ -158,7 +171,8 @@ struct SendView {
     ++areas_used;
     commit(signature, MessageKind::kStaged);
   }
-  void commit_direct(uint32_t signature, MessageKind kind, const DirectReference& reference) noexcept {
+  void commit_direct(uint32_t signature, MessageKind kind,
+                     const DirectReference& reference) noexcept {
     line().direct = reference;
     commit(signature, kind);
   }
@@ -193,9 +207,11 @@ struct RecvView {
   }
   const SlotLine& line() const noexcept { return lines[consumed & (n_lines - 1)]; }
 
-  // Is the next message there, and has it the signature that this operation expects? One subtraction decides both.
+  // Is the next message there, and has it the signature that this operation expects? One
+  // subtraction decides both.
   Peeked peek(uint32_t signature, MessageKind* kind) const noexcept {
-    const uint64_t header = line().header.load(std::memory_order_acquire);  // pairs with SendView::commit
+    const uint64_t header =
+        line().header.load(std::memory_order_acquire);  // pairs with SendView::commit
     const uint64_t expected = make_header(consumed + 1, signature, MessageKind::kInline);
     if (header - expected < kMessageKinds) [[likely]] {
       *kind = static_cast<MessageKind>(header & 3);
@@ -203,11 +219,14 @@ struct RecvView {
     }
     return (header >> 32) == (expected >> 32) ? Peeked::kMismatch : Peeked::kNothing;
   }
-  const std::byte* area(uint32_t index) const noexcept { return areas + size_t{index & (n_areas - 1)} * area_bytes; }
+  const std::byte* area(uint32_t index) const noexcept {
+    return areas + size_t{index & (n_areas - 1)} * area_bytes;
+  }
 
   void release() noexcept {
     ++consumed;
-    release_word->released.store(consumed, std::memory_order_release);  // pairs with SendView::refresh
+    release_word->released.store(consumed,
+                                 std::memory_order_release);  // pairs with SendView::refresh
     if (peer_bell != nullptr) ring(*peer_bell);
   }
 };

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contract of a transport: connections as FIFOs of messages, references instead of bytes, windows with signals.
+// The contract of a transport: connections as FIFOs of messages, references instead of bytes,
+// windows with signals.
 //
-// One Transport object belongs to one rank of one communicator. Set-up functions throw Error; functions marked noexcept are
-// progress code. Unless said otherwise a function is called by the thread that owns the communicator's progress.
-// A message is (connection, sequence); it stays resendable until the consumer releases it.
+// One Transport object belongs to one rank of one communicator. Set-up functions throw Error;
+// functions marked noexcept are progress code. Unless said otherwise a function is called by the
+// thread that owns the communicator's progress. A message is (connection, sequence); it stays
+// resendable until the consumer releases it.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -37,7 +40,7 @@ struct ConnectionId {
   int32_t source_rank = 0;
   int32_t sink_rank = 0;
   int32_t channel = 0;
-  bool operator==(const ConnectionId&) const = default;
+  auto operator<=>(const ConnectionId&) const = default;
 };
 
 // Can this transport carry messages from this rank to the peer (and back)?
@@ -52,13 +55,16 @@ class SendConnection {
   SendView view;
   bool needs_progress = false;  // progress() does something: set by transports that are not memory
   virtual ~SendConnection() = default;
-  // True once the receiver's process has attached. Nothing may be committed before. Until then returns false, or a failure.
+  // True once the receiver's process has attached. Nothing may be committed before. Until then
+  // returns false, or a failure.
   virtual Status ready(bool* is_ready) noexcept = 0;
-  // Transports that are not memory move committed messages and credits here; memory transports keep the default.
+  // Transports that are not memory move committed messages and credits here; memory transports keep
+  // the default.
   virtual Status progress() noexcept { return kOkStatus; }
-  // Fills `reference` for a message of [data, data+bytes) if the receiver can reach these bytes where they are: kMapped when they
-  // lie in shared memory that the receiver maps, kPulled when it can read them from this process. Returns false when
-  // neither holds. First use of a region may pass its descriptor to the peer. Scheduling rule: the source must stay unchanged until
+  // Fills `reference` for a message of [data, data+bytes) if the receiver can reach these bytes
+  // where they are: kMapped when they lie in shared memory that the receiver maps, kPulled when it
+  // can read them from this process. Returns false when neither holds. First use of a region may
+  // pass its descriptor to the peer. Scheduling rule: the source must stay unchanged until
   // view.drained() or until its message is released.
   virtual bool reference(const void* data, size_t bytes, bool allow_pull, MessageKind* kind,
                          DirectReference* reference) noexcept {
@@ -74,25 +80,30 @@ class RecvConnection {
   bool needs_progress = false;
   virtual ~RecvConnection() = default;
   virtual Status progress() noexcept { return kOkStatus; }
-  // Where a kMapped reference lies in this process. In progress while the region's descriptor is still on its way.
+  // Where a kMapped reference lies in this process. In progress while the region's descriptor is
+  // still on its way.
   virtual Status map(const DirectReference& reference, const std::byte** data) noexcept {
     (void)reference, (void)data;
     return Status{StatusCode::kInternalError, -1, "this transport has no mapped references"};
   }
-  // Copies bytes [offset, offset+bytes) of a kPulled reference into `into`; the caller bounds `bytes` per call. Rechecks after
-  // reading that the sender's process is the one that sent the message.
-  virtual Status pull(const DirectReference& reference, size_t offset, std::byte* into, size_t bytes) noexcept {
+  // Copies bytes [offset, offset+bytes) of a kPulled reference into `into`; the caller bounds
+  // `bytes` per call. Rechecks after reading that the sender's process is the one that sent the
+  // message.
+  virtual Status pull(const DirectReference& reference, size_t offset, std::byte* into,
+                      size_t bytes) noexcept {
     (void)reference, (void)offset, (void)into, (void)bytes;
     return Status{StatusCode::kInternalError, -1, "this transport can't read a peer's memory"};
   }
 };
 
-// Memory of a peer that this rank may write to (windows). Offsets are checked against the region's size.
+// Memory of a peer that this rank may write to (windows). Offsets are checked against the region's
+// size.
 class RemoteRegion {
  public:
   virtual ~RemoteRegion() = default;
   virtual size_t bytes() const noexcept = 0;
-  // Copies into the peer's memory. Visible to the peer once a later add_signal() of this rank is visible.
+  // Copies into the peer's memory. Visible to the peer once a later add_signal() of this rank is
+  // visible.
   virtual Status put(size_t offset, const void* data, size_t bytes) noexcept = 0;
   // Adds to the 8-byte counter at `offset` (multiple of 8), with release order, and wakes the peer.
   virtual Status add_signal(size_t offset, uint64_t value) noexcept = 0;
@@ -102,8 +113,9 @@ struct TransportOptions {
   uint64_t comm_id = 0;
   int rank = 0;
   MemoryBudget* budget = nullptr;  // outlives the transport; charged for every connection
-  const SharedBell* bell = nullptr;  // what this rank sleeps on; peers ring it after every commit, release and signal; outlives
-                                     // the transport, and peers may ring it after that (see shared_bell.h)
+  const SharedBell* bell =
+      nullptr;  // what this rank sleeps on; peers ring it after every commit, release and signal;
+                // outlives the transport, and peers may ring it after that (see shared_bell.h)
 };
 
 class Transport {
@@ -113,29 +125,40 @@ class Transport {
   // What peers need to reach this rank; exchanged by bootstrap, opaque to everybody else.
   virtual std::vector<std::byte> address() const = 0;
   virtual Reach reach(const Peer& peer) const = 0;
-  // What direct messages this transport can carry here, and why not others; for `tutti doctor` and the log.
+  // What direct messages this transport can carry here, and why not others; for `tutti doctor` and
+  // the log.
   virtual std::string direct_capability() const = 0;
 
   // Starts a connection and returns at once; never waits for the peer.
-  virtual std::unique_ptr<SendConnection> connect(const ConnectionId& id, const Peer& to, const FifoLayout& layout) = 0;
-  // The receiving end of a connection that the peer has started; null while it has not. Each id is accepted once.
+  virtual std::unique_ptr<SendConnection> connect(const ConnectionId& id, const Peer& to,
+                                                  const FifoLayout& layout) = 0;
+  // The receiving end of a connection that the peer has started; null while it has not. Each id is
+  // accepted once.
   virtual std::unique_ptr<RecvConnection> try_accept(const ConnectionId& id, const Peer& from) = 0;
 
-  // Windows. Token for a SharedRegion of this process, to be sent to the peers by the caller; throws InvalidArgument when the
-  // memory can't be exposed (not from tuttiMemAlloc).
+  // Windows. Token for a SharedRegion of this process, to be sent to the peers by the caller;
+  // throws InvalidArgument when the memory can't be exposed (not from tuttiMemAlloc).
   virtual std::vector<std::byte> export_region(const void* base, size_t bytes) = 0;
   // Collective partners call it with the token of `from`; waits at most until the deadline.
-  virtual std::unique_ptr<RemoteRegion> import_region(const Peer& from, std::span<const std::byte> token, Deadline deadline) = 0;
+  virtual std::unique_ptr<RemoteRegion> import_region(const Peer& from,
+                                                      std::span<const std::byte> token,
+                                                      Deadline deadline) = 0;
 
-  // A failure of a peer that the transport noticed by itself (process gone); kOk when it knows of none. Any thread.
-  virtual Status peer_failure(int rank) const noexcept { (void)rank; return kOkStatus; }
+  // A failure of a peer that the transport noticed by itself (process gone); kOk when it knows of
+  // none. Any thread.
+  virtual Status peer_failure(int rank) const noexcept {
+    (void)rank;
+    return kOkStatus;
+  }
 };
 
-// One row per transport, in order of preference. transport/CMakeLists.txt names the folders; registry.cc has the rows.
+// One row per transport, in order of preference. transport/CMakeLists.txt names the folders;
+// registry.cc has the rows.
 struct TransportRow {
   const char* name;
   const char* doc;  // one sentence
-  std::unique_ptr<Transport> (*create)(const TransportOptions& options);  // throws Error when it can't work here, saying why
+  std::unique_ptr<Transport> (*create)(
+      const TransportOptions& options);  // throws Error when it can't work here, saying why
 };
 std::span<const TransportRow> transport_table();
 

@@ -211,8 +211,9 @@ TUTTI_API tuttiResult_t tuttiRedOpDestroy(tuttiRedOp_t op, tuttiComm_t comm);
 
 /* ---- collectives --------------------------------------------------------------------------------------------------------
  * Errors of each: tuttiRemoteError: a rank has died or made no progress before the deadline (the message names it);
- * tuttiInvalidUsage: ranks disagree on what to do, the communicator is finalized, or the call is a NULL-stream call outside a group
- * while this thread owns several ranks of the communicator. */
+ * tuttiInvalidUsage: ranks disagree on what to do, the communicator is finalized or aborted, or the call is a NULL-stream call
+ * outside a group while this thread owns several ranks of the communicator (it was the last to call on them, or it initialised them
+ * in a group and nobody has called since). */
 
 /* recvbuff[i] = op over ranks of sendbuff[i]; i < count. Avg: the sum divided by n, rounded once at the end. */
 TUTTI_API tuttiResult_t tuttiAllReduce(const void* sendbuff, void* recvbuff, size_t count, tuttiDataType_t datatype,
@@ -276,13 +277,16 @@ TUTTI_API tuttiResult_t tuttiRecv(void* recvbuff, size_t count, tuttiDataType_t 
                                   tuttiStream_t stream);
 
 /* Operations between Start and End are posted together at the outermost End: point-to-point calls run concurrently, one thread may
- * drive several ranks, and communicators may be initialised together. tuttiGroupEnd returns the first error. */
+ * drive several ranks, and communicators may be initialised together. Initialisations, splits and window registrations of the group
+ * run first; their handles are set when tuttiGroupEnd returns. The calls of one communicator in one group use one stream.
+ * tuttiGroupEnd returns the first error; a group in which a call was refused does nothing and returns that refusal.
+ * tuttiInvalidUsage: an End without a Start, calls of one communicator on several streams, a send to self without its receive. */
 TUTTI_API tuttiResult_t tuttiGroupStart(void);
 TUTTI_API tuttiResult_t tuttiGroupEnd(void);
 
 /* ---- memory and windows -------------------------------------------------------------------------------------------------- */
 
-/* Zeroed, page-aligned host memory that peers on this host can map: the fastest to communicate from. */
+/* Zeroed, page-aligned host memory that peers on this host can map: the fastest to communicate from. 0 bytes: *ptr is NULL. */
 TUTTI_API tuttiResult_t tuttiMemAlloc(void** ptr, size_t bytes);
 TUTTI_API tuttiResult_t tuttiMemFree(void* ptr);
 

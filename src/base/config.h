@@ -6,31 +6,39 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace tutti {
 
-// Values that shape plans and protocols. Rank 0's copy is distributed at init and used by every rank (docs/adr/0006), so
-// it is trivially copyable. 0 or an empty string means "let the library choose".
+// Values that shape plans and protocols. Rank 0's copy is distributed at init and used by every
+// rank (docs/adr/0006), so it is trivially copyable. 0 or an empty string means "let the library
+// choose".
 struct AgreedConfig {
-  char algorithm[32] = {};       // TUTTI_ALGO: a row of the algorithm table, e.g. "ring"; collectives without it choose freely
-  char protocol[16] = {};        // TUTTI_PROTO: "inline", "staged" or "direct"
-  char transport[16] = {};       // TUTTI_TRANSPORT: a row of the transport registry, e.g. "shm"
-  uint32_t channels = 0;         // TUTTI_CHANNELS: parallel rings or trees
-  uint32_t slot_bytes = 0;       // TUTTI_SLOT_BYTES: bytes of one staging slot, power of two
-  uint32_t slots = 0;            // TUTTI_SLOTS: staging slots per connection, power of two
-  uint64_t direct_min_bytes = 0; // TUTTI_DIRECT_MIN_BYTES: messages of at least this size go by reference where mapped
-  uint64_t pull_min_bytes = 0;   // TUTTI_PULL_MIN_BYTES: the same for process_vm_readv on memory that is not mapped
+  // TUTTI_ALGO: a row of the algorithm table, e.g. "ring"; collectives without it choose freely
+  char algorithm[32] = {};
+  char protocol[16] = {};   // TUTTI_PROTO: "inline", "staged" or "direct"
+  char transport[16] = {};  // TUTTI_TRANSPORT: a row of the transport registry, e.g. "shm"
+  uint32_t channels = 0;    // TUTTI_CHANNELS: parallel rings or trees
+  uint32_t slot_bytes = 0;  // TUTTI_SLOT_BYTES: bytes of one staging slot, power of two
+  uint32_t slots = 0;       // TUTTI_SLOTS: staging slots per connection, power of two
+  // TUTTI_DIRECT_MIN_BYTES: messages of at least this size go by reference where mapped
+  uint64_t direct_min_bytes = 0;
+  // TUTTI_PULL_MIN_BYTES: the same for process_vm_readv on memory that is not mapped
+  uint64_t pull_min_bytes = 0;
 };
 
 // Values that may differ between ranks.
 struct LocalConfig {
-  int64_t timeout_ns = 0;          // TUTTI_TIMEOUT (seconds, fraction allowed): silence after which a wait ends; 0 = none
-  int64_t init_timeout_ns = 0;     // TUTTI_INIT_TIMEOUT (seconds): rendezvous deadline
-  uint64_t memory_cap_bytes = 0;   // TUTTI_MEMORY_CAP (bytes, suffixes K M G): per communicator; 0 = none
-  std::string interface_prefix;    // TUTTI_SOCKET_IFNAME
-  std::string log_level;           // TUTTI_LOG: off, error, warn, info, debug, trace
-  std::string log_file;            // TUTTI_LOG_FILE: default stderr; %r rank, %p pid
+  // TUTTI_TIMEOUT (seconds, fraction allowed): silence after which a wait ends; 0 = none
+  int64_t timeout_ns = 0;
+  // TUTTI_INIT_TIMEOUT (seconds): rendezvous deadline; 0 = none
+  int64_t init_timeout_ns = 0;
+  // TUTTI_MEMORY_CAP (bytes, suffixes K M G): per communicator; 0 = none
+  uint64_t memory_cap_bytes = 0;
+  std::string interface_prefix;  // TUTTI_SOCKET_IFNAME
+  std::string log_level;         // TUTTI_LOG: off, error, warn, info, debug, trace
+  std::string log_file;          // TUTTI_LOG_FILE: default stderr; %r rank, %p pid
 };
 
 struct Config {
@@ -40,20 +48,26 @@ struct Config {
 
 // One row of the table.
 struct ConfigRow {
-  const char* name;           // "TUTTI_ALGO"
-  const char* type;           // "name", "bytes", "seconds", "count", "path"
-  const char* default_text;   // as a user would write it
-  const char* scope;          // "rank 0 decides" or "each rank"
-  const char* doc;            // one or two sentences
+  const char* name;          // "TUTTI_ALGO"
+  const char* type;          // "name", "bytes", "seconds", "count", "path"
+  const char* default_text;  // as a user would write it
+  const char* scope;         // "rank 0 decides" or "each rank"
+  const char* doc;           // one or two sentences
 };
 std::span<const ConfigRow> config_rows();
 std::string config_markdown();  // docs/config.md, generated; a test compares it with the file
 
-// Reads and checks the environment. Throws InvalidArgument naming the variable, its value and what is allowed.
+// Reads and checks the environment. Throws InvalidArgument naming the variable, its value and what
+// is allowed.
 Config config_from_environment();
-// TUTTI_ variables that are set but not in the table, each with the nearest known name ("" when none is near).
-struct UnknownVariable { std::string name, nearest; };
+// TUTTI_ variables that are set but not in the table, each with the nearest known name ("" when
+// none is near).
+struct UnknownVariable {
+  std::string name, nearest;
+};
 std::vector<UnknownVariable> unknown_variables();
+// The candidate that `name` is most likely a misspelling of; "" when none is near.
+std::string nearest_name(std::string_view name, std::span<const std::string_view> candidates);
 
 // A variable of somebody else's (launchers): RANK, OMPI_COMM_WORLD_SIZE, PMI_RANK, SLURM_PROCID ...
 std::optional<std::string> foreign_variable(const char* name);

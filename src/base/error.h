@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Says what went wrong: an exception for set-up code, a small value for progress code (docs/adr/0001).
+// Says what went wrong: an exception for set-up code, a small value for progress code
+// (docs/adr/0001).
 #pragma once
 
 #include <cstdint>
@@ -21,8 +22,9 @@ enum class StatusCode : int32_t {
   kInProgress = 7,
 };
 
-// What progress code returns. Trivially copyable; `reason` points to a string literal, so that building one
-// never allocates. The communicator turns it into a full message once, when the operation has ended.
+// What progress code returns. Trivially copyable; `reason` points to a string literal, so that
+// building one never allocates. The communicator turns it into a full message once, when the
+// operation has ended.
 struct [[nodiscard]] Status {
   StatusCode code = StatusCode::kOk;
   int32_t rank = -1;             // the rank the failure is about, -1 when it is about none
@@ -35,7 +37,8 @@ struct [[nodiscard]] Status {
 inline constexpr Status kOkStatus{};
 inline constexpr Status kInProgressStatus{StatusCode::kInProgress};
 
-// What set-up code throws. The message says what was expected, what came, which rank, and what to do.
+// What set-up code throws. The message says what was expected, what came, which rank, and what to
+// do.
 class Error : public std::exception {
  public:
   Error(StatusCode code, std::string message) : code_(code), message_(std::move(message)) {}

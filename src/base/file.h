@@ -25,16 +25,18 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
-// A memfd of `bytes` zero bytes, sealed against shrinking and growing (design: nothing is left behind when a
-// process is killed). Throws SystemError.
+// A memfd of `bytes` zero bytes, sealed against shrinking and growing (design: nothing is left
+// behind when a process is killed). Throws SystemError.
 FileDescriptor create_sealed_memfd(const std::string& name, size_t bytes);
 
-// Bytes of the file behind fd; throws SystemError. Used to check a received memfd before it is mapped.
+// Bytes of the file behind fd; throws SystemError. Used to check a received memfd before it is
+// mapped.
 size_t file_bytes(int fd);
 // True when fd is a memfd sealed against shrinking, so that a mapping of it can't fault later.
 bool is_sealed_against_shrinking(int fd) noexcept;
 
-// A shared read-write mapping of a whole file descriptor's first `bytes` bytes, unmapped on destruction.
+// A shared read-write mapping of a whole file descriptor's first `bytes` bytes, unmapped on
+// destruction.
 class Mapping {
  public:
   Mapping() noexcept = default;

@@ -10,7 +10,8 @@
 
 namespace tutti {
 
-// FNV-1a over bytes with a final avalanche (splitmix64); stable across machines, so ranks can compare hashes.
+// FNV-1a over bytes with a final avalanche (splitmix64); stable across machines, so ranks can
+// compare hashes.
 class Hasher {
  public:
   void bytes(const void* data, size_t count) noexcept {
@@ -18,10 +19,10 @@ class Hasher {
     for (size_t i = 0; i < count; ++i) state_ = (state_ ^ p[i]) * 0x100000001b3ULL;
   }
   template <typename T>
-    requires(std::is_integral_v<T> || std::is_enum_v<T>)
-  void value(T v) noexcept {
+  requires(std::is_integral_v<T> || std::is_enum_v<T>) void value(T v) noexcept {
     const auto wide = static_cast<uint64_t>(v);
-    for (int shift = 0; shift < 64; shift += 8) state_ = (state_ ^ ((wide >> shift) & 0xff)) * 0x100000001b3ULL;
+    for (int shift = 0; shift < 64; shift += 8)
+      state_ = (state_ ^ ((wide >> shift) & 0xff)) * 0x100000001b3ULL;
   }
   void text(std::string_view s) noexcept {
     value(s.size());

@@ -23,8 +23,8 @@ struct ProcessIdentity {
 const ProcessIdentity& this_process();
 std::string host_name();
 
-// Becomes readable (poll) when the process ends. Throws SystemError; RemoteError when it is already gone or the pid
-// now belongs to another process.
+// Becomes readable (poll) when the process ends. Throws SystemError; RemoteError when it is already
+// gone or the pid now belongs to another process.
 FileDescriptor open_pidfd(const ProcessIdentity& who);
 // True when the process behind the pidfd has ended.
 bool has_exited(const FileDescriptor& pidfd) noexcept;

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -16,18 +17,21 @@ class MemoryBudget {
   void charge(size_t bytes, const std::string& purpose);
   void credit(size_t bytes) noexcept;
   size_t used_bytes() const noexcept;
+  size_t peak_bytes() const noexcept;
   size_t cap_bytes() const noexcept { return cap_bytes_; }
 
  private:
   const size_t cap_bytes_;
   std::atomic<size_t> used_bytes_{0};  // relaxed: a statistic and a limit, it orders nothing
+  std::atomic<size_t> peak_bytes_{0};  // relaxed: a statistic
 };
 
 // Holds a charge for as long as it lives. The budget must outlive it.
 class MemoryCharge {
  public:
   MemoryCharge() noexcept = default;
-  MemoryCharge(MemoryBudget& budget, size_t bytes, const std::string& purpose) : budget_(&budget), bytes_(bytes) {
+  MemoryCharge(MemoryBudget& budget, size_t bytes, const std::string& purpose)
+      : budget_(&budget), bytes_(bytes) {
     budget.charge(bytes, purpose);
   }
   MemoryCharge(MemoryCharge&& other) noexcept

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stream and sequenced-packet sockets with deadlines: TCP for rendezvous, Unix for passing descriptors on one host.
+// Stream and sequenced-packet sockets with deadlines: TCP for rendezvous, Unix for passing
+// descriptors on one host.
 #pragma once
 
 #include <array>
@@ -15,53 +16,61 @@
 
 namespace tutti {
 
-// An address that a rank can connect to. Text forms: "1.2.3.4:567", "[::1]:567", "@name" (abstract Unix).
+// An address that a rank can connect to. Text forms: "1.2.3.4:567", "[::1]:567", "@name" (abstract
+// Unix).
 struct SocketAddress {
   enum class Family : uint8_t { kNone, kIpv4, kIpv6, kUnixAbstract };
   Family family = Family::kNone;
-  uint16_t port = 0;        // host byte order
-  uint8_t ip[16] = {};      // network byte order; 4 bytes used for IPv4
-  uint32_t scope_id = 0;    // IPv6 link-local interface index
-  char name[64] = {};       // abstract Unix name without the leading NUL, NUL-terminated
+  uint16_t port = 0;      // host byte order
+  uint8_t ip[16] = {};    // network byte order; 4 bytes used for IPv4
+  uint32_t scope_id = 0;  // IPv6 link-local interface index
+  char name[64] = {};     // abstract Unix name without the leading NUL, NUL-terminated
 
   std::string to_string() const;
   static SocketAddress parse(const std::string& text);  // throws InvalidArgument
 };
 
-// Addresses of this host's interfaces that are up: IPv4 before IPv6, loopback last. `interface_prefix` (may be empty)
-// keeps only the interfaces whose name starts with it. Throws SystemError when nothing is left.
+// Addresses of this host's interfaces that are up: IPv4 before IPv6, loopback last.
+// `interface_prefix` (may be empty) keeps only the interfaces whose name starts with it. Throws
+// SystemError when nothing is left.
 std::vector<SocketAddress> local_addresses(const std::string& interface_prefix);
 
 enum class SocketKind : uint8_t { kStream, kSequencedPacket };
 
 struct Received {
-  size_t bytes = 0;  // 0: the peer closed the connection
-  std::array<FileDescriptor, 2> descriptors;  // those that came with the packet; further ones are closed
+  size_t bytes = 0;                           // 0: the peer closed the connection
+  std::array<FileDescriptor, 2> descriptors;  // came with the packet; further ones are closed
 };
 
-// A connected socket. Blocking calls take a deadline and throw RemoteError when it expires (message: what was waited
-// for, and for how long) or when the peer closes.
+// A connected socket. Blocking calls take a deadline and throw RemoteError when it expires
+// (message: what was waited for, and for how long) or when the peer closes.
 class Socket {
  public:
   Socket() noexcept = default;
   explicit Socket(FileDescriptor fd) noexcept : fd_(std::move(fd)) {}
-  static Socket connect(const SocketAddress& to, SocketKind kind, Deadline deadline);  // retries until the deadline
+  // Retries until the deadline while nobody listens; other failures throw SystemError at once.
+  static Socket connect(const SocketAddress& to, SocketKind kind, Deadline deadline);
   int fd() const noexcept { return fd_.get(); }
   explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
 
   void send_all(std::span<const std::byte> bytes, Deadline deadline);
   void receive_all(std::span<std::byte> bytes, Deadline deadline);
-  // Length-prefixed messages over a stream: u32 little-endian length, then the payload. Throws when the length is above max.
+  // Length-prefixed messages over a stream: u32 little-endian length, then the payload. Throws when
+  // the length is above max.
   void send_message(std::span<const std::byte> payload, Deadline deadline);
   std::vector<std::byte> receive_message(size_t max_bytes, Deadline deadline);
 
-  // One packet with at most two descriptors; false when the socket's buffer is full (nothing was sent).
+  // One packet with at most two descriptors; false when the socket's buffer is full (nothing was
+  // sent).
   bool try_send_packet(std::span<const std::byte> bytes, std::span<const int> descriptors = {});
   // nullopt when nothing is there.
   std::optional<Received> try_receive_packet(std::span<std::byte> into);
 
   // User id and pid of the peer of a Unix socket.
-  struct Credentials { uint32_t uid; int32_t pid; };
+  struct Credentials {
+    uint32_t uid;
+    int32_t pid;
+  };
   Credentials peer_credentials() const;
 
  private:

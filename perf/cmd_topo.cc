@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// `tutti topo`: shows this machine, a recorded one or a synthetic one.
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "perf/command.h"
+#include "src/base/error.h"
+#include "topology/detectors/hwloc_detector.h"
+#include "topology/formats/native_json.h"
+#include "topology/formats/tree_text.h"
+#include "topology/synthetic.h"
+
+namespace tutti::command {
+namespace {
+
+struct TopoOptions {
+  std::string from;
+  std::string synthetic;
+  std::string as = "tree";
+};
+
+std::string read_all(const std::string& file) {
+  std::ifstream stream;
+  if (file != "-") {
+    stream.open(file, std::ios::binary);
+    if (!stream) throw Error(StatusCode::kInvalidArgument, "can't open " + file + " for reading");
+  }
+  std::istream& in = file == "-" ? std::cin : stream;
+  std::string text(std::istreambuf_iterator<char>(in), {});
+  if (in.bad()) throw Error(StatusCode::kSystemError, "can't read " + file);
+  return text;
+}
+
+// Told apart by the first character that is not white space.
+topology::Report read_file(const std::string& file) {
+  const std::string text = read_all(file);
+  const std::string name = file == "-" ? "standard input" : file;
+  const size_t start = text.find_first_not_of(" \t\r\n");
+  if (start != std::string::npos && text[start] == '<') return topology::read_hwloc_xml(text, name);
+  if (start != std::string::npos && text[start] == '{')
+    return topology::read_native_json(text, name);
+  throw Error(
+      StatusCode::kInvalidArgument,
+      name + ": expected a native topology (JSON, begins with {) or hwloc v2 XML (begins with <)");
+}
+
+topology::Report load(const TopoOptions& options) {
+  if (!options.from.empty()) return read_file(options.from);
+  if (!options.synthetic.empty()) return {topology::synthetic(options.synthetic), {}};
+  return topology::detect_hwloc();
+}
+
+}  // namespace
+
+void add_topo(CLI::App& app, int* exit_status) {
+  auto options = std::make_shared<TopoOptions>();
+  CLI::App* topo = app.add_subcommand("topo", "Show this machine's topology, or a described one");
+  auto* from = topo->add_option("--from", options->from,
+                                "Read native JSON or hwloc v2 XML from FILE (- is standard input)")
+                   ->type_name("FILE");
+  topo->add_option("--synthetic", options->synthetic, "Make a machine from one line")
+      ->type_name("LINE")
+      ->excludes(from);
+  topo->add_option("--as", options->as,
+                   "Output: a tree to read, or JSON to edit and pass to --from")
+      ->check(CLI::IsMember({"tree", "json"}))
+      ->capture_default_str();
+  topo->footer("\nSynthetic lines: " + topology::synthetic_help() + R"(
+Examples:
+  tutti topo
+  tutti topo --as json > machine.json
+  tutti topo --from machine.json
+  tutti topo --synthetic "dgx-a100 x2 fabric=rail")");
+  topo->callback([options, exit_status] {
+    const topology::Report report = load(*options);
+    const std::string text =
+        options->as == "json" ? topology::write_native_json(report) : topology::tree_text(report);
+    const bool written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
+    if (!written) throw Error(StatusCode::kSystemError, "can't write to standard output");
+    *exit_status = 0;
+  });
+}
+
+}  // namespace tutti::command

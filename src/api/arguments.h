@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checks of single arguments: each refusal names the argument, its value and what is allowed.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "include/tutti/tutti.h"
+#include "src/comm/communicator.h"
+#include "src/kernels/dtypes.h"
+
+namespace tutti::api {
+
+[[noreturn]] void refuse(const std::string& message);  // InvalidArgument
+
+// Throws when the pointer argument `name` is NULL.
+void require(const void* pointer, const char* name);
+comm::Communicator& open_comm(tuttiComm_t comm);  // throws when it can't take operations
+DType dtype_of(tuttiDataType_t datatype);
+// 0 <= value < n.
+void require_rank(int value, int n, const char* name);
+
+// A buffer argument as a set of blocks; only its memory matters here. Even blocks (counts null) lie one after the other.
+struct BufferArgument {
+  const char* name = "";          // "sendbuff"
+  const void* base = nullptr;
+  size_t elem_bytes = 1;
+  size_t n_blocks = 1;              // 0: not significant on this rank
+  size_t count = 0;                 // elements of each block, when counts is null
+  const size_t* counts = nullptr;   // elements, by block
+  const size_t* offsets = nullptr;  // elements, by block; never null when counts is given
+};
+// Throws when bytes are needed at NULL or a size does not fit in memory.
+void check_buffer(const BufferArgument& buffer);
+
+// Decides whether the call is in place: block `in_own` of the input is block `out_own` of the output. Throws when
+// the buffers overlap in any other way. in_own < 0: the call is never in place.
+bool check_in_place(const BufferArgument& in, int in_own, const BufferArgument& out, int out_own);
+
+}  // namespace tutti::api

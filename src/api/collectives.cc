@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// The collectives of the C API whose blocks are all alike.
+#include "src/api/arguments.h"
+#include "src/api/guard.h"
+#include "src/api/handles.h"
+#include "src/comm/group.h"
+
+namespace tutti::api {
+namespace {
+
+using plan::Collective;
+
+// What a call says before its collective's own rules are applied.
+struct Request {
+  const char* name = "";
+  Collective collective = Collective::kBarrier;
+  BufferArgument in;   // its base, name and blocks
+  BufferArgument out;
+  int in_own = 0;      // see check_in_place()
+  int out_own = 0;
+  int root = 0;
+};
+
+void run(const Request& request, size_t count, DType dtype, const comm::ResolvedOp& op, comm::Communicator& comm,
+         tuttiStream_t stream) {
+  BufferArgument in = request.in;
+  BufferArgument out = request.out;
+  in.elem_bytes = out.elem_bytes = size_of(dtype);
+  in.count = out.count = count;
+  check_buffer(in);
+  check_buffer(out);
+  comm::CollectiveCall call{.name = request.name,
+                            .collective = request.collective,
+                            .input = in.n_blocks == 0 ? nullptr : in.base,
+                            .output = out.n_blocks == 0 ? nullptr : const_cast<void*>(out.base),
+                            .count = count,
+                            .dtype = dtype,
+                            .op = op.op,
+                            .root = request.root,
+                            .in_place = check_in_place(in, request.in_own, out, request.out_own),
+                            .scaling = op.scaling,
+                            .late_scalar = op.late_scalar};
+  comm::issue(comm, std::move(call), stream);
+}
+
+// Of collectives that do not reduce.
+constexpr comm::ResolvedOp kNoOp{};
+
+size_t blocks_if(bool significant, int n = 1) { return significant ? static_cast<size_t>(n) : 0; }
+
+}  // namespace
+}  // namespace tutti::api
+
+using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are outside of any namespace
+using tutti::plan::Collective;
+
+tuttiResult_t tuttiAllReduce(const void* sendbuff, void* recvbuff, size_t count, tuttiDataType_t datatype,
+                             tuttiRedOp_t op, tuttiComm_t comm, tuttiStream_t stream) {
+  return guard_call("tuttiAllReduce", [&] {
+    tutti::comm::Communicator& c = open_comm(comm);
+    const tutti::DType dtype = dtype_of(datatype);
+    run({.name = "AllReduce", .collective = Collective::kAllReduce, .in = {"sendbuff", sendbuff}, .out = {"recvbuff", recvbuff}},
+        count, dtype, c.red_ops().resolve(op, dtype, c.n_ranks()), c, stream);
+  });
+}
+
+tuttiResult_t tuttiReduce(const void* sendbuff, void* recvbuff, size_t count, tuttiDataType_t datatype,
+                          tuttiRedOp_t op, int root, tuttiComm_t comm, tuttiStream_t stream) {
+  return guard_call("tuttiReduce", [&] {
+    tutti::comm::Communicator& c = open_comm(comm);
+    const tutti::DType dtype = dtype_of(datatype);
+    require_rank(root, c.n_ranks(), "root");
+    run({.name = "Reduce",
+         .collective = Collective::kReduce,
+         .in = {"sendbuff", sendbuff},
+         .out = {.name = "recvbuff", .base = recvbuff, .n_blocks = blocks_if(c.rank() == root)},
+         .root = root},
+        count, dtype, c.red_ops().resolve(op, dtype, c.n_ranks()), c, stream);
+  });
+}
+
+tuttiResult_t tuttiBroadcast(const void* sendbuff, void* recvbuff, size_t count, tuttiDataType_t datatype, int root,
+                             tuttiComm_t comm, tuttiStream_t stream) {
+  return guard_call("tuttiBroadcast", [&] {
+    tutti::comm::Communicator& c = open_comm(comm);
+    const tutti::DType dtype = dtype_of(datatype);
+    require_rank(root, c.n_ranks(), "root");
+    run({.name = "Broadcast",
+         .collective = Collective::kBroadcast,
+         .in = {.name = "sendbuff", .base = sendbuff, .n_blocks = blocks_if(c.rank() == root)},
+         .out = {"recvbuff", recvbuff},
+         .root = root},
+        count, dtype, kNoOp, c, stream);
+  });
+}
+
+tuttiResult_t tuttiBcast(void* buff, size_t count, tuttiDataType_t datatype, int root, tuttiComm_t comm,
+                         tuttiStream_t stream) {
+  return guard_call("tuttiBcast", [&] {
+    tutti::comm::Communicator& c = open_comm(comm);
+    const tutti::DType dtype = dtype_of(datatype);
+    require_rank(root, c.n_ranks(), "root");
+    run({.name = "Bcast",
+         .collective = Collective::kBroadcast,
+         .in = {.name = "buff", .base = buff, .n_blocks = blocks_if(c.rank() == root)},
+         .out = {"buff", buff},
+         .root = root},
+        count, dtype, kNoOp, c, stream);
+  });
+}
+
+tuttiResult_t tuttiAllGather(const void* sendbuff, void* recvbuff, size_t sendcount, tuttiDataType_t datatype,
+                             tuttiComm_t comm, tuttiStream_t stream) {
+  return guard_call("tuttiAllGather", [&] {
+    tutti::comm::Communicator& c = open_comm(comm);
+    const tutti::DType dtype = dtype_of(datatype);
+    run({.name = "AllGather",
+         .collective = Collective::kAllGather,
+         .in = {"sendbuff", sendbuff},
+         .out = {.name = "recvbuff", .base = recvbuff, .n_blocks = blocks_if(true, c.n_ranks())},
+         .out_own = c.rank()},
+        sendcount, dtype, kNoOp, c, stream);
+  });
+}
+
+tuttiResult_t tuttiReduceScatter(const void* sendbuff, void* recvbuff, size_t recvcount, tuttiDataType_t datatype,
+                                 tuttiRedOp_t op, tuttiComm_t comm, tuttiStream_t stream) {
+  return guard_call("tuttiReduceScatter", [&] {
+    tutti::comm::Communicator& c = open_comm(comm);
+    const tutti::DType dtype = dtype_of(datatype);
+    run({.name = "ReduceScatter",
+         .collective = Collective::kReduceScatter,
+         .in = {.name = "sendbuff", .base = sendbuff, .n_blocks = blocks_if(true, c.n_ranks())},
+         .out = {"recvbuff", recvbuff},
+         .in_own = c.rank()},
+        recvcount, dtype, c.red_ops().resolve(op, dtype, c.n_ranks()), c, stream);
+  });
+}
+
+tuttiResult_t tuttiAllToAll(const void* sendbuff, void* recvbuff, size_t count, tuttiDataType_t datatype,
+                            tuttiComm_t comm, tuttiStream_t stream) {
+  return guard_call("tuttiAllToAll", [&] {
+    tutti::comm::Communicator& c = open_comm(comm);
+    const tutti::DType dtype = dtype_of(datatype);
+    const size_t blocks = blocks_if(true, c.n_ranks());
+    run({.name = "AllToAll",
+         .collective = Collective::kAllToAll,
+         .in = {.name = "sendbuff", .base = sendbuff, .n_blocks = blocks},
+         .out = {.name = "recvbuff", .base = recvbuff, .n_blocks = blocks},
+         .in_own = -1},
+        count, dtype, kNoOp, c, stream);
+  });
+}
+
+tuttiResult_t tuttiGather(const void* sendbuff, void* recvbuff, size_t sendcount, tuttiDataType_t datatype, int root,
+                          tuttiComm_t comm, tuttiStream_t stream) {
+  return guard_call("tuttiGather", [&] {
+    tutti::comm::Communicator& c = open_comm(comm);
+    const tutti::DType dtype = dtype_of(datatype);
+    require_rank(root, c.n_ranks(), "root");
+    run({.name = "Gather",
+         .collective = Collective::kGather,
+         .in = {"sendbuff", sendbuff},
+         .out = {.name = "recvbuff", .base = recvbuff, .n_blocks = blocks_if(c.rank() == root, c.n_ranks())},
+         .out_own = c.rank(),
+         .root = root},
+        sendcount, dtype, kNoOp, c, stream);
+  });
+}
+
+tuttiResult_t tuttiScatter(const void* sendbuff, void* recvbuff, size_t recvcount, tuttiDataType_t datatype, int root,
+                           tuttiComm_t comm, tuttiStream_t stream) {
+  return guard_call("tuttiScatter", [&] {
+    tutti::comm::Communicator& c = open_comm(comm);
+    const tutti::DType dtype = dtype_of(datatype);
+    require_rank(root, c.n_ranks(), "root");
+    run({.name = "Scatter",
+         .collective = Collective::kScatter,
+         .in = {.name = "sendbuff", .base = sendbuff, .n_blocks = blocks_if(c.rank() == root, c.n_ranks())},
+         .out = {"recvbuff", recvbuff},
+         .in_own = c.rank(),
+         .root = root},
+        recvcount, dtype, kNoOp, c, stream);
+  });
+}
+
+tuttiResult_t tuttiBarrier(tuttiComm_t comm, tuttiStream_t stream) {
+  return guard_call("tuttiBarrier", [&] {
+    run({.name = "Barrier", .in = {.n_blocks = 0}, .out = {.n_blocks = 0}}, 0, tutti::DType::kInt8, kNoOp,
+        open_comm(comm), stream);
+  });
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+// Life and properties of communicators in the C API.
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "src/api/arguments.h"
+#include "src/api/config.h"
+#include "src/api/guard.h"
+#include "src/api/handles.h"
+#include "src/base/config.h"
+#include "src/comm/group.h"
+#include "src/comm/setup.h"
+
+namespace tutti::api {
+namespace {
+
+using comm::Communicator;
+using comm::Group;
+
+tuttiComm& handle_of(tuttiComm_t comm) {
+  if (comm == nullptr) refuse("comm is NULL; it must come from tuttiCommInitRank, InitAll or Split");
+  return *comm;
+}
+
+bootstrap::UniqueId id_of(const tuttiUniqueId& id) {
+  bootstrap::UniqueId inner;
+  std::memcpy(inner.bytes.data(), id.internal, inner.bytes.size());
+  return inner;
+}
+
+// Makes *out, now, in the background, or at the end of the group.
+tuttiResult_t create(tuttiComm_t* out, bool blocking, comm::Handle::Make make) {
+  *out = nullptr;
+  if (!blocking) {
+    auto handle = std::make_unique<tuttiComm>();
+    handle->start_making(std::move(make));
+    *out = handle.release();
+    return tuttiInProgress;
+  }
+  Group::current().set_up([out, make = std::move(make)] {
+    auto handle = std::make_unique<tuttiComm>();
+    handle->make(make);
+    *out = handle.release();
+  });
+  return tuttiSuccess;
+}
+
+// In a group the calling thread is going to drive all the ranks that it initialises there.
+uint64_t owner_of_new_rank() { return Group::current().active() ? comm::this_thread_token() : 0; }
+
+tuttiResult_t init_rank(tuttiComm_t* comm, int n_ranks, const tuttiUniqueId& id, int rank, const tuttiConfig_t* config) {
+  require(comm, "comm");
+  if (n_ranks < 1) refuse("nranks is " + std::to_string(n_ranks) + "; it must be at least 1");
+  require_rank(rank, n_ranks, "rank");
+  const comm::Options options = options_from(config, default_options());
+  bootstrap::unpack(id_of(id));  // refuses a damaged id before anybody waits for it
+  const comm::Seat seat{.rank = rank, .n_ranks = n_ranks};
+  const uint64_t owner = owner_of_new_rank();
+  return create(comm, options.blocking, [=, inner = id_of(id)](const std::atomic<bool>* cancelled) {
+    return comm::join(inner, seat, options, cancelled, owner);
+  });
+}
+
+void init_all(tuttiComm_t* comms, int n_ranks) {
+  const comm::Options options = default_options();
+  const bootstrap::UniqueId id = bootstrap::create_unique_id(options.config.local.interface_prefix);
+  std::vector<std::unique_ptr<tuttiComm>> handles(static_cast<size_t>(n_ranks));
+  std::vector<std::function<void()>> jobs;
+  for (int rank = 0; rank < n_ranks; ++rank) {
+    auto& handle = handles[static_cast<size_t>(rank)];
+    handle = std::make_unique<tuttiComm>();
+    jobs.emplace_back([&, rank] {
+      handle->make([&](const std::atomic<bool>* cancelled) {
+        return comm::join(id, {.rank = rank, .n_ranks = n_ranks}, options, cancelled, 0);
+      });
+    });
+  }
+  comm::run_concurrently(jobs);
+  for (size_t i = 0; i < handles.size(); ++i) comms[i] = handles[i].release();
+}
+
+tuttiResult_t split(tuttiComm_t comm, int color, int key, tuttiComm_t* newcomm, const tuttiConfig_t* config) {
+  Communicator& parent = open_comm(comm);
+  require(newcomm, "newcomm");
+  if (color < 0 && color != TUTTI_SPLIT_NOCOLOR) {
+    refuse("color is " + std::to_string(color) + "; allowed are 0 and above, and TUTTI_SPLIT_NOCOLOR (-1)");
+  }
+  const comm::Options options = options_from(config, parent.options());
+  const bool in_group = Group::current().active();
+  parent.team().claim();
+  if (!in_group) comm::check_not_crowded(parent);
+  const uint64_t owner = owner_of_new_rank();
+  const auto make = [=, shared = parent.shared_from_this()](const std::atomic<bool>*) {
+    return comm::split(*shared, color, key, options, owner);
+  };
+  if (color != TUTTI_SPLIT_NOCOLOR) return create(newcomm, options.blocking, make);
+  *newcomm = nullptr;
+  Group::current().set_up([make] { make(nullptr); });
+  return tuttiSuccess;
+}
+
+void put_text(char* into, size_t capacity, std::string_view text) {
+  const size_t size = std::min(capacity - 1, text.size());
+  std::memcpy(into, text.data(), size);
+  into[size] = '\0';
+}
+
+void fill_stats(Communicator& comm, tuttiCommStats_t* stats) {
+  tuttiCommStats_t whole = TUTTI_COMM_STATS_INITIALIZER;
+  const comm::Stats& from = comm.stats();
+  whole.operations = from.operations();
+  for (size_t kind = 0; kind < transport::kMessageKinds; ++kind) {
+    whole.messages[kind] = from.messages(kind);
+    whole.bytes[kind] = from.bytes(kind);
+  }
+  whole.memoryBytes = comm.local().budget.used_bytes();
+  whole.memoryPeakBytes = comm.local().budget.peak_bytes();
+  put_text(whole.lastAlgorithm, sizeof whole.lastAlgorithm, from.algorithm());
+  put_text(whole.lastProtocol, sizeof whole.lastProtocol, from.protocol());
+  put_text(whole.transports, sizeof whole.transports, comm.path().links.transports_in_use());
+  whole.size = std::min(stats->size, sizeof whole);
+  std::memcpy(stats, &whole, whole.size);
+}
+
+}  // namespace
+}  // namespace tutti::api
+
+using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are outside of any namespace
+
+tuttiResult_t tuttiCommInitRank(tuttiComm_t* comm, int nranks, tuttiUniqueId id, int rank) {
+  return guard_call("tuttiCommInitRank", [&] { return init_rank(comm, nranks, id, rank, nullptr); });
+}
+
+tuttiResult_t tuttiCommInitRankConfig(tuttiComm_t* comm, int nranks, tuttiUniqueId id, int rank,
+                                      tuttiConfig_t* config) {
+  return guard_call("tuttiCommInitRankConfig", [&] { return init_rank(comm, nranks, id, rank, config); });
+}
+
+tuttiResult_t tuttiCommInitAll(tuttiComm_t* comms, int ndev, const int* devlist) {
+  (void)devlist;
+  return guard("tuttiCommInitAll", [&] {
+    require(comms, "comms");
+    if (ndev < 1) refuse("ndev is " + std::to_string(ndev) + "; it must be at least 1");
+    init_all(comms, ndev);
+  });
+}
+
+tuttiResult_t tuttiCommSplit(tuttiComm_t comm, int color, int key, tuttiComm_t* newcomm, tuttiConfig_t* config) {
+  return guard_call("tuttiCommSplit", [&] { return split(comm, color, key, newcomm, config); });
+}
+
+tuttiResult_t tuttiCommFinalize(tuttiComm_t comm) {
+  return guard("tuttiCommFinalize", [&] {
+    tuttiComm& handle = handle_of(comm);
+    if (handle.ready().options().blocking) {
+      handle.finalize();
+      return tuttiSuccess;
+    }
+    handle.start_finalize();
+    return tuttiInProgress;
+  });
+}
+
+tuttiResult_t tuttiCommDestroy(tuttiComm_t comm) {
+  return guard("tuttiCommDestroy", [&] {
+    if (comm == nullptr) return;  // as tuttiCommSplit leaves it for TUTTI_SPLIT_NOCOLOR
+    const std::unique_ptr<tuttiComm> owned(comm);
+    owned->close();
+  });
+}
+
+tuttiResult_t tuttiCommAbort(tuttiComm_t comm) {
+  return guard("tuttiCommAbort", [&] {
+    if (comm == nullptr) return;
+    const std::unique_ptr<tuttiComm> owned(comm);
+    owned->abort();
+  });
+}
+
+tuttiResult_t tuttiCommCount(const tuttiComm_t comm, int* count) {
+  return guard("tuttiCommCount", [&] {
+    require(count, "count");
+    *count = handle_of(comm).ready().n_ranks();
+  });
+}
+
+tuttiResult_t tuttiCommUserRank(const tuttiComm_t comm, int* rank) {
+  return guard("tuttiCommUserRank", [&] {
+    require(rank, "rank");
+    *rank = handle_of(comm).ready().rank();
+  });
+}
+
+tuttiResult_t tuttiCommDevice(const tuttiComm_t comm, int* device) {
+  return guard("tuttiCommDevice", [&] {
+    require(device, "device");
+    handle_of(comm).ready();
+    *device = -1;
+  });
+}
+
+tuttiResult_t tuttiCommGetAsyncError(tuttiComm_t comm, tuttiResult_t* asyncError) {
+  return guard("tuttiCommGetAsyncError", [&] {
+    require(asyncError, "asyncError");
+    const tuttiComm& handle = handle_of(comm);
+    *asyncError = handle.busy() ? tuttiInProgress : static_cast<tuttiResult_t>(handle.failure().code());
+  });
+}
+
+tuttiResult_t tuttiCommGetStats(tuttiComm_t comm, tuttiCommStats_t* stats) {
+  return guard("tuttiCommGetStats", [&] {
+    require(stats, "stats");
+    if (stats->size < sizeof stats->size) {
+      refuse("stats.size is " + std::to_string(stats->size) + "; initialise it with TUTTI_COMM_STATS_INITIALIZER");
+    }
+    fill_stats(handle_of(comm).ready(), stats);
+  });
+}
+
+tuttiResult_t tuttiRedOpCreatePreMulSum(tuttiRedOp_t* op, void* scalar, tuttiDataType_t datatype,
+                                        tuttiScalarResidence_t residence, tuttiComm_t comm) {
+  return guard("tuttiRedOpCreatePreMulSum", [&] {
+    Communicator& c = open_comm(comm);
+    require(op, "op");
+    require(scalar, "scalar");
+    const int where = residence;
+    if (where != tuttiScalarDevice && where != tuttiScalarHostImmediate) {
+      refuse("residence is " + std::to_string(where) +
+             "; allowed are tuttiScalarDevice (0) and tuttiScalarHostImmediate (1)");
+    }
+    *op = static_cast<tuttiRedOp_t>(c.red_ops().create(scalar, dtype_of(datatype), where == tuttiScalarHostImmediate));
+  });
+}
+
+tuttiResult_t tuttiRedOpDestroy(tuttiRedOp_t op, tuttiComm_t comm) {
+  return guard("tuttiRedOpDestroy", [&] { open_comm(comm).red_ops().destroy(op); });
+}

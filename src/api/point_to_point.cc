@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sends, receives and groups of the C API.
+#include "src/api/arguments.h"
+#include "src/api/guard.h"
+#include "src/api/handles.h"
+#include "src/comm/group.h"
+
+namespace tutti::api {
+namespace {
+
+void transfer(const BufferArgument& buffer, bool is_send, tuttiDataType_t datatype, int peer, tuttiComm_t comm,
+              tuttiStream_t stream) {
+  comm::Communicator& c = open_comm(comm);
+  const DType dtype = dtype_of(datatype);
+  require_rank(peer, c.n_ranks(), "peer");
+  BufferArgument sized = buffer;
+  sized.elem_bytes = size_of(dtype);
+  check_buffer(sized);
+  if (peer == c.rank() && !comm::Group::current().active()) {
+    throw Error(StatusCode::kInvalidUsage,
+                "peer is the calling rank itself; a send to self and its receive go into one group");
+  }
+  comm::issue(c,
+              {.name = is_send ? "Send" : "Recv",
+               .is_send = is_send,
+               .data = const_cast<void*>(buffer.base),
+               .count = buffer.count,
+               .dtype = dtype,
+               .peer = peer},
+              stream);
+}
+
+}  // namespace
+}  // namespace tutti::api
+
+using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are outside of any namespace
+
+tuttiResult_t tuttiSend(const void* sendbuff, size_t count, tuttiDataType_t datatype, int peer, tuttiComm_t comm,
+                        tuttiStream_t stream) {
+  return guard_call("tuttiSend", [&] {
+    transfer({.name = "sendbuff", .base = sendbuff, .count = count}, true, datatype, peer, comm, stream);
+  });
+}
+
+tuttiResult_t tuttiRecv(void* recvbuff, size_t count, tuttiDataType_t datatype, int peer, tuttiComm_t comm,
+                        tuttiStream_t stream) {
+  return guard_call("tuttiRecv", [&] {
+    transfer({.name = "recvbuff", .base = recvbuff, .count = count}, false, datatype, peer, comm, stream);
+  });
+}
+
+tuttiResult_t tuttiGroupStart(void) {
+  return guard("tuttiGroupStart", [] { tutti::comm::Group::current().start(); });
+}
+
+tuttiResult_t tuttiGroupEnd(void) {
+  return guard("tuttiGroupEnd", [] { tutti::comm::Group::current().end(); });
+}

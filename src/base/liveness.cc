@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// Process identities from /proc, and pidfds.
+#include "src/base/liveness.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <optional>
+#include <string_view>
+
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "src/base/error.h"
+#include "src/base/hash.h"
+#include "src/base/process_local.h"
+
+namespace tutti {
+namespace {
+
+constexpr int kStartTimeField = 22;  // proc(5), /proc/PID/stat, counted from 1
+
+// The first 4 KiB of a small file of /proc; empty when it can't be read.
+std::string read_proc(const std::string& path) {
+  const FileDescriptor fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!fd) return {};
+  std::string text(4096, '\0');
+  const ssize_t bytes = ::read(fd.get(), text.data(), text.size());
+  text.resize(bytes > 0 ? static_cast<size_t>(bytes) : 0);
+  return text;
+}
+
+// nullopt when there is no such process.
+std::optional<uint64_t> start_ticks_of(int32_t pid) {
+  const std::string stat = read_proc("/proc/" + std::to_string(pid) + "/stat");
+  // Field 2 is the name in parentheses and may itself hold spaces and parentheses; field 3 follows
+  // the last one.
+  size_t at = stat.rfind(')');
+  if (at == std::string::npos) return std::nullopt;
+  for (int field = 2; field < kStartTimeField; ++field) {
+    at = stat.find(' ', at);
+    if (at == std::string::npos) return std::nullopt;
+    ++at;
+  }
+  uint64_t ticks = 0;
+  const auto parsed = std::from_chars(stat.data() + at, stat.data() + stat.size(), ticks);
+  if (parsed.ec != std::errc{}) return std::nullopt;
+  return ticks;
+}
+
+uint64_t namespace_inode(const char* path) {
+  struct stat status {};
+  return ::stat(path, &status) == 0 ? status.st_ino : 0;
+}
+
+uint64_t hash_of_host() {
+  Hasher hasher;
+  hasher.text(read_proc("/proc/sys/kernel/random/boot_id"));
+  hasher.text(host_name());
+  hasher.value(namespace_inode("/proc/self/ns/ipc"));
+  hasher.value(namespace_inode("/proc/self/ns/net"));
+  return hasher.finish();
+}
+
+uint64_t random_nonzero() {
+  uint64_t value = 0;
+  while (value == 0) {
+    // Up to 256 bytes come whole; only EINTR before the pool is ready can interrupt.
+    if (::getrandom(&value, sizeof value, 0) < 0 && errno != EINTR) {
+      throw system_error("can't draw the random id of this process", errno);
+    }
+  }
+  return value;
+}
+
+struct OwnIdentity {
+  ProcessIdentity identity;
+  OwnIdentity() {
+    identity.host_id = hash_of_host();
+    identity.process_uid = random_nonzero();
+    identity.pid = ::getpid();
+    identity.uid = ::getuid();
+    identity.start_ticks = start_ticks_of(identity.pid).value_or(0);
+  }
+};
+
+}  // namespace
+
+const ProcessIdentity& this_process() {
+  return *ProcessLocal<OwnIdentity>::with([](OwnIdentity& own) { return &own.identity; });
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0) {
+    throw system_error("can't read the host name", errno);
+  }
+  return name.data();
+}
+
+FileDescriptor open_pidfd(const ProcessIdentity& who) {
+  if (who.host_id != this_process().host_id) {
+    throw Error(StatusCode::kInvalidArgument,
+                "can't watch process " + std::to_string(who.pid) +
+                    ": it is on another host or in another IPC or network namespace");
+  }
+  FileDescriptor fd{static_cast<int>(::syscall(SYS_pidfd_open, who.pid, 0))};
+  if (!fd && errno != ESRCH) {
+    throw system_error("can't open a pidfd of process " + std::to_string(who.pid), errno);
+  }
+  // Read after the pidfd was opened: when the times agree, the pidfd can't belong to a later owner
+  // of the pid.
+  const std::optional<uint64_t> ticks = fd ? start_ticks_of(who.pid) : std::nullopt;
+  if (!ticks.has_value()) {
+    throw Error(StatusCode::kRemoteError, "process " + std::to_string(who.pid) +
+                                              " is gone (or lives in another pid namespace)");
+  }
+  if (*ticks != who.start_ticks) {
+    throw Error(StatusCode::kRemoteError,
+                "process " + std::to_string(who.pid) +
+                    " is gone, another one has its pid: expected start time " +
+                    std::to_string(who.start_ticks) + " ticks, got " + std::to_string(*ticks) +
+                    " (if it runs, it lives in another pid namespace)");
+  }
+  return fd;
+}
+
+bool has_exited(const FileDescriptor& pidfd) noexcept {
+  pollfd entry{.fd = pidfd.get(), .events = POLLIN, .revents = 0};
+  return ::poll(&entry, 1, 0) > 0 && (entry.revents & POLLIN) != 0;
+}
+
+}  // namespace tutti

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// The handshake's two ends.
+#include "src/bootstrap/handshake.h"
+
+#include <optional>
+
+#include "src/base/liveness.h"
+#include "src/base/log.h"
+
+namespace tutti::bootstrap {
+namespace {
+
+constexpr int64_t kAcceptRetryNs = 100 * kNsPerMs;
+constexpr int64_t kAttemptNs = 80 * kNsPerMs;
+
+// The next `count` bytes, for a thread that may block.
+Bytes receive(Channel& channel, size_t count, const std::string& host_name,
+              const Patience& patience) {
+  struct State {
+    Signal signal;
+    std::optional<Bytes> bytes;  // stays empty when the connection ends first
+  };
+  const auto state =
+      std::make_shared<State>();  // shared: the channel's handlers may outlive this call
+  run_on(*channel.control(), [&] {
+    channel.on_end([state] { state->signal.notify(); });
+    channel.expect(count, [state](Bytes bytes) {
+      state->bytes = std::move(bytes);
+      state->signal.notify();
+    });
+  });
+  switch (state->signal.wait(patience)) {
+    case Woken::kAborted:
+      throw_aborted();
+    case Woken::kExpired:
+      throw Error(StatusCode::kRemoteError,
+                  host_name + " accepted the connection but did not answer in time");
+    case Woken::kNotified:
+      break;
+  }
+  // Ordered after the notification; nothing else touches the state.
+  if (state->bytes.has_value()) return std::move(*state->bytes);
+  throw Error(StatusCode::kRemoteError,
+              host_name +
+                  " closed the connection before it proved the key; either it has ended, or this "
+                  "id's key is not its key (was the id cut, or made by another job?)");
+}
+
+}  // namespace
+
+void throw_aborted() {
+  throw Error(StatusCode::kInvalidUsage, "the initialisation was aborted by this process");
+}
+
+void check_peer_user(const Socket& socket, const SocketAddress& address) {
+  if (address.family != SocketAddress::Family::kUnixAbstract) return;
+  const uint32_t uid = socket.peer_credentials().uid;
+  const uint32_t own = this_process().uid;
+  if (uid == own || uid == 0) return;
+  throw Error(StatusCode::kRemoteError, address.to_string() + " belongs to user " +
+                                            std::to_string(uid) + ", expected user " +
+                                            std::to_string(own) + " or root");
+}
+
+Gate::Gate(Config config, std::function<void(std::unique_ptr<Visit>)> on_visit)
+    : config_(std::move(config)), on_visit_(std::move(on_visit)) {
+  watch_listener();
+}
+
+Gate::~Gate() {
+  if (listener_watch_ != 0) config_.control->remove(listener_watch_);
+  if (retry_timer_ != 0) config_.control->remove(retry_timer_);
+  listener_watch_ = 0;
+  on_visit_ = nullptr;  // closed_one() must not resume
+  unproved_.clear();
+}
+
+void Gate::watch_listener() {
+  listener_watch_ = config_.control->watch(config_.listener.fd(), [this] { on_connections(); });
+}
+
+void Gate::on_connections() {
+  try {
+    while (open_ < kMaxOpen) {
+      std::optional<Socket> socket = config_.listener.try_accept();
+      if (!socket.has_value()) return;
+      admit(std::move(*socket));
+    }
+    config_.control->remove(std::exchange(listener_watch_, 0));
+  } catch (const std::exception& error) {
+    // Out of descriptors or memory: the connection stays in the backlog, so don't spin on it.
+    log(LogLevel::kWarn, "bootstrap", -1, "{}", error.what());
+    if (listener_watch_ != 0) config_.control->remove(std::exchange(listener_watch_, 0));
+    retry_timer_ = config_.control->at(Deadline::after_ns(kAcceptRetryNs), [this] {
+      retry_timer_ = 0;
+      if (listener_watch_ == 0 && open_ < kMaxOpen) watch_listener();
+    });
+  }
+}
+
+void Gate::admit(Socket socket) {
+  try {
+    check_peer_user(socket, address());
+  } catch (const Error& error) {
+    log(LogLevel::kWarn, "bootstrap", -1, "turned a connection away: {}", error.what());
+    return;
+  }
+  const uint64_t id = next_id_++;
+  std::unique_ptr<Visit> visit(
+      new Visit(*this, std::make_unique<Channel>(config_.control, std::move(socket))));
+  ++open_;
+  visit->transcript_.role = config_.role;
+  fill_random(visit->transcript_.host);
+  visit->timer_ = config_.control->at(Deadline::after_ns(kProofNs), [this, id] { dismiss(id); });
+  visit->channel_->on_end([this, id] { dismiss(id); });
+  visit->channel_->expect(sizeof(Nonce) + config_.hello_bytes + sizeof(Mac),
+                          [this, id](const Bytes& bytes) { on_hello(id, bytes); });
+  visit->channel_->try_send(visit->transcript_.host);
+  unproved_.emplace(id, std::move(visit));
+}
+
+void Gate::on_hello(uint64_t id, const Bytes& bytes) {
+  auto node = unproved_.extract(id);
+  std::unique_ptr<Visit> visit = std::move(node.mapped());
+  const std::span<const std::byte> hello(bytes);
+  std::copy_n(hello.begin(), sizeof(Nonce), visit->transcript_.visitor.begin());
+  const auto body = hello.subspan(sizeof(Nonce), config_.hello_bytes);
+  if (!verify(config_.key, visit->transcript_, Side::kVisitor, body, hello.last(sizeof(Mac)))) {
+    log(LogLevel::kWarn, "bootstrap", -1, "a connection to {} did not prove the key",
+        address().to_string());
+    return;
+  }
+  config_.control->remove(std::exchange(visit->timer_, 0));
+  visit->channel_->on_end(nullptr);
+  visit->hello_.assign(body.begin(), body.end());
+  on_visit_(std::move(visit));
+}
+
+void Gate::dismiss(uint64_t id) { unproved_.erase(id); }
+
+void Gate::closed_one() {
+  --open_;
+  if (on_visit_ != nullptr && listener_watch_ == 0 && retry_timer_ == 0) watch_listener();
+}
+
+Gate::Visit::~Visit() {
+  if (timer_ != 0) gate_.config_.control->remove(timer_);
+  if (channel_ != nullptr) {
+    channel_.reset();
+    gate_.closed_one();
+  }
+}
+
+bool Gate::Visit::answer(std::span<const std::byte> body) noexcept {
+  const Mac mac = prove(gate_.config_.key, transcript_, Side::kHost, body);
+  Encoder out;
+  out.raw(body);
+  out.raw(mac);
+  return channel_->try_send(out.take());
+}
+
+std::unique_ptr<Channel> Gate::Visit::release() {
+  std::unique_ptr<Channel> channel = std::move(channel_);
+  gate_.closed_one();
+  return channel;
+}
+
+Answer visit(const VisitRequest& request, Socket socket, const Patience& patience) {
+  auto channel = std::make_unique<Channel>(request.control, std::move(socket));
+  Transcript transcript{.role = request.role};
+  const Bytes challenge = receive(*channel, sizeof(Nonce), request.host_name, patience);
+  std::copy(challenge.begin(), challenge.end(), transcript.host.begin());
+  fill_random(transcript.visitor);
+
+  const Mac mac = prove(request.key, transcript, Side::kVisitor, request.hello);
+  Encoder out;
+  out.raw(transcript.visitor);
+  out.raw(request.hello);
+  out.raw(mac);
+  const Bytes hello = out.take();
+  channel->socket().send_all(hello, patience.deadline);  // fits in the empty socket buffer
+
+  Bytes answer = receive(*channel, request.answer_bytes + sizeof(Mac), request.host_name, patience);
+  const std::span<const std::byte> all(answer);
+  if (!verify(request.key, transcript, Side::kHost, all.first(request.answer_bytes),
+              all.last(sizeof(Mac)))) {
+    throw Error(StatusCode::kRemoteError, request.host_name +
+                                              " did not prove the id's key; is another program or "
+                                              "another job's root at that address?");
+  }
+  answer.resize(request.answer_bytes);
+  return {std::move(channel), std::move(answer)};
+}
+
+Socket connect_patiently(const SocketAddress& to, const std::string& host_name,
+                         const Patience& patience, const std::function<bool()>& stop) {
+  const int64_t start_ns = now_ns();
+  for (;;) {
+    if (patience.is_aborted()) throw_aborted();
+    const Deadline attempt = Deadline::after_ns(std::min(kAttemptNs, patience.deadline.left_ns()));
+    try {
+      Socket socket = Socket::connect(to, SocketKind::kStream, attempt);
+      check_peer_user(socket, to);
+      return socket;
+    } catch (const Error& error) {
+      if (error.code() != StatusCode::kRemoteError) throw;
+      if (patience.deadline.expired() || (stop && stop())) {
+        throw Error(
+            StatusCode::kRemoteError,
+            "no answer from " + host_name + " in " +
+                fmt::format("{:.1f}", static_cast<double>(now_ns() - start_ns) / kNsPerSecond) +
+                " s: " + error.what());
+      }
+    }
+  }
+}
+
+}  // namespace tutti::bootstrap

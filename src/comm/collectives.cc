@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a checked call to a running operation.
+#include "src/comm/collectives.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <numeric>
+
+#include "src/base/error.h"
+#include "src/base/hash.h"
+
+namespace tutti::comm {
+namespace {
+
+// Size class that stands for counts that ranks do not agree on.
+constexpr size_t kNominalUnevenBytes = 64 << 10;
+constexpr size_t kScratchAlign = 64;
+
+uint64_t program_key(const Choice& choice) {
+  Hasher hash;
+  hash.text(choice.row->name);
+  hash.value(choice.request.collective);
+  hash.value(choice.request.root);
+  return hash.finish();
+}
+
+// Bytes of one block as the cost model sees them.
+size_t block_bytes(const CollectiveCall& call) {
+  if (call.uneven == nullptr) return call.count * size_of(call.dtype);
+  if (!call.uneven->agreed) return kNominalUnevenBytes;
+  const auto& counts = call.uneven->counts;
+  return *std::max_element(counts.begin(), counts.end()) * size_of(call.dtype);
+}
+
+uint64_t agreed_hash(const CollectiveCall& call, uint64_t plan_hash) {
+  Hasher hash;
+  hash.value(call.collective);
+  hash.value(call.dtype);
+  hash.value(call.op);
+  hash.value(call.root);
+  hash.value(plan_hash);
+  if (call.uneven == nullptr) {
+    hash.value(call.count);
+  } else if (call.uneven->agreed) {
+    for (const size_t count : call.uneven->counts) hash.value(count);
+  }
+  return hash.finish();
+}
+
+}  // namespace
+
+void ScratchPool::Free::operator()(std::byte* p) const noexcept { std::free(p); }
+
+void ScratchPool::reserve(size_t bytes) {
+  if (bytes <= bytes_) return;
+  const size_t rounded = (bytes + kScratchAlign - 1) / kScratchAlign * kScratchAlign;
+  data_.reset();
+  charge_.reset();
+  bytes_ = 0;
+  charge_ = MemoryCharge(budget_, rounded, purpose_);
+  data_.reset(static_cast<std::byte*>(std::aligned_alloc(kScratchAlign, rounded)));
+  if (data_ == nullptr) throw std::bad_alloc();
+  bytes_ = rounded;
+}
+
+Collectives::CallKey Collectives::key_of(const CollectiveCall& call) noexcept {
+  return {call.count, call.root, call.collective, call.dtype, call.op};
+}
+
+size_t Collectives::slot_of(const CallKey& key) noexcept {
+  const uint64_t mixed = (key.count ^ static_cast<uint64_t>(key.collective) << 56 ^ static_cast<uint64_t>(key.op) << 48 ^
+                          static_cast<uint64_t>(key.dtype) << 40 ^ static_cast<uint64_t>(key.root) << 24) *
+                         0x9e3779b97f4a7c15ULL;
+  return mixed >> 59;
+}
+static_assert(1 << (64 - 59) == 32, "slot_of() takes as many bits as there are remembered calls");
+
+void Collectives::begin(CollectiveCall& call) {
+  call_ = &call;
+  if (call.late_scalar != nullptr) std::memcpy(call.scaling.pre, call.late_scalar, size_of(call.dtype));
+  if (call.uneven == nullptr) {
+    const CallKey key = key_of(call);
+    Prepared& remembered = remembered_[slot_of(key)];
+    if (remembered.program == nullptr || remembered.key != key) [[unlikely]] {
+      remembered = prepare(call);
+      remembered.key = key;
+    }
+    current_ = remembered;
+  } else {
+    current_ = prepare(call);
+  }
+  if (!current_.program->connected) open_connections(*current_.program);
+}
+
+bool Collectives::try_start() {
+  ProgramEntry& entry = *current_.program;
+  if (!entry.connected) {
+    poll_connections(entry);
+    if (!entry.connected) return false;
+  }
+  operation_.start({.program = &entry.program,
+                    .connections = &entry.connections,
+                    .binding = bind(*call_),
+                    .tiling = current_.tiling,
+                    .policy = tuning_.policy,
+                    .signature = signature(current_.hash, number_),
+                    .scratch = scratch_.data(),
+                    .bounce = {bounce_.data(), bounce_.bytes()},
+                    .counters = &counters_});
+  ++number_;
+  return true;
+}
+
+Collectives::Prepared Collectives::prepare(const CollectiveCall& call) {
+  const Choice choice = select({.collective = call.collective,
+                                .n_ranks = place_.n_ranks,
+                                .root = call.root,
+                                .cores = place_.cores,
+                                .block_bytes = block_bytes(call),
+                                .uneven = call.uneven != nullptr},
+                               tuning_);
+  Prepared prepared;
+  prepared.program = &program_for(choice);
+  const exec::Program& program = prepared.program->program;
+  const bool counts_agreed = call.uneven == nullptr || call.uneven->agreed;
+  prepared.tiling = exec::make_tiling(program, bind(call), tuning_.layout.area_bytes, counts_agreed);
+  prepared.hash = agreed_hash(call, program.plan->hash);
+  scratch_.reserve(exec::scratch_bytes(program, prepared.tiling, call.dtype));
+  if (tuning_.policy.pull_min_bytes != UINT64_MAX) bounce_.reserve(exec::bounce_bytes(program));
+  return prepared;
+}
+
+Collectives::ProgramEntry& Collectives::program_for(const Choice& choice) {
+  auto& entry = programs_[program_key(choice)];
+  if (entry == nullptr) {
+    auto made = std::make_unique<ProgramEntry>();
+    made->row = choice.row;
+    auto plan = planner::verified_plan(*choice.row, choice.request);
+    check_slots(*plan);
+    made->program = exec::compile(std::move(plan), place_.rank);
+    entry = std::move(made);
+  }
+  return *entry;
+}
+
+void Collectives::check_slots(const planner::VerifiedPlan& plan) const {
+  const auto slots = static_cast<int64_t>(tuning_.layout.n_areas);
+  if (plan.verdict.min_slots <= slots) return;
+  throw Error(StatusCode::kInvalidArgument, "algorithm '" + plan.plan.algorithm + "' needs " +
+                                                std::to_string(plan.verdict.min_slots) +
+                                                " slots per connection, rank 0's configuration gives " +
+                                                std::to_string(slots) + "; raise TUTTI_SLOTS");
+}
+
+void Collectives::open_connections(ProgramEntry& entry) {
+  const exec::Program& program = entry.program;
+  if (entry.connections.send.size() == program.send_peers.size() &&
+      entry.connections.recv.size() == program.recv_peers.size()) {
+    return;
+  }
+  entry.connections.send.clear();
+  for (const exec::Endpoint& to : program.send_peers) {
+    entry.connections.send.push_back(&links_.send_to(to.peer, to.channel));
+  }
+  entry.send_ready.assign(program.send_peers.size(), false);
+  entry.connections.recv.assign(program.recv_peers.size(), nullptr);
+}
+
+void Collectives::poll_connections(ProgramEntry& entry) {
+  bool all = true;
+  for (size_t i = 0; i < entry.send_ready.size(); ++i) {
+    if (entry.send_ready[i]) continue;
+    bool ready = false;
+    const Status status = entry.connections.send[i]->ready(&ready);
+    if (!status.ok()) {
+      throw Error(status.code, "the connection to rank " + std::to_string(entry.program.send_peers[i].peer) +
+                                   " can't be made: " + (status.reason != nullptr ? status.reason : "no reason given"));
+    }
+    entry.send_ready[i] = ready;
+    all = all && ready;
+  }
+  for (size_t i = 0; i < entry.connections.recv.size(); ++i) {
+    auto*& connection = entry.connections.recv[i];
+    const exec::Endpoint& from = entry.program.recv_peers[i];
+    if (connection == nullptr) connection = links_.try_recv_from(from.peer, from.channel);
+    all = all && connection != nullptr;
+  }
+  entry.connected = all;
+}
+
+int Collectives::missing_peer() const noexcept {
+  const ProgramEntry& entry = *current_.program;
+  for (size_t i = 0; i < entry.connections.recv.size(); ++i) {
+    if (entry.connections.recv[i] == nullptr) return entry.program.recv_peers[i].peer;
+  }
+  for (size_t i = 0; i < entry.send_ready.size(); ++i) {
+    if (!entry.send_ready[i]) return entry.program.send_peers[i].peer;
+  }
+  return -1;
+}
+
+bool Collectives::misses(int rank) const noexcept {
+  const ProgramEntry& entry = *current_.program;
+  for (size_t i = 0; i < entry.connections.recv.size(); ++i) {
+    if (entry.connections.recv[i] == nullptr && entry.program.recv_peers[i].peer == rank) return true;
+  }
+  for (size_t i = 0; i < entry.send_ready.size(); ++i) {
+    if (!entry.send_ready[i] && entry.program.send_peers[i].peer == rank) return true;
+  }
+  return false;
+}
+
+exec::Binding Collectives::bind(const CollectiveCall& call) const noexcept {
+  exec::Binding binding{.input = static_cast<const std::byte*>(call.input),
+                        .output = static_cast<std::byte*>(call.output),
+                        .dtype = call.dtype,
+                        .op = call.op,
+                        .scaling = call.scaling,
+                        .in_place = call.in_place,
+                        .block_count = call.count};
+  if (call.uneven != nullptr) {
+    const auto offsets = [](const std::vector<size_t>& v) { return v.empty() ? nullptr : v.data(); };
+    binding.block_counts = call.uneven->counts.data();
+    binding.input_offsets = offsets(call.uneven->input_offsets);
+    binding.output_offsets = offsets(call.uneven->output_offsets);
+  }
+  return binding;
+}
+
+}  // namespace tutti::comm

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs one collective call after the other on a communicator: choice, program, connections, operation.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+
+#include "src/base/memory_budget.h"
+#include "src/comm/calls.h"
+#include "src/comm/links.h"
+#include "src/comm/selection.h"
+#include "src/exec/operation.h"
+
+namespace tutti::comm {
+
+// Memory that grows and is kept; contents do not survive growing.
+class ScratchPool {
+ public:
+  explicit ScratchPool(MemoryBudget& budget, const char* purpose) : budget_(budget), purpose_(purpose) {}
+  void reserve(size_t bytes);  // throws SystemError above the memory cap
+  std::byte* data() const noexcept { return data_.get(); }
+  size_t bytes() const noexcept { return bytes_; }
+
+ private:
+  struct Free {
+    void operator()(std::byte* p) const noexcept;
+  };
+  MemoryBudget& budget_;
+  const char* purpose_;
+  MemoryCharge charge_;
+  std::unique_ptr<std::byte, Free> data_;
+  size_t bytes_ = 0;
+};
+
+// Owned by the communicator's progress. One call at a time: begin(), then try_start() until it is true, then drive operation().
+// A call like one of the last few (same collective, type, operation, root and count) allocates nothing and looks nothing up.
+class Collectives {
+ public:
+  struct Place {
+    int rank = 0;
+    int n_ranks = 1;
+    int cores = 1;
+  };
+  Collectives(const Place& place, const Tuning& tuning, Links& links, MemoryBudget& budget)
+      : place_(place), tuning_(tuning), links_(links), scratch_(budget, "scratch chunks"), bounce_(budget, "bounce buffers") {}
+
+  // Chooses and compiles, and opens connections. The call must stay until the operation has ended. Throws Error.
+  void begin(CollectiveCall& call);
+  // Starts the operation once all its connections are there. Throws Error.
+  bool try_start();
+  exec::Operation& operation() noexcept { return operation_; }
+  const exec::TrafficCounters& counters() const noexcept { return counters_; }
+  exec::TrafficCounters& counters() noexcept { return counters_; }
+
+  // While connecting: a peer whose connection is missing, -1 when all are there.
+  int missing_peer() const noexcept;
+  bool misses(int rank) const noexcept;
+
+  const char* algorithm() const noexcept { return current_.program->row->name; }
+  uint64_t number() const noexcept { return number_; }  // of the current call
+
+ private:
+  // A compiled program with its connections, which fill in as peers come.
+  struct ProgramEntry {
+    const planner::AlgorithmRow* row = nullptr;
+    exec::Program program;
+    exec::Connections connections;
+    std::vector<bool> send_ready;
+    bool connected = false;
+  };
+  struct CallKey {
+    size_t count = 0;
+    int32_t root = 0;
+    plan::Collective collective = plan::Collective::kBarrier;
+    DType dtype = DType::kInt8;
+    Op op = Op::kSum;
+    bool operator==(const CallKey&) const = default;
+  };
+  // Everything about a call that does not depend on its buffers.
+  struct Prepared {
+    CallKey key;
+    ProgramEntry* program = nullptr;  // null: unused
+    exec::Tiling tiling;
+    uint64_t hash = 0;  // of what ranks must agree on, see signature()
+  };
+  static constexpr size_t kRemembered = 32;  // calls, direct-mapped; a power of two
+
+  static CallKey key_of(const CollectiveCall& call) noexcept;
+  static size_t slot_of(const CallKey& key) noexcept;
+  Prepared prepare(const CollectiveCall& call);
+  ProgramEntry& program_for(const Choice& choice);
+  void check_slots(const planner::VerifiedPlan& plan) const;
+  void open_connections(ProgramEntry& entry);
+  void poll_connections(ProgramEntry& entry);
+  exec::Binding bind(const CollectiveCall& call) const noexcept;
+
+  Place place_;
+  Tuning tuning_;
+  Links& links_;
+  ScratchPool scratch_;
+  ScratchPool bounce_;
+  std::unordered_map<uint64_t, std::unique_ptr<ProgramEntry>> programs_;  // by program_key()
+  std::array<Prepared, kRemembered> remembered_;
+  Prepared current_;
+  CollectiveCall* call_ = nullptr;
+  exec::Operation operation_;
+  exec::TrafficCounters counters_;
+  uint64_t number_ = 0;
+};
+
+}  // namespace tutti::comm

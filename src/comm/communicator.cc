@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Creates a communicator's parts in order and takes them down.
+#include "src/comm/communicator.h"
+
+#include "src/base/clock.h"
+#include "src/base/log.h"
+#include "src/comm/bytes.h"
+
+namespace tutti::comm {
+namespace {
+
+constexpr int64_t kAbortWaitNs = kNsPerSecond * 9 / 10;
+constexpr int64_t kPostNoticeNs = 300 * kNsPerMs;
+
+size_t cap_of(const Options& options) {
+  const uint64_t cap = options.config.local.memory_cap_bytes;
+  return cap == 0 ? SIZE_MAX : cap;
+}
+
+}  // namespace
+
+LocalEnd::LocalEnd(const Seat& seat, const Options& options)
+    : budget(cap_of(options)),
+      bell(SharedBell::allocate()),
+      board(seat.n_ranks, budget),
+      transports({.comm_id = seat.comm_id, .rank = seat.rank, .budget = &budget, .bell = &bell}) {}
+
+PeerRecord LocalEnd::record(const AgreedConfig& agreed) const {
+  return {.process = this_process(),
+          .cores = usable_cores(),
+          .agreed = agreed,
+          .transports = transports.addresses(board.data(), board.bytes())};
+}
+
+DataPath::DataPath(const Seat& seat, LocalEnd& local, const std::vector<PeerRecord>& records)
+    : facts(host_facts(records, seat.rank)),
+      tuning(resolve(records[0].agreed)),
+      boards(local.transports, records),
+      links(local.transports, seat.comm_id, seat.rank, tuning.layout),
+      collectives({.rank = seat.rank, .n_ranks = seat.n_ranks, .cores = facts.cores}, tuning, links, local.budget),
+      signals(seat.n_ranks, seat.rank, local.board, boards) {}
+
+void agree_on_errors(const Exchange& exchange, const Error& mine) {
+  ByteWriter out;
+  out.value(mine.code());
+  out.text(mine.what());
+  const auto all = exchange(out.take());
+  if (mine.code() != StatusCode::kOk) throw mine;
+  for (size_t rank = 0; rank < all.size(); ++rank) {
+    ByteReader in(all[rank]);
+    const auto code = in.value<StatusCode>();
+    if (code != StatusCode::kOk) throw Error(code, "rank " + std::to_string(rank) + ": " + in.text());
+  }
+}
+
+std::shared_ptr<Communicator> Communicator::create(const Seat& seat, const Options& options, const Exchange& exchange,
+                                                   uint64_t owner) {
+  std::unique_ptr<LocalEnd> local;
+  std::vector<std::byte> mine;
+  Error error = error_of([&] {
+    local = std::make_unique<LocalEnd>(seat, options);
+    mine = encode(local->record(options.config.agreed));
+  });
+  const auto all = exchange(mine);
+  std::unique_ptr<DataPath> path;
+  const bool everybody = std::none_of(all.begin(), all.end(), [](const auto& bytes) { return bytes.empty(); });
+  if (error.code() == StatusCode::kOk && everybody) {
+    error = error_of([&] {
+      std::vector<PeerRecord> records;
+      for (const auto& bytes : all) records.push_back(decode(bytes));
+      local->transports.route(records, seat.rank, records[0].agreed.transport);
+      path = std::make_unique<DataPath>(seat, *local, records);
+    });
+  }
+  agree_on_errors(exchange, error);
+  log(LogLevel::kInfo, "comm", seat.rank, "communicator {:x}: rank {} of {}, {} ranks on this host, {} cores",
+      seat.comm_id, seat.rank, seat.n_ranks, path->facts.local_ranks, path->facts.cores);
+  return std::shared_ptr<Communicator>(new Communicator(seat, options, std::move(local), std::move(path), owner));
+}
+
+Communicator::Communicator(const Seat& seat, const Options& options, std::unique_ptr<LocalEnd> local,
+                           std::unique_ptr<DataPath> path, uint64_t owner)
+    : seat_(seat),
+      options_(options),
+      local_(std::move(local)),
+      path_(std::move(path)),
+      idle_policy_(IdlePolicy::for_load(path_->facts.local_ranks, path_->facts.cores)),
+      team_(seat.comm_id, owner) {}
+
+std::string Communicator::place() const {
+  return " (rank " + std::to_string(rank()) + " of " + std::to_string(n_ranks()) +
+         (options_.name.empty() ? "" : " of '" + options_.name + "'") + ")";
+}
+
+void Communicator::check_open() const {
+  if (health_.open()) [[likely]] return;
+  if (health_.broken()) throw health_.error();
+  throw Error(StatusCode::kInvalidUsage, "the communicator" + place() +
+                                             " has been finalized; only Destroy, Abort and queries are allowed");
+}
+
+bool Communicator::drain(Deadline deadline) noexcept {
+  IdleStrategy idle(idle_policy_);
+  while (!order_.drained()) {
+    if (idle.idle(&bell()) && deadline.expired()) return false;
+  }
+  return true;
+}
+
+void Communicator::finalize() {
+  drain(Deadline::never());
+  if (health_.broken()) throw health_.error();
+  health_.close();
+}
+
+void Communicator::post_notice(const Notice& notice, bool relay) noexcept {
+  if (noticed_.exchange(true, std::memory_order_relaxed)) return;
+  path_->links.announce(notice);
+  if (relay) return;
+  const Deadline deadline = Deadline::after_ns(kPostNoticeNs);
+  for (int peer = 0; peer < n_ranks(); ++peer) {
+    if (peer == rank() || path_->links.reaches(peer)) continue;
+    if (local_->transports.peer_failure(peer).ok()) path_->boards.post(peer, notice, deadline);
+  }
+}
+
+void Communicator::abort() noexcept {
+  health_.fail(StatusCode::kInvalidUsage, "the communicator" + place() + " was aborted by tuttiCommAbort");
+  ring(bell());
+  if (drain(Deadline::after_ns(kAbortWaitNs))) {
+    post_notice({.from = rank(), .about = rank(), .cause = Cause::kAborted, .code = StatusCode::kRemoteError}, false);
+  }
+}
+
+}  // namespace tutti::comm

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// One rank of a communicator: the parts that make it up, wired together. Behaviour lives in the parts.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "src/base/memory_budget.h"
+#include "src/base/shared_bell.h"
+#include "src/comm/collectives.h"
+#include "src/comm/health.h"
+#include "src/comm/issue_order.h"
+#include "src/comm/links.h"
+#include "src/comm/notice_board.h"
+#include "src/comm/options.h"
+#include "src/comm/peers.h"
+#include "src/comm/redops.h"
+#include "src/comm/signals.h"
+#include "src/comm/stats.h"
+#include "src/comm/team.h"
+#include "src/comm/transports.h"
+
+namespace tutti::comm {
+
+// Which place in which communicator.
+struct Seat {
+  uint64_t comm_id = 0;
+  int rank = 0;
+  int n_ranks = 1;
+};
+
+// What exists before the peers are known.
+struct LocalEnd {
+  LocalEnd(const Seat& seat, const Options& options);
+  PeerRecord record(const AgreedConfig& agreed) const;
+
+  MemoryBudget budget;
+  SharedBell bell;  // rung by peers and by the works of this communicator; what its owner sleeps on
+  NoticeBoard board;
+  Transports transports;
+};
+
+// What carries data once the peers are known. Owned by the communicator's progress, except where a part says "any thread".
+struct DataPath {
+  DataPath(const Seat& seat, LocalEnd& local, const std::vector<PeerRecord>& records);
+
+  HostFacts facts;
+  Tuning tuning;
+  PeerBoards boards;
+  Links links;
+  Collectives collectives;
+  Signals signals;
+};
+
+// Shared: queued works keep it until they have ended, also after the user has aborted it.
+class Communicator : public std::enable_shared_from_this<Communicator> {
+ public:
+  // Collective. `exchange` is called the same number of times on every rank, also when this rank fails; then all ranks throw
+  // the error of the lowest failing rank. `owner`: see Team.
+  static std::shared_ptr<Communicator> create(const Seat& seat, const Options& options, const Exchange& exchange,
+                                              uint64_t owner);
+
+  int rank() const noexcept { return seat_.rank; }
+  int n_ranks() const noexcept { return seat_.n_ranks; }
+  uint64_t comm_id() const noexcept { return seat_.comm_id; }
+  const Options& options() const noexcept { return options_; }
+  // " (rank 1 of 4)" or " (rank 1 of 4 of 'name')", for messages.
+  std::string place() const;
+
+  Health& health() noexcept { return health_; }
+  const Health& health() const noexcept { return health_; }
+  IssueOrder& order() noexcept { return order_; }
+  TeamMember& team() noexcept { return team_; }
+  RedOps& red_ops() noexcept { return red_ops_; }
+  Stats& stats() noexcept { return stats_; }
+  LocalEnd& local() noexcept { return *local_; }
+  DataPath& path() noexcept { return *path_; }
+  Doorbell& bell() const noexcept { return local_->bell.bell(); }
+  // How to wait for peers.
+  const IdlePolicy& idle_policy() const noexcept { return idle_policy_; }
+  // Silence after which a wait fails; 0: never.
+  int64_t timeout_ns() const noexcept { return options_.config.local.timeout_ns; }
+  // Numbers the splits of this communicator; all ranks split in the same order.
+  uint64_t next_split() noexcept { return splits_.fetch_add(1, std::memory_order_relaxed); }
+
+  // Throws what keeps new operations from being issued: the first failure, or InvalidUsage after finalize().
+  void check_open() const;
+  // Waits until everything issued has ended; false at the deadline.
+  bool drain(Deadline deadline) noexcept;
+  // No operation after it; what was issued is completed first.
+  void finalize();
+  // Ends what runs with an error, from any thread, and tells the peers. Returns within about a second.
+  void abort() noexcept;
+  // Tells the peers of this rank's failure, once. `relay`: it was heard from a peer, which tells the others itself; those with a
+  // connection to this rank are told again. By the owner of the progress, or when nothing is in flight.
+  void post_notice(const Notice& notice, bool relay) noexcept;
+
+ private:
+  Communicator(const Seat& seat, const Options& options, std::unique_ptr<LocalEnd> local,
+               std::unique_ptr<DataPath> path, uint64_t owner);
+
+  Seat seat_;
+  Options options_;
+  std::unique_ptr<LocalEnd> local_;
+  std::unique_ptr<DataPath> path_;
+  IdlePolicy idle_policy_;
+  Health health_;
+  IssueOrder order_;
+  RedOps red_ops_;
+  Stats stats_;
+  TeamMember team_;
+  std::atomic<uint64_t> splits_{0};    // relaxed: a number
+  std::atomic<bool> noticed_{false};   // relaxed: whoever changes it first posts
+};
+
+// Part of a collective set-up: tells all ranks this rank's error (code kOk: none) and throws the error of the lowest failing rank.
+void agree_on_errors(const Exchange& exchange, const Error& mine);
+
+}  // namespace tutti::comm

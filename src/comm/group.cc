@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// From issued calls to works: at once, on a stream, or at the end of a group.
+#include "src/comm/group.h"
+
+#include <algorithm>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "src/comm/driver.h"
+
+namespace tutti::comm {
+namespace {
+
+void run_works(std::span<Work* const> works) {
+  drive(works);
+  for (const Work* work : works) {
+    if (work->error().has_value()) throw *work->error();
+  }
+}
+
+void run_p2p_now(Communicator& comm, const P2pCall& call) {
+  P2pGroup p2p({call}, comm.rank());
+  Work work(comm, {}, &p2p);
+  Work* const one = &work;
+  run_works({&one, 1});
+}
+
+void enqueue(std::unique_ptr<Unit> unit, Stream* stream) {
+  std::vector<Stream::Entry> entries(1);
+  entries[0].stream = stream;
+  entries[0].units.push_back(std::move(unit));
+  Stream::enqueue(entries);
+}
+
+}  // namespace
+
+void check_not_crowded(Communicator& comm) {
+  if (!comm.team().crowded()) return;
+  throw Error(StatusCode::kInvalidUsage,
+              "this thread drives several ranks of the communicator" + comm.place() +
+                  ", so a call without a stream would wait for itself; put the calls of all its ranks between "
+                  "tuttiGroupStart and tuttiGroupEnd, or give each rank a stream");
+}
+
+void run_now(Communicator& comm, OrderedCall call) {
+  Work work(comm, {&call, 1}, nullptr);
+  Work* const one = &work;
+  run_works({&one, 1});
+}
+
+void issue(Communicator& comm, OrderedCall call, Stream* stream) {
+  comm.check_open();
+  comm.team().claim();
+  Group& group = Group::current();
+  if (group.active()) {
+    group.pending_for(comm, stream).unit->calls.push_back(std::move(call));
+  } else if (stream == nullptr) {
+    if (std::holds_alternative<CollectiveCall>(call)) check_not_crowded(comm);
+    run_now(comm, std::move(call));
+  } else {
+    auto unit = std::make_unique<Unit>(comm.shared_from_this());
+    unit->calls.push_back(std::move(call));
+    enqueue(std::move(unit), stream);
+  }
+}
+
+void issue(Communicator& comm, const P2pCall& call, Stream* stream) {
+  comm.check_open();
+  comm.team().claim();
+  Group& group = Group::current();
+  if (group.active()) {
+    group.pending_for(comm, stream).p2p.push_back(call);
+  } else if (stream == nullptr) {
+    check_not_crowded(comm);
+    run_p2p_now(comm, call);
+  } else {
+    auto unit = std::make_unique<Unit>(comm.shared_from_this());
+    unit->p2p.emplace(std::vector{call}, comm.rank());
+    enqueue(std::move(unit), stream);
+  }
+}
+
+Group& Group::current() noexcept {
+  static thread_local Group group;
+  return group;
+}
+
+void Group::set_up(std::function<void()> job) {
+  if (!active()) return job();
+  contents_.set_ups.push_back(std::move(job));
+}
+
+void Group::refuse(const Error& error) {
+  if (active() && !contents_.refused.has_value()) contents_.refused = error;
+}
+
+Group::Pending& Group::pending_for(Communicator& comm, Stream* stream) {
+  auto& pending = contents_.pending;
+  auto at = std::find_if(pending.begin(), pending.end(), [&](const Pending& p) { return p.unit->comm.get() == &comm; });
+  if (at == pending.end()) {
+    at = pending.insert(pending.end(), {std::make_unique<Unit>(comm.shared_from_this()), stream, {}});
+  } else if (at->stream != stream) {
+    throw Error(StatusCode::kInvalidUsage,
+                "stream differs from that of an earlier call of this group on the communicator" + comm.place() +
+                    "; the calls of one communicator in one group use one stream");
+  }
+  return *at;
+}
+
+void Group::end() {
+  if (depth_ == 0) throw Error(StatusCode::kInvalidUsage, "tuttiGroupEnd without tuttiGroupStart on this thread");
+  if (--depth_ > 0) return;
+  Contents contents = std::exchange(contents_, {});
+  if (contents.refused.has_value()) throw *contents.refused;
+  run_concurrently(contents.set_ups);
+  run_calls(contents.pending);
+}
+
+void run_concurrently(const std::vector<std::function<void()>>& jobs) {
+  std::mutex mutex;  // guards first
+  std::exception_ptr first;
+  const auto guarded = [&](const std::function<void()>& job) {
+    try {
+      job();
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (first == nullptr) first = std::current_exception();
+    }
+  };
+  std::vector<std::thread> helpers;
+  for (size_t i = 1; i < jobs.size(); ++i) helpers.emplace_back(guarded, std::cref(jobs[i]));
+  if (!jobs.empty()) guarded(jobs.front());
+  for (std::thread& helper : helpers) helper.join();
+  if (first != nullptr) std::rethrow_exception(first);
+}
+
+void Group::run_calls(std::vector<Pending>& pending) {
+  std::vector<Stream::Entry> entries;
+  for (Pending& p : pending) {
+    if (!p.p2p.empty()) p.unit->p2p.emplace(p.p2p, p.unit->comm->rank());
+    auto entry = std::find_if(entries.begin(), entries.end(), [&](const auto& e) { return e.stream == p.stream; });
+    if (entry == entries.end()) entry = entries.insert(entries.end(), Stream::Entry{p.stream, {}});
+    entry->units.push_back(std::move(p.unit));
+  }
+  Stream::enqueue(entries);
+  for (const Stream::Entry& entry : entries) {
+    if (entry.stream != nullptr) continue;
+    if (const auto error = run(entry.units); error.has_value()) throw *error;
+  }
+}
+
+}  // namespace tutti::comm

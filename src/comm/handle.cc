@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Life of a handle: making, finalizing, closing, aborting.
+#include "src/comm/handle.h"
+
+#include <utility>
+
+namespace tutti::comm {
+namespace {
+
+constexpr int64_t kBrokenDrainNs = kNsPerSecond * 9 / 10;
+
+}  // namespace
+
+Handle::~Handle() {
+  if (helper_.joinable()) helper_.join();
+}
+
+void Handle::make(const Make& make) {
+  owned_ = make(&cancelled_);
+  comm_.store(owned_.get(), std::memory_order_release);
+}
+
+void Handle::start_making(Make make) {
+  in_background([this, make = std::move(make)] { this->make(make); });
+}
+
+void Handle::finalize() { ready().finalize(); }
+
+void Handle::start_finalize() {
+  Communicator& comm = ready();
+  in_background([&comm] { comm.finalize(); });
+}
+
+void Handle::in_background(std::function<void()> job) {
+  if (helper_.joinable()) helper_.join();
+  busy_.store(true, std::memory_order_relaxed);
+  helper_ = std::thread([this, job = std::move(job)] {
+    const Error error = error_of(job);
+    if (error.code() != StatusCode::kOk) set_up_.fail(error.code(), error.what());
+    busy_.store(false, std::memory_order_release);  // pairs with busy()
+  });
+}
+
+void Handle::close() noexcept {
+  if (helper_.joinable()) helper_.join();
+  if (owned_ == nullptr) return;
+  // A broken communicator's queued works keep what they need themselves.
+  while (!owned_->drain(Deadline::after_ns(kBrokenDrainNs)) && !owned_->health().broken()) {
+  }
+}
+
+void Handle::abort() noexcept {
+  cancelled_.store(true, std::memory_order_relaxed);
+  if (Communicator* comm = comm_.load(std::memory_order_acquire)) comm->abort();
+  if (helper_.joinable()) helper_.join();
+  if (owned_ != nullptr) owned_->abort();
+}
+
+Error Handle::failure() const {
+  if (busy()) return {StatusCode::kOk, ""};
+  if (set_up_.broken()) return set_up_.error();
+  const Communicator* comm = comm_.load(std::memory_order_acquire);
+  if (comm != nullptr && comm->health().broken()) return comm->health().error();
+  return {StatusCode::kOk, ""};
+}
+
+const char* Handle::failure_text() const noexcept {
+  if (set_up_.broken()) return set_up_.message().c_str();
+  const Communicator* comm = comm_.load(std::memory_order_acquire);
+  return comm != nullptr && comm->health().broken() ? comm->health().message().c_str() : "";
+}
+
+void Handle::throw_not_ready() const {
+  if (set_up_.broken()) throw set_up_.error();
+  throw Error(StatusCode::kInvalidUsage,
+              "comm is still being initialised; poll tuttiCommGetAsyncError until it is no longer tuttiInProgress");
+}
+
+}  // namespace tutti::comm

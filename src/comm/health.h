@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether a communicator still works, and if not, the first reason why.
+#pragma once
+
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <string>
+
+#include "src/base/error.h"
+
+namespace tutti::comm {
+
+// Any thread. The first failure is kept; later ones are its consequences. Reading "open" costs one load.
+class Health {
+ public:
+  bool open() const noexcept { return state_.load(std::memory_order_acquire) == State::kOpen; }
+  // Pairs with the release store in fail(): whoever sees kBroken sees code and message.
+  bool broken() const noexcept { return state_.load(std::memory_order_acquire) == State::kBroken; }
+  bool closed() const noexcept { return state_.load(std::memory_order_acquire) == State::kClosed; }
+
+  // Returns false when a failure was there before.
+  bool fail(StatusCode code, std::string message) noexcept;
+  // No further operations; not a failure.
+  void close() noexcept;
+
+  // Valid when broken(); constant from then on.
+  StatusCode code() const noexcept { return broken() ? code_ : StatusCode::kOk; }
+  const std::string& message() const noexcept { return message_; }
+  Error error() const { return {code_, message_}; }
+
+ private:
+  enum class State : int { kOpen, kClosed, kBroken };
+  std::atomic<State> state_{State::kOpen};  // release in fail(), close(); acquire in the readers above
+  std::mutex failing_;                      // one writer of code_ and message_
+  StatusCode code_ = StatusCode::kOk;
+  std::string message_;
+};
+
+// The one bridge from set-up code, which throws, into progress code, which returns: runs `set_up` and keeps what it throws in
+// `health`, after what `context()` says was going on. A returned failure without a reason means "see health".
+template <typename Context, typename SetUp>
+Status contained(Health& health, Context&& context, SetUp&& set_up) noexcept {
+  try {
+    set_up();
+    return kOkStatus;
+  } catch (const Error& e) {
+    health.fail(e.code(), context() + ": " + e.what());
+    return Status{e.code(), -1, nullptr};
+  } catch (const std::exception& e) {
+    health.fail(StatusCode::kSystemError, context() + ": " + e.what());
+    return Status{StatusCode::kSystemError, -1, nullptr};
+  }
+}
+
+// What `set_up` throws; code kOk when it does not.
+template <typename SetUp>
+Error error_of(SetUp&& set_up) {
+  try {
+    set_up();
+    return {StatusCode::kOk, ""};
+  } catch (const Error& e) {
+    return e;
+  } catch (const std::exception& e) {
+    return {StatusCode::kSystemError, e.what()};
+  }
+}
+
+}  // namespace tutti::comm

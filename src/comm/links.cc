@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Makes connections on first use.
+#include "src/comm/links.h"
+
+namespace tutti::comm {
+
+transport::SendConnection& Links::send_to(int peer, int channel) {
+  auto& connection = sends_[key(peer, channel)];
+  if (connection == nullptr) {
+    const transport::ConnectionId id{comm_id_, rank_, peer, channel};
+    connection = transports_.to(peer).connect(id, transports_.peer(peer), layout_);
+    note_use(peer);
+  }
+  return *connection;
+}
+
+transport::RecvConnection* Links::try_recv_from(int peer, int channel) {
+  auto& connection = recvs_[key(peer, channel)];
+  if (connection == nullptr) {
+    const transport::ConnectionId id{comm_id_, peer, rank_, channel};
+    connection = transports_.to(peer).try_accept(id, transports_.peer(peer));
+    if (connection != nullptr) note_use(peer);
+  }
+  return connection.get();
+}
+
+void Links::announce(const Notice& notice) noexcept {
+  const auto tell = [&](auto& view) {
+    if (view.own_failure == nullptr) return;  // not attached
+    view.own_failure->announce(pack(notice), notice.about);
+    if (view.peer_bell != nullptr) ring(*view.peer_bell);
+  };
+  for (auto& [key, connection] : sends_) tell(connection->view);
+  for (auto& [key, connection] : recvs_) {
+    if (connection != nullptr) tell(connection->view);
+  }
+}
+
+std::optional<Notice> Links::notice() const noexcept {
+  std::optional<Notice> found;
+  const auto look = [&](uint64_t key, const auto& view) {
+    uint32_t word = 0;
+    int32_t about = -1;
+    if (view.peer_failure == nullptr || !view.peer_failure->read(&word, &about)) return;
+    found = unpack(word, peer_of(key), about);
+  };
+  for (const auto& [key, connection] : sends_) look(key, connection->view);
+  for (const auto& [key, connection] : recvs_) {
+    if (connection != nullptr) look(key, connection->view);
+  }
+  return found;
+}
+
+bool Links::reaches(int peer) const noexcept {
+  for (const auto& [key, connection] : sends_) {
+    bool ready = false;
+    if (peer_of(key) == peer && connection->ready(&ready).ok() && ready) return true;
+  }
+  for (const auto& [key, connection] : recvs_) {
+    if (peer_of(key) == peer && connection != nullptr) return true;
+  }
+  return false;
+}
+
+std::string Links::transports_in_use() const {
+  std::string names;
+  const uint64_t used = used_.load(std::memory_order_relaxed);
+  for (int i = 0; used >> i != 0; ++i) {
+    if ((used >> i & 1) != 0) names += (names.empty() ? "" : ",") + std::string(transports_.name(i));
+  }
+  return names;
+}
+
+}  // namespace tutti::comm

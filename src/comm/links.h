@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// The connections of one rank, made when a program first needs them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include "src/comm/notice.h"
+#include "src/comm/transports.h"
+
+namespace tutti::comm {
+
+// Point-to-point calls use channels of their own, so that they never mix with a collective's messages.
+inline constexpr int kP2pChannel = 1 << 15;
+
+// Owned by the communicator's progress.
+class Links {
+ public:
+  Links(const Transports& transports, uint64_t comm_id, int rank, const transport::FifoLayout& layout)
+      : transports_(transports), comm_id_(comm_id), rank_(rank), layout_(layout) {}
+
+  // The sending end to a peer; started on first use, ready() tells when it may carry messages. Throws Error.
+  transport::SendConnection& send_to(int peer, int channel);
+  // The receiving end from a peer; null while the peer has not started it. Throws Error.
+  transport::RecvConnection* try_recv_from(int peer, int channel);
+
+  // Tells the other end of every connection that this rank has given up.
+  void announce(const Notice& notice) noexcept;
+  // What the other end of a connection has announced; nullopt when all are in order.
+  std::optional<Notice> notice() const noexcept;
+  // The peer reads announcements: it has attached to a connection.
+  bool reaches(int peer) const noexcept;
+
+  const transport::FifoLayout& layout() const noexcept { return layout_; }
+  // Names of the transports in use, comma-separated. Any thread.
+  std::string transports_in_use() const;
+
+ private:
+  static uint64_t key(int peer, int channel) noexcept {
+    return static_cast<uint64_t>(static_cast<uint32_t>(peer)) << 32 | static_cast<uint32_t>(channel);
+  }
+  static int peer_of(uint64_t key) noexcept { return static_cast<int>(key >> 32); }
+  void note_use(int peer) noexcept {
+    used_.fetch_or(uint64_t{1} << transports_.index_of(peer), std::memory_order_relaxed);
+  }
+
+  const Transports& transports_;
+  uint64_t comm_id_;
+  int rank_;
+  transport::FifoLayout layout_;
+  std::unordered_map<uint64_t, std::unique_ptr<transport::SendConnection>> sends_;
+  std::unordered_map<uint64_t, std::unique_ptr<transport::RecvConnection>> recvs_;
+  std::atomic<uint64_t> used_{0};  // bit i: transport i; relaxed: a statistic
+};
+
+}  // namespace tutti::comm

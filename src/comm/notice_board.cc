@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads this rank's board and writes to the boards of its peers.
+#include "src/comm/notice_board.h"
+
+#include <atomic>
+
+#include "src/base/log.h"
+#include "src/comm/health.h"
+#include "src/device/device.h"
+
+namespace tutti::comm {
+
+NoticeBoard::NoticeBoard(int n_ranks, MemoryBudget& budget)
+    : n_ranks_(n_ranks),
+      charge_(budget, word_count(n_ranks) * sizeof(uint64_t), "signal counters"),
+      words_(static_cast<uint64_t*>(device::allocate_shared(word_count(n_ranks) * sizeof(uint64_t)))) {}
+
+NoticeBoard::~NoticeBoard() { device::free_shared(words_); }
+
+uint64_t NoticeBoard::load(size_t offset) const noexcept {
+  // acquire: pairs with the release of RemoteRegion::add_signal and of signal_self()
+  return std::atomic_ref(words_[offset / sizeof(uint64_t)]).load(std::memory_order_acquire);
+}
+
+uint64_t NoticeBoard::encode(const Notice& notice) noexcept {
+  return 1 | uint64_t{pack(notice)} << 8 | static_cast<uint64_t>(notice.about + 1) << 32;
+}
+
+std::optional<Notice> NoticeBoard::notice() const noexcept {
+  if (load(count_offset()) == 0) [[likely]] return std::nullopt;
+  for (int rank = 0; rank < n_ranks_; ++rank) {
+    const uint64_t word = load(notice_offset(rank));
+    if (word == 0) continue;
+    return unpack(static_cast<uint32_t>(word >> 8), rank, static_cast<int>(word >> 32) - 1);
+  }
+  return std::nullopt;
+}
+
+uint64_t NoticeBoard::signals(int peer, int signal) const noexcept {
+  return load(signal_offset(n_ranks_, peer, signal));
+}
+
+void NoticeBoard::signal_self(int rank, int signal) noexcept {
+  const size_t word = signal_offset(n_ranks_, rank, signal) / sizeof(uint64_t);
+  std::atomic_ref(words_[word]).fetch_add(1, std::memory_order_release);  // pairs with load()
+}
+
+PeerBoards::PeerBoards(const Transports& transports, std::span<const PeerRecord> records)
+    : transports_(transports), tokens_(records.size()), regions_(records.size()) {
+  for (size_t i = 0; i < records.size(); ++i) {
+    const int index = transports.index_of(static_cast<int>(i));
+    if (index < 0) continue;
+    tokens_[i] = records[i].find(transports.name(index))->board;
+  }
+}
+
+transport::RemoteRegion& PeerBoards::at(int peer, Deadline deadline) {
+  auto& region = regions_[static_cast<size_t>(peer)];
+  if (region == nullptr) {
+    region = transports_.to(peer).import_region(transports_.peer(peer), tokens_[static_cast<size_t>(peer)], deadline);
+  }
+  return *region;
+}
+
+void PeerBoards::post(int peer, const Notice& notice, Deadline deadline) noexcept {
+  Error error = error_of([&] {
+    transport::RemoteRegion& board = at(peer, deadline);
+    Status status = board.add_signal(NoticeBoard::notice_offset(notice.from), NoticeBoard::encode(notice));
+    if (status.ok()) status = board.add_signal(NoticeBoard::count_offset(), 1);
+    if (!status.ok()) throw Error(status.code, status.reason != nullptr ? status.reason : "the peer is gone");
+  });
+  if (error.code() == StatusCode::kOk) return;
+  log(LogLevel::kInfo, "comm", notice.from, "rank {} could not be told of the failure: {}", peer, error.what());
+}
+
+}  // namespace tutti::comm

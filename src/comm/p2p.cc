@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sorts sends and receives into lanes and moves each as soon as its connection is there.
+#include "src/comm/p2p.h"
+
+#include <algorithm>
+
+#include "src/base/hash.h"
+#include "src/comm/health.h"
+
+namespace tutti::comm {
+namespace {
+
+// Both ends compute it from their own arguments; a difference is noticed by the first message.
+uint32_t p2p_signature(const P2pCall& call) {
+  Hasher hash;
+  hash.value(call.count);
+  hash.value(call.dtype);
+  return static_cast<uint32_t>(hash.finish()) & transport::kSignatureMask;
+}
+
+exec::P2pTransfer transfer_of(const P2pCall& call) {
+  return {static_cast<std::byte*>(call.data), call.count * size_of(call.dtype), p2p_signature(call)};
+}
+
+std::string describe(const P2pCall& call) { return std::to_string(call.count) + " x " + name(call.dtype); }
+
+}  // namespace
+
+P2pGroup::P2pGroup(const std::vector<P2pCall>& calls, int rank) {
+  std::vector<P2pCall> self_sends;
+  std::vector<P2pCall> self_recvs;
+  for (const P2pCall& call : calls) {
+    if (call.peer == rank) {
+      (call.is_send ? self_sends : self_recvs).push_back(call);
+    } else {
+      lane(call.peer, call.is_send).transfers.push_back(transfer_of(call));
+    }
+  }
+  pair_self_calls(self_sends, self_recvs);
+}
+
+P2pGroup::Lane& P2pGroup::lane(int peer, bool is_send) {
+  const auto at = std::find_if(lanes_.begin(), lanes_.end(),
+                               [&](const Lane& l) { return l.peer == peer && l.is_send == is_send; });
+  if (at != lanes_.end()) return *at;
+  lanes_.push_back({peer, is_send, {}, nullptr, nullptr, false});
+  return lanes_.back();
+}
+
+void P2pGroup::pair_self_calls(const std::vector<P2pCall>& sends, const std::vector<P2pCall>& recvs) {
+  if (sends.size() != recvs.size()) {
+    throw Error(StatusCode::kInvalidUsage, "a group has " + std::to_string(sends.size()) +
+                                               " tuttiSend to the calling rank itself and " + std::to_string(recvs.size()) +
+                                               " tuttiRecv from itself; each send to self needs its receive in the same group");
+  }
+  for (size_t i = 0; i < sends.size(); ++i) {
+    if (sends[i].count != recvs[i].count || sends[i].dtype != recvs[i].dtype) {
+      throw Error(StatusCode::kInvalidUsage, "the " + std::to_string(i + 1) + ". send to self has " + describe(sends[i]) +
+                                                 ", its receive has " + describe(recvs[i]) + "; both must be equal");
+    }
+    local_.emplace_back(transfer_of(sends[i]), transfer_of(recvs[i]));
+  }
+}
+
+void P2pGroup::open(Links& links, const Tuning& tuning, exec::TrafficCounters& counters, Health& health) {
+  links_ = &links;
+  tuning_ = &tuning;
+  counters_ = &counters;
+  health_ = &health;
+  for (Lane& lane : lanes_) {
+    if (lane.is_send) lane.send = &links.send_to(lane.peer, kP2pChannel);
+  }
+  if (local_.empty()) return;
+  exec::P2pLaunch here = launch();
+  here.local = std::move(local_);
+  local_operation_ = std::make_unique<exec::P2pOperation>(std::move(here));
+}
+
+exec::P2pLaunch P2pGroup::launch() const {
+  exec::P2pLaunch launch;
+  launch.max_chunk_bytes = tuning_->layout.area_bytes;
+  launch.policy = tuning_->policy;
+  launch.counters = counters_;
+  return launch;
+}
+
+// Throws Error when the connection can't be made.
+bool P2pGroup::try_connect(Lane& lane) {
+  exec::P2pLaunch run = launch();
+  if (lane.is_send) {
+    bool ready = false;
+    const Status status = lane.send->ready(&ready);
+    if (!status.ok()) {
+      throw Error(status.code, "the connection to rank " + std::to_string(lane.peer) + " can't be made: " +
+                                   (status.reason != nullptr ? status.reason : "no reason given"));
+    }
+    if (!ready) return false;
+    run.sends.push_back({lane.peer, lane.send, std::move(lane.transfers)});
+  } else {
+    transport::RecvConnection* recv = links_->try_recv_from(lane.peer, kP2pChannel);
+    if (recv == nullptr) return false;
+    run.recvs.push_back({lane.peer, recv, std::move(lane.transfers)});
+  }
+  lane.operation = std::make_unique<exec::P2pOperation>(std::move(run));
+  return true;
+}
+
+Status P2pGroup::progress_lane(Lane& lane, bool* advanced) noexcept {
+  if (lane.operation == nullptr) {
+    bool connected = false;
+    const Status status = contained(*health_, [] { return std::string("point-to-point"); }, [&] { connected = try_connect(lane); });
+    if (!status.ok()) return status;
+    if (!connected) return kInProgressStatus;
+    *advanced = true;
+  }
+  return lane.operation->progress(advanced);
+}
+
+Status P2pGroup::progress(bool* advanced) noexcept {
+  if (local_operation_ != nullptr) {
+    const Status status = local_operation_->progress(advanced);
+    if (!status.ok() && !status.in_progress()) return status;
+    if (status.ok()) local_operation_.reset();
+  }
+  bool complete = local_operation_ == nullptr;
+  for (Lane& lane : lanes_) {
+    if (lane.done) continue;
+    const Status status = progress_lane(lane, advanced);
+    if (!status.ok() && !status.in_progress()) return status;
+    lane.done = status.ok();
+    complete = complete && lane.done;
+  }
+  return complete ? kOkStatus : kInProgressStatus;
+}
+
+int P2pGroup::waiting_for() const noexcept {
+  for (const Lane& lane : lanes_) {
+    if (!lane.done) return lane.peer;
+  }
+  return -1;
+}
+
+bool P2pGroup::needs(int rank) const noexcept {
+  return std::any_of(lanes_.begin(), lanes_.end(), [&](const Lane& lane) {
+    return !lane.done && lane.peer == rank && (lane.operation == nullptr || lane.operation->needs(rank));
+  });
+}
+
+}  // namespace tutti::comm

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The point-to-point calls of one group on one communicator: a lane per peer and direction, each with its own connection.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "src/comm/calls.h"
+#include "src/comm/health.h"
+#include "src/comm/links.h"
+#include "src/comm/selection.h"
+#include "src/exec/p2p.h"
+
+namespace tutti::comm {
+
+// Lanes do not wait for each other, neither to connect nor to move: calls that depend on each other over several ranks
+// must not. Owned by the communicator's progress.
+class P2pGroup final : public exec::Task {
+ public:
+  // Sorts the calls into lanes. Throws InvalidUsage when a send to self has no receive, or one of another size.
+  P2pGroup(const std::vector<P2pCall>& calls, int rank);
+
+  // Throws Error. Called once, before progress().
+  void open(Links& links, const Tuning& tuning, exec::TrafficCounters& counters, Health& health);
+
+  Status progress(bool* advanced) noexcept override;
+  int waiting_for() const noexcept override;
+  bool needs(int rank) const noexcept override;
+
+ private:
+  struct Lane {
+    int peer = 0;
+    bool is_send = false;
+    std::vector<exec::P2pTransfer> transfers;
+    transport::SendConnection* send = nullptr;
+    std::unique_ptr<exec::P2pOperation> operation;  // once connected
+    bool done = false;
+  };
+  Lane& lane(int peer, bool is_send);
+  void pair_self_calls(const std::vector<P2pCall>& sends, const std::vector<P2pCall>& recvs);
+  bool try_connect(Lane& lane);
+  exec::P2pLaunch launch() const;
+  Status progress_lane(Lane& lane, bool* advanced) noexcept;
+
+  std::vector<Lane> lanes_;
+  std::vector<std::pair<exec::P2pTransfer, exec::P2pTransfer>> local_;
+  std::unique_ptr<exec::P2pOperation> local_operation_;
+  Links* links_ = nullptr;
+  const Tuning* tuning_ = nullptr;
+  exec::TrafficCounters* counters_ = nullptr;
+  Health* health_ = nullptr;
+};
+
+}  // namespace tutti::comm

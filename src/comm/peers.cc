@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Records of peers as bytes, and the facts that follow from them.
+#include "src/comm/peers.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <bit>
+#include <map>
+
+#include "src/comm/bytes.h"
+
+namespace tutti::comm {
+namespace {
+
+constexpr uint32_t kRecordVersion = 1;
+
+}  // namespace
+
+CoreSet usable_cores() {
+  CoreSet cores{};
+  cpu_set_t set;
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) {
+    cores[0] = 1;
+    return cores;
+  }
+  for (size_t i = 0; i < cores.size() * 64 && i < CPU_SETSIZE; ++i) {
+    if (CPU_ISSET(i, &set)) cores[i / 64] |= uint64_t{1} << (i % 64);
+  }
+  return cores;
+}
+
+int count(const CoreSet& cores) noexcept {
+  int total = 0;
+  for (const uint64_t word : cores) total += std::popcount(word);
+  return std::max(1, total);
+}
+
+const TransportAddress* PeerRecord::find(std::string_view transport) const noexcept {
+  const auto at = std::find_if(transports.begin(), transports.end(),
+                               [&](const TransportAddress& t) { return t.transport == transport; });
+  return at == transports.end() ? nullptr : &*at;
+}
+
+std::vector<std::byte> encode(const PeerRecord& record) {
+  ByteWriter out;
+  out.value(kRecordVersion);
+  out.value(record.process);
+  out.value(record.cores);
+  out.value(record.agreed);
+  out.value(static_cast<uint32_t>(record.transports.size()));
+  for (const TransportAddress& t : record.transports) {
+    out.text(t.transport);
+    out.blob(t.address);
+    out.blob(t.board);
+  }
+  return out.take();
+}
+
+PeerRecord decode(std::span<const std::byte> bytes) {
+  ByteReader in(bytes);
+  if (const auto version = in.value<uint32_t>(); version != kRecordVersion) {
+    throw Error(StatusCode::kInternalError,
+                "a peer speaks set-up version " + std::to_string(version) + ", this library version " +
+                    std::to_string(kRecordVersion) + ": all ranks must use the same libtutti");
+  }
+  PeerRecord record;
+  record.process = in.value<ProcessIdentity>();
+  record.cores = in.value<CoreSet>();
+  record.agreed = in.value<AgreedConfig>();
+  const auto n = in.value<uint32_t>();
+  for (uint32_t i = 0; i < n; ++i) {
+    TransportAddress t;
+    t.transport = in.text();
+    t.address = in.blob();
+    t.board = in.blob();
+    record.transports.push_back(std::move(t));
+  }
+  return record;
+}
+
+HostFacts host_facts(std::span<const PeerRecord> records, int rank) {
+  std::map<uint64_t, CoreSet> hosts;
+  HostFacts facts{.cores = 0, .local_ranks = 0};
+  const uint64_t here = records[static_cast<size_t>(rank)].process.host_id;
+  for (const PeerRecord& record : records) {
+    CoreSet& cores = hosts[record.process.host_id];
+    for (size_t i = 0; i < cores.size(); ++i) cores[i] |= record.cores[i];
+    if (record.process.host_id == here) ++facts.local_ranks;
+  }
+  facts.cores = INT32_MAX;
+  for (const auto& [host, cores] : hosts) facts.cores = std::min(facts.cores, count(cores));
+  return facts;
+}
+
+}  // namespace tutti::comm

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a call is carried: algorithm, channels, protocol and slot sizes, as pure functions of agreed values (docs/adr/0006).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "src/base/config.h"
+#include "src/exec/task.h"
+#include "src/planner/planner.h"
+#include "transport/fifo.h"
+
+namespace tutti::comm {
+
+// Rank 0's configuration with every default filled in.
+struct Tuning {
+  std::string algorithm;  // empty: the cheapest
+  int channels = 1;
+  transport::FifoLayout layout;
+  exec::MessagePolicy policy;
+};
+// Throws InvalidArgument naming the setting, its value and what is allowed.
+Tuning resolve(const AgreedConfig& agreed);
+
+// What a choice may depend on; equal on all ranks of one call.
+struct Selection {
+  plan::Collective collective = plan::Collective::kAllReduce;
+  int n_ranks = 1;
+  int root = 0;
+  int cores = 1;
+  size_t block_bytes = 0;  // of one block; a constant where ranks know different counts
+  bool uneven = false;
+};
+struct Choice {
+  const planner::AlgorithmRow* row = nullptr;
+  planner::PlanRequest request;
+};
+// Throws InvalidArgument when the forced algorithm can't do it.
+Choice select(const Selection& selection, const Tuning& tuning);
+
+// The 30 bits in each message header of the `number`-th collective. `call` hashes everything else that ranks must agree on.
+constexpr uint32_t signature(uint64_t call, uint64_t number) noexcept {
+  uint64_t z = call + (number + 1) * 0x9e3779b97f4a7c15ULL;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  return static_cast<uint32_t>(z >> 34) & transport::kSignatureMask;
+}
+
+}  // namespace tutti::comm

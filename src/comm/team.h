@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which thread of this process drives which ranks of a communicator: to refuse a call that would wait for itself.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace tutti::comm {
+
+// Names the calling thread among the live threads of this process; never 0.
+uint64_t this_thread_token() noexcept;
+
+// The ranks of one communicator that live in this process. A thread owns a rank when it was the last one to issue a call on it, or when
+// it has initialised it together with others in a group and nobody has called since. CommInitAll gives ownership to nobody: its
+// ranks are usually handed to one thread each.
+class Team {
+ public:
+  // The team of a communicator, made by its first rank in this process. Shared: ranks end in any order.
+  static std::shared_ptr<Team> join(uint64_t comm_id);
+
+  // A new member's slot.
+  int enter(uint64_t owner);
+  void leave(int slot) noexcept;
+  void own(int slot, uint64_t thread) noexcept;
+  int owned_by(uint64_t thread) const noexcept;
+  // Changes with every change of ownership. relaxed: a missed change costs a later check, not safety.
+  uint64_t version() const noexcept { return version_.load(std::memory_order_relaxed); }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<uint64_t> owners_;  // by slot; 0: nobody
+  std::atomic<uint64_t> version_{1};
+};
+
+// One rank's membership.
+class TeamMember {
+ public:
+  TeamMember(uint64_t comm_id, uint64_t owner);
+  ~TeamMember();
+  TeamMember(const TeamMember&) = delete;
+  TeamMember& operator=(const TeamMember&) = delete;
+
+  // The calling thread issues a call on this rank. Two loads when nothing has changed since its last call.
+  void claim() noexcept;
+  // True when the calling thread owns further ranks of this communicator. Call claim() first.
+  bool crowded() noexcept;
+
+ private:
+  std::shared_ptr<Team> team_;
+  int slot_ = 0;
+  std::atomic<uint64_t> owner_;  // relaxed: a copy of the team's entry for the calling thread's own check
+  std::atomic<uint64_t> checked_version_{0};  // of the team when its caller was last found alone; relaxed: a cache
+};
+
+}  // namespace tutti::comm

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory of every rank of a communicator that the others may write to.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "transport/transport.h"
+
+namespace tutti::comm {
+
+class Communicator;
+class Transports;
+
+class Window {
+ public:
+  // Collective. Throws InvalidArgument on every rank when one rank's memory can't be exposed, naming it.
+  static std::shared_ptr<Window> create(Communicator& comm, void* base, size_t bytes);
+
+  uint64_t comm_id() const noexcept { return comm_id_; }
+  int rank() const noexcept { return rank_; }
+  size_t bytes_of(int peer) const noexcept { return sizes_[static_cast<size_t>(peer)]; }
+  // Copies into the peer's part. The range was checked against bytes_of(). Throws Error.
+  void put(int peer, size_t offset, const void* data, size_t bytes);
+
+ private:
+  Window() = default;
+  void import(const Transports& transports, const std::vector<std::vector<std::byte>>& parts);
+  uint64_t comm_id_ = 0;
+  int rank_ = 0;
+  std::byte* base_ = nullptr;
+  std::vector<size_t> sizes_;                                      // by rank, bytes
+  std::vector<std::unique_ptr<transport::RemoteRegion>> regions_;  // by rank; null for this rank and empty parts
+};
+
+}  // namespace tutti::comm

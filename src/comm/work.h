@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one communicator does for one call or one group: the unit of issue order.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "src/comm/calls.h"
+#include "src/comm/communicator.h"
+#include "src/comm/p2p.h"
+#include "src/exec/task.h"
+
+namespace tutti::comm {
+
+// Runs ordered calls one after the other.
+class CallSequence final : public exec::Task {
+ public:
+  CallSequence(Communicator& comm, std::span<OrderedCall> calls) : comm_(comm), calls_(calls) {}
+  Status progress(bool* advanced) noexcept override;
+  int waiting_for() const noexcept override;
+  bool needs(int rank) const noexcept override;
+  // "AllReduce #12", of the current call.
+  std::string describe() const;
+  bool finished() const noexcept { return next_ == calls_.size(); }
+
+ private:
+  enum class Phase : uint8_t { kBegin, kConnect, kRun };
+  void begin(OrderedCall& call);
+  void finish() noexcept;
+
+  Communicator& comm_;
+  std::span<OrderedCall> calls_;
+  size_t next_ = 0;
+  Phase phase_ = Phase::kBegin;
+  exec::Task* task_ = nullptr;  // of the current call; null: it was done by begin()
+};
+
+// Takes its place in the communicator's order when it is made. Afterwards one thread calls progress() until done(). The communicator and
+// the calls must stay until then.
+class Work {
+ public:
+  Work(Communicator& comm, std::span<OrderedCall> calls, P2pGroup* p2p);
+  ~Work() = default;
+  Work(const Work&) = delete;
+  Work& operator=(const Work&) = delete;
+
+  void progress(bool* advanced) noexcept;
+  // Called when waiting is allowed to cost something: looks for failures, deaths and the deadline.
+  void look(int64_t now_ns) noexcept;
+
+  // Once true, the communicator is no longer touched.
+  bool done() const noexcept { return state_ == State::kDone; }
+  // Valid when done(): why it failed.
+  const std::optional<Error>& error() const noexcept { return error_; }
+  Communicator& comm() noexcept { return comm_; }
+
+ private:
+  enum class State : uint8_t { kTurn, kRun, kDone };
+  struct Blame {
+    StatusCode code = StatusCode::kRemoteError;
+    int about = -1;
+    Cause cause = Cause::kFailed;
+    bool heard = false;  // from a peer
+  };
+
+  void start() noexcept;
+  void run(bool* advanced) noexcept;
+  std::optional<Notice> find_notice() const noexcept;
+  bool still_stuck() noexcept;
+  int waiting_for() const noexcept;
+  bool needs(int rank) const noexcept;
+  int dead_peer() const noexcept;
+  std::string describe() const;
+  void fail(const Status& status) noexcept;
+  void fail_dead(int peer) noexcept;
+  void fail_noticed(const Notice& notice) noexcept;
+  void fail_late(int64_t silence_ns) noexcept;
+  void end_aborted() noexcept;
+  void fail(const Blame& blame, const std::string& what) noexcept;
+  void end() noexcept;
+
+  Communicator& comm_;
+  const uint64_t ticket_;
+  CallSequence sequence_;
+  P2pGroup* p2p_;
+  State state_ = State::kTurn;
+  bool sequence_done_ = false;
+  bool p2p_done_ = false;
+  bool moved_ = true;         // since the last look
+  int64_t silent_since_ns_ = 0;
+  int64_t next_liveness_ns_ = 0;
+  std::optional<Error> error_;
+};
+
+}  // namespace tutti::comm

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// The process-wide table of memory that peers can map: sealed memfds, found again by address.
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+
+#include "src/base/error.h"
+#include "src/device/device.h"
+
+namespace tutti::device {
+namespace {
+
+constexpr size_t kPageBytes = 4096;
+constexpr size_t kHugePageBytes = size_t{2} << 20;
+
+// Closes its file when the last user lets go; the memory itself is unmapped by free_shared, or by the last user when the process
+// never frees it.
+struct OwnedRegion : SharedRegion {
+  FileDescriptor file;
+  Mapping memory;
+};
+
+// Lock order: listeners_mutex, then whatever a listener takes. table_mutex is never held while a listener runs.
+struct Table {
+  std::shared_mutex table_mutex;
+  std::map<uintptr_t, std::shared_ptr<OwnedRegion>> regions;  // by base address
+  uint64_t last_region_id = 0;                                // guarded by table_mutex
+  std::atomic<uint64_t> generation{0};  // release by change() pairs with acquire in shared_generation()
+
+  std::mutex listeners_mutex;
+  std::map<uint64_t, std::pair<FreeListener, void*>> listeners;
+  uint64_t last_listener_id = 0;  // guarded by listeners_mutex
+
+  // With table_mutex held: the only writer, so no read-modify-write is needed.
+  void change() { generation.store(generation.load(std::memory_order_relaxed) + 1, std::memory_order_release); }
+};
+
+Table& table();
+
+// A forked child inherits the memory, so it keeps the table; listeners belong to the parent's transports. Both locks are held
+// across fork(), so a child never finds them taken.
+Table* make_table() {
+  auto* made = new Table;
+  ::pthread_atfork(
+      [] {
+        table().listeners_mutex.lock();
+        table().table_mutex.lock();
+      },
+      [] {
+        table().table_mutex.unlock();
+        table().listeners_mutex.unlock();
+      },
+      [] {
+        table().listeners.clear();
+        // A writer's lock can't be released by another thread id than took it, and the child's differs: start afresh.
+        std::construct_at(&table().table_mutex);
+        table().listeners_mutex.unlock();
+      });
+  return made;
+}
+
+// Never destroyed: communicators in static storage may free memory after this file's statics would have gone.
+Table& table() {
+  static Table& instance = *make_table();
+  return instance;
+}
+
+std::shared_ptr<OwnedRegion> take_region(void* base) {
+  Table& t = table();
+  const std::unique_lock lock(t.table_mutex);
+  const auto found = t.regions.find(reinterpret_cast<uintptr_t>(base));
+  if (found == t.regions.end()) {
+    throw Error(StatusCode::kInvalidArgument,
+                "free_shared expects the start of memory from tuttiMemAlloc that has not been freed yet; got an "
+                "address that is none");
+  }
+  std::shared_ptr<OwnedRegion> region = std::move(found->second);
+  t.regions.erase(found);
+  t.change();
+  return region;
+}
+
+}  // namespace
+
+void* allocate_shared(size_t bytes) {
+  if (bytes == 0) bytes = 1;
+  if (bytes > SIZE_MAX - kPageBytes) {
+    throw Error(StatusCode::kInvalidArgument, "tuttiMemAlloc: " + std::to_string(bytes) +
+                                                  " bytes is more than an address space holds");
+  }
+  auto region = std::make_shared<OwnedRegion>();
+  region->bytes = (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
+  region->file = create_sealed_memfd("tutti-memory", region->bytes);
+  region->memory = Mapping(region->file.get(), region->bytes);
+  region->fd = region->file.get();
+  region->base = region->memory.data();
+  // Advice only: without huge pages for shared memory the kernel refuses it, and small pages do.
+  if (region->bytes >= kHugePageBytes) (void)madvise(region->base, region->bytes, MADV_HUGEPAGE);
+
+  Table& t = table();
+  const std::unique_lock lock(t.table_mutex);
+  region->id = ++t.last_region_id;
+  std::byte* base = region->base;
+  t.regions.emplace(reinterpret_cast<uintptr_t>(base), std::move(region));
+  t.change();
+  return base;
+}
+
+void free_shared(void* base) {
+  const std::shared_ptr<OwnedRegion> region = take_region(base);
+  {
+    Table& t = table();
+    const std::lock_guard lock(t.listeners_mutex);
+    for (const auto& [id, listener] : t.listeners) listener.first(listener.second, region->id);
+  }
+  region->memory.reset();
+}
+
+std::shared_ptr<const SharedRegion> find_shared(const void* data, size_t bytes) noexcept {
+  Table& t = table();
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  const std::shared_lock lock(t.table_mutex);
+  auto next = t.regions.upper_bound(address);
+  if (next == t.regions.begin()) return nullptr;
+  const std::shared_ptr<OwnedRegion>& region = std::prev(next)->second;
+  const size_t offset = address - reinterpret_cast<uintptr_t>(region->base);
+  if (offset >= region->bytes || bytes > region->bytes - offset) return nullptr;
+  return region;
+}
+
+uint64_t shared_generation() noexcept { return table().generation.load(std::memory_order_acquire); }
+
+uint64_t add_free_listener(FreeListener listener, void* context) {
+  Table& t = table();
+  const std::lock_guard lock(t.listeners_mutex);
+  t.listeners.emplace(++t.last_listener_id, std::pair{listener, context});
+  return t.last_listener_id;
+}
+
+void remove_free_listener(uint64_t id) noexcept {
+  Table& t = table();
+  const std::lock_guard lock(t.listeners_mutex);
+  t.listeners.erase(id);
+}
+
+}  // namespace tutti::device

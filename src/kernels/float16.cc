@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernels of the 16-bit floats.
+#include "src/kernels/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "src/kernels/float16.cc"
+#include <hwy/foreach_target.h>  // must come before highway.h
+
+#include "src/kernels/export.h"
+#include "src/kernels/reduce_copy-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tutti::kernels::HWY_NAMESPACE {
+TUTTI_KERNEL_ROW(kFloat16, Float16)
+TUTTI_KERNEL_ROW(kBfloat16, Bfloat16)
+}  // namespace tutti::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tutti::kernels {
+TUTTI_KERNEL_EXPORT(kFloat16)
+TUTTI_KERNEL_EXPORT(kBfloat16)
+}  // namespace tutti::kernels
+#endif  // HWY_ONCE

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loop over memory, and the choice of its instance by operation. One translation unit per group of dtypes includes it.
+
+#if defined(TUTTI_KERNELS_REDUCE_COPY_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TUTTI_KERNELS_REDUCE_COPY_INL_H_
+#undef TUTTI_KERNELS_REDUCE_COPY_INL_H_
+#else
+#define TUTTI_KERNELS_REDUCE_COPY_INL_H_
+#endif
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#include "src/kernels/copy.h"
+#include "src/kernels/fold-inl.h"
+#include "src/kernels/reduce_copy.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tutti::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Four accumulator vectors in flight per iteration, whatever the codec's number of parts.
+template <class F>
+inline constexpr size_t kUnroll = F::kParts < 4 ? 4 / F::kParts : 1;
+
+// How far ahead of the loads lines are asked for. A step that converts takes so long that loads of the next steps don't
+// overlap with it by themselves; from DRAM this is worth a factor of 1.1 (float32) to 2.5 (8-bit floats).
+inline constexpr size_t kPrefetchBytes = 1024;
+
+inline const uint8_t* source_at(const ReduceCopy& call, size_t i, size_t at) {
+  return static_cast<const uint8_t*>(call.sources[i].data) + at;
+}
+inline uint8_t* sink_at(const ReduceCopy& call, size_t i, size_t at) {
+  return static_cast<uint8_t*>(call.sinks[i].data) + at;
+}
+
+// A prefetch past the end of a buffer does nothing.
+template <size_t kBytes>
+HWY_INLINE void prefetch(const uint8_t* from) {
+  constexpr size_t kLineBytes = 64;
+  const auto ahead = reinterpret_cast<uintptr_t>(from) + kPrefetchBytes;
+  for (size_t at = 0; at < kBytes; at += kLineBytes) {
+    hwy::Prefetch(reinterpret_cast<const uint8_t*>(ahead + at));
+  }
+}
+
+template <class F, size_t kBlocks>
+HWY_INLINE void load_step(const F& fold, const uint8_t* from, bool pre, typename F::Block* block) {
+  prefetch<kBlocks * F::kBlockBytes>(from);
+  for (size_t b = 0; b < kBlocks; ++b) block[b] = fold.load(from + b * F::kBlockBytes, pre);
+}
+
+// Folds the kBlocks blocks of every source at byte `at` and stores them. All loads of a block precede all its stores, so
+// a sink may be a source.
+template <class F, size_t kBlocks>
+HWY_INLINE void general_step(const F& fold, const ReduceCopy& call, size_t at) {
+  constexpr size_t kBytes = F::kBlockBytes;
+  const typename F::WordTag tag;
+  typename F::Block block[kBlocks];
+  load_step<F, kBlocks>(fold, source_at(call, 0, at), call.sources[0].pre, block);
+  for (size_t i = 1; i < call.n_sources; ++i) {
+    typename F::Block next[kBlocks];
+    load_step<F, kBlocks>(fold, source_at(call, i, at), call.sources[i].pre, next);
+    for (size_t b = 0; b < kBlocks; ++b) fold.merge(block[b], next[b]);
+  }
+  typename F::Words words[kBlocks];
+  for (size_t b = 0; b < kBlocks; ++b) words[b] = fold.result(block[b]);
+  for (size_t i = 0; i < call.n_sinks; ++i) {
+    uint8_t* to = sink_at(call, i, at);
+    if (call.sinks[i].streaming && reinterpret_cast<uintptr_t>(to) % kBytes == 0) {
+      for (size_t b = 0; b < kBlocks; ++b) stream_words(words[b], tag, to + b * kBytes);
+    } else {
+      for (size_t b = 0; b < kBlocks; ++b) store_words(words[b], tag, to + b * kBytes);
+    }
+  }
+}
+
+// The commonest step by far: two sources, one sink, all addresses in registers.
+template <class F, bool kStreaming>
+HWY_INLINE size_t two_to_one(const F& fold, const ReduceCopy& call, size_t at, size_t end) {
+  constexpr size_t kBytes = F::kBlockBytes;
+  constexpr size_t kBlocks = kUnroll<F>;
+  const typename F::WordTag tag;
+  const uint8_t* left = source_at(call, 0, 0);
+  const uint8_t* right = source_at(call, 1, 0);
+  const bool pre_left = call.sources[0].pre;
+  const bool pre_right = call.sources[1].pre;
+  uint8_t* to = sink_at(call, 0, 0);
+  for (; end - at >= kBlocks * kBytes; at += kBlocks * kBytes) {
+    typename F::Block block[kBlocks];
+    typename F::Block next[kBlocks];
+    load_step<F, kBlocks>(fold, left + at, pre_left, block);
+    load_step<F, kBlocks>(fold, right + at, pre_right, next);
+    for (size_t b = 0; b < kBlocks; ++b) fold.merge(block[b], next[b]);
+    for (size_t b = 0; b < kBlocks; ++b) {
+      const auto words = fold.result(block[b]);
+      if constexpr (kStreaming) {
+        stream_words(words, tag, to + at + b * kBytes);
+      } else {
+        store_words(words, tag, to + at + b * kBytes);
+      }
+    }
+  }
+  return at;
+}
+
+// Less than a block: the same step on a padded copy.
+template <class F>
+HWY_NOINLINE void partial_step(const F& fold, const ReduceCopy& call, size_t at, size_t bytes) {
+  constexpr size_t kBytes = F::kBlockBytes;
+  uint8_t padded[kBytes] = {};
+  memcpy(padded, source_at(call, 0, at), bytes);
+  auto block = fold.load(padded, call.sources[0].pre);
+  for (size_t i = 1; i < call.n_sources; ++i) {
+    memcpy(padded, source_at(call, i, at), bytes);
+    fold.merge(block, fold.load(padded, call.sources[i].pre));
+  }
+  store_words(fold.result(block), typename F::WordTag(), padded);
+  for (size_t i = 0; i < call.n_sinks; ++i) memcpy(sink_at(call, i, at), padded, bytes);
+}
+
+// Bytes before the first streaming sink reaches a vector boundary; 0 when no sink wants to stream, or none can.
+inline size_t bytes_to_boundary(const ReduceCopy& call, size_t vector_bytes, size_t element_bytes) {
+  for (size_t i = 0; i < call.n_sinks; ++i) {
+    const auto address = reinterpret_cast<uintptr_t>(call.sinks[i].data);
+    if (call.sinks[i].streaming && address % element_bytes == 0) return (0 - address) % vector_bytes;
+  }
+  return 0;
+}
+
+template <class F>
+void fold_all(const ReduceCopy& call) noexcept {
+  const F fold(call);
+  constexpr size_t kBytes = F::kBlockBytes;
+  const size_t end = call.count * F::kElementBytes;
+  size_t at = std::min(end, bytes_to_boundary(call, kBytes, F::kElementBytes));
+  if (at != 0) partial_step(fold, call, 0, at);
+  if (call.n_sources == 2 && call.n_sinks == 1) {
+    if (call.sinks[0].streaming && reinterpret_cast<uintptr_t>(sink_at(call, 0, at)) % kBytes == 0) {
+      at = two_to_one<F, true>(fold, call, at, end);
+    } else {
+      at = two_to_one<F, false>(fold, call, at, end);
+    }
+  } else {
+    constexpr size_t kStep = kUnroll<F> * kBytes;
+    for (; end - at >= kStep; at += kStep) general_step<F, kUnroll<F>>(fold, call, at);
+  }
+  for (; end - at >= kBytes; at += kBytes) general_step<F, 1>(fold, call, at);
+  if (at != end) partial_step(fold, call, at, end - at);
+  if (call.sinks[0].streaming || call.n_sinks > 1) hwy::FlushStream();
+}
+
+// True when PreMulSum has a source to multiply, or Avg something to divide.
+template <Op kOp>
+bool is_scaled(const ReduceCopy& call) {
+  if constexpr (kOp == Op::kAvg) {
+    return call.post && call.scaling->post_divisor > 1;
+  } else if constexpr (kOp == Op::kPreMulSum) {
+    return std::any_of(call.sources, call.sources + call.n_sources, [](const Source& s) { return s.pre; });
+  } else {
+    return false;
+  }
+}
+
+template <class Codec, Op kOp>
+void reduce(const ReduceCopy& call) noexcept {
+  using F = Fold<typename CodecFor<Codec, kOp>::type, kOp>;
+  const bool scaled = is_scaled<kOp>(call);
+  if (call.n_sources == 1 && !scaled) return copy_to_sinks(call, call.count * F::kElementBytes);
+  if constexpr (kOp == Op::kAvg || kOp == Op::kPreMulSum) {
+    if (!scaled) return fold_all<Fold<typename CodecFor<Codec, Op::kSum>::type, Op::kSum>>(call);
+  }
+  fold_all<F>(call);
+}
+
+// The row of one dtype: its kernels in the order of the operations' values.
+template <class Codec>
+ReduceCopyFn kernel(Op op) {
+  static constexpr std::array<ReduceCopyFn, kOpCount> kRow = {
+#define X(id, value, name) &reduce<Codec, Op::id>,
+      TUTTI_OP_ROWS(X)
+#undef X
+      & reduce<Codec, Op::kPreMulSum>};
+  return kRow[static_cast<size_t>(op)];
+}
+
+}  // namespace tutti::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target guard

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+// The native text form of a plan: JSON, one step per line.
+//
+// {"format": "tutti-plan-1", "algorithm": "ring", "collective": "all_reduce", "n_ranks": 2, "root":
+// 0,
+//  "chunks_per_block": 2, "channels": 1, "slots": 4, "tiles_in_flight": 2,
+//  "ranks": [{"scratch_chunks": 0, "lanes": [[STEP, ...], ...]}, ...]}
+// STEP: {"sinks": ["output[1]", "peer 1"], "sources": ["peer 1", "pre(input[1])"], "extent": 1,
+// "post": true,
+//        "waits": [[lane, step], ...]}, where extent is left out when the step has none, post when
+//        false, waits when empty.
+#include <algorithm>
+#include <initializer_list>
+#include <limits>
+
+#include <nlohmann/json.hpp>
+
+#include "src/base/error.h"
+#include "src/plan/operand_text.h"
+#include "src/plan/plan.h"
+
+namespace tutti::plan {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kFormat = "tutti-plan-1";
+
+// ---- writing ----
+
+json operands_json(const std::vector<Operand>& operands) {
+  json list = json::array();
+  for (const Operand& operand : operands) list.push_back(to_text(operand));
+  return list;
+}
+
+std::string step_json(const Step& step) {
+  std::string text = "{\"sinks\": " + operands_json(step.sinks).dump() +
+                     ", \"sources\": " + operands_json(step.sources).dump();
+  if (step.extent != kNoExtent) text += ", \"extent\": " + std::to_string(step.extent);
+  if (step.post) text += ", \"post\": true";
+  if (!step.waits.empty()) {
+    json waits = json::array();
+    for (const Wait& wait : step.waits) waits.push_back({wait.lane, wait.step});
+    text += ", \"waits\": " + waits.dump();
+  }
+  return text + "}";
+}
+
+std::string lane_json(const Lane& lane) {
+  std::string text = "[";
+  for (size_t i = 0; i < lane.steps.size(); ++i)
+    text += (i == 0 ? "\n      " : ",\n      ") + step_json(lane.steps[i]);
+  return text + "]";
+}
+
+std::string rank_json(const RankProgram& program) {
+  std::string text =
+      "{\"scratch_chunks\": " + std::to_string(program.scratch_chunks) + ", \"lanes\": [";
+  for (size_t i = 0; i < program.lanes.size(); ++i)
+    text += (i == 0 ? "\n    " : ",\n    ") + lane_json(program.lanes[i]);
+  return text + "]}";
+}
+
+// ---- reading ----
+
+// A JSON value and the path that leads to it, so that every complaint can say where.
+class Node {
+ public:
+  Node(const json& value, std::string path) : value_(value), path_(std::move(path)) {}
+
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(StatusCode::kInvalidArgument,
+                "plan at " + (path_.empty() ? "/" : path_) + ": " + what);
+  }
+  [[noreturn]] void expected(const std::string& what) const {
+    fail("expected " + what + ", got " + excerpt());
+  }
+
+  Node member(const char* key) const {
+    const auto it = object().find(key);
+    if (it == value_.end()) fail("expected a member \"" + std::string(key) + "\", got none");
+    return {*it, path_ + "/" + key};
+  }
+  bool has(const char* key) const { return object().contains(key); }
+  // Fails on the first member that is not in the list.
+  void only(std::initializer_list<const char*> keys) const {
+    for (const auto& [key, unused] : object().items()) {
+      if (std::find(keys.begin(), keys.end(), key) == keys.end())
+        fail("unknown member \"" + key + "\"");
+    }
+  }
+  std::vector<Node> items() const {
+    if (!value_.is_array()) expected("an array");
+    std::vector<Node> nodes;
+    nodes.reserve(value_.size());
+    for (size_t i = 0; i < value_.size(); ++i)
+      nodes.emplace_back(value_[i], path_ + "/" + std::to_string(i));
+    return nodes;
+  }
+  std::string text() const {
+    if (!value_.is_string()) expected("a string");
+    return value_.get<std::string>();
+  }
+  bool boolean() const {
+    if (!value_.is_boolean()) expected("true or false");
+    return value_.get<bool>();
+  }
+  int32_t count() const {
+    return static_cast<int32_t>(integer(std::numeric_limits<int32_t>::max()));
+  }
+  uint32_t index() const {
+    return static_cast<uint32_t>(integer(std::numeric_limits<uint32_t>::max()));
+  }
+
+ private:
+  const json& object() const {
+    if (!value_.is_object()) expected("an object");
+    return value_;
+  }
+  uint64_t integer(uint64_t max) const {
+    if (!value_.is_number_unsigned() || value_.get<uint64_t>() > max) {
+      expected("an integer from 0 to " + std::to_string(max));
+    }
+    return value_.get<uint64_t>();
+  }
+  std::string excerpt() const {
+    constexpr size_t kMax = 40;
+    std::string text = value_.dump(-1, ' ', true, json::error_handler_t::replace);
+    if (text.size() > kMax) text = text.substr(0, kMax) + "...";
+    return text;
+  }
+
+  const json& value_;
+  std::string path_;
+};
+
+std::vector<Operand> read_operands(const Node& node) {
+  std::vector<Operand> operands;
+  for (const Node& item : node.items()) {
+    const std::optional<Operand> operand = operand_from_text(item.text());
+    if (!operand) {
+      item.expected(
+          "\"input[i]\", \"output[i]\", \"scratch[i]\", \"peer r\", \"peer r channel c\" or "
+          "\"pre(...)\"");
+    }
+    operands.push_back(*operand);
+  }
+  return operands;
+}
+
+Wait read_wait(const Node& node) {
+  const std::vector<Node> items = node.items();
+  if (items.size() != 2) node.expected("[lane, step]");
+  return {items[0].index(), items[1].index()};
+}
+
+Step read_step(const Node& node) {
+  node.only({"sinks", "sources", "extent", "post", "waits"});
+  Step step;
+  step.sinks = read_operands(node.member("sinks"));
+  step.sources = read_operands(node.member("sources"));
+  if (node.has("extent")) step.extent = node.member("extent").count();
+  if (node.has("post")) step.post = node.member("post").boolean();
+  if (node.has("waits")) {
+    for (const Node& wait : node.member("waits").items()) step.waits.push_back(read_wait(wait));
+  }
+  return step;
+}
+
+RankProgram read_rank(const Node& node) {
+  node.only({"scratch_chunks", "lanes"});
+  RankProgram program;
+  program.scratch_chunks = node.member("scratch_chunks").count();
+  for (const Node& lane : node.member("lanes").items()) {
+    program.lanes.emplace_back();
+    for (const Node& step : lane.items()) program.lanes.back().steps.push_back(read_step(step));
+  }
+  return program;
+}
+
+Collective read_collective(const Node& node) {
+  const std::string text = node.text();
+  try {
+    return collective_from_name(text);
+  } catch (const Error& error) {
+    node.fail(error.what());
+  }
+}
+
+json parse(std::string_view text) {
+  try {
+    return json::parse(text);
+  } catch (const json::parse_error& error) {
+    throw Error(StatusCode::kInvalidArgument, "plan: not JSON, at byte " +
+                                                  std::to_string(error.byte) + " of " +
+                                                  std::to_string(text.size()));
+  }
+}
+
+}  // namespace
+
+std::string to_json(const Plan& plan) {
+  const Shape& shape = plan.shape;
+  std::string text = std::string("{\"format\": \"") + kFormat + "\", \"algorithm\": " +
+                     json(plan.algorithm).dump(-1, ' ', true, json::error_handler_t::replace) +
+                     ",\n \"collective\": \"" + name(shape.collective) +
+                     "\", \"n_ranks\": " + std::to_string(shape.n_ranks) +
+                     ", \"root\": " + std::to_string(shape.root) +
+                     ", \"chunks_per_block\": " + std::to_string(shape.chunks_per_block) +
+                     ",\n \"channels\": " + std::to_string(plan.channels) +
+                     ", \"slots\": " + std::to_string(plan.slots) +
+                     ", \"tiles_in_flight\": " + std::to_string(plan.tiles_in_flight) +
+                     ",\n \"ranks\": [";
+  for (size_t i = 0; i < plan.ranks.size(); ++i)
+    text += (i == 0 ? "\n  " : ",\n  ") + rank_json(plan.ranks[i]);
+  return text + "]}\n";
+}
+
+Plan from_json(std::string_view text) {
+  const json document = parse(text);
+  const Node root(document, "");
+  root.only({"format", "algorithm", "collective", "n_ranks", "root", "chunks_per_block", "channels",
+             "slots", "tiles_in_flight", "ranks"});
+  if (root.member("format").text() != kFormat)
+    root.member("format").expected(std::string("\"") + kFormat + "\"");
+  Plan plan;
+  plan.algorithm = root.member("algorithm").text();
+  plan.shape.collective = read_collective(root.member("collective"));
+  plan.shape.n_ranks = root.member("n_ranks").count();
+  plan.shape.root = root.member("root").count();
+  plan.shape.chunks_per_block = root.member("chunks_per_block").count();
+  plan.channels = root.member("channels").count();
+  plan.slots = root.member("slots").count();
+  plan.tiles_in_flight = root.member("tiles_in_flight").count();
+  for (const Node& rank : root.member("ranks").items()) plan.ranks.push_back(read_rank(rank));
+  return plan;
+}
+
+}  // namespace tutti::plan

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// The algorithm table. To add an algorithm: one file here and one row below
+// (docs/howto/add-an-algorithm.md).
+#pragma once
+
+#include "src/planner/planner.h"
+
+// In this order; where two cost the same, the first is chosen.
+#define TUTTI_ALGORITHM_ROWS(X)                                                              \
+  X(kOneShotAllReduce) X(kTwoShotAllReduce) X(kRingAllReduce) X(kTreeAllReduce)              \
+  X(kHalvingDoublingAllReduce) X(kRecursiveDoublingAllReduce)                                \
+  X(kOneShotReduce) X(kBinomialReduce) X(kChainReduce)                                       \
+  X(kOneShotBroadcast) X(kBinomialBroadcast) X(kChainBroadcast) X(kScatterAllGatherBroadcast)\
+  X(kOneShotAllGather) X(kRingAllGather) X(kRecursiveDoublingAllGather) X(kBruckAllGather)   \
+  X(kOneShotReduceScatter) X(kRingReduceScatter) X(kRecursiveHalvingReduceScatter)           \
+  X(kPairwiseAllToAll)                                                                       \
+  X(kDirectGather) X(kBinomialGather)                                                        \
+  X(kDirectScatter) X(kBinomialScatter)                                                      \
+  X(kDisseminationBarrier)
+
+namespace tutti::planner {
+
+#define X(row) extern const AlgorithmRow row;
+TUTTI_ALGORITHM_ROWS(X)
+#undef X
+
+}  // namespace tutti::planner

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ranks as processes: the launch environment, shared memory, and what survivors are told when one is killed.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "src/base/clock.h"
+#include "src/base/wait.h"
+#include "tests/unit/api_support.h"
+
+namespace tutti::testing {
+namespace {
+
+// Forks one child per rank that runs `body` and exits with 0 when no expectation failed. Returns exit codes, -signal when killed.
+std::vector<int> fork_ranks(int n, const std::function<void(int rank)>& body) {
+  std::vector<pid_t> children;
+  for (int rank = 0; rank < n; ++rank) {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      body(rank);
+      ::_exit(::testing::Test::HasFailure() ? 1 : 0);
+    }
+    children.push_back(pid);
+  }
+  std::vector<int> results;
+  for (const pid_t pid : children) {
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    results.push_back(WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+  }
+  return results;
+}
+
+// As `tutti run` sets it.
+void set_launch(int rank, int n, const char* job) {
+  ::setenv("TUTTI_RANK", std::to_string(rank).c_str(), 1);
+  ::setenv("TUTTI_SIZE", std::to_string(n).c_str(), 1);
+  ::setenv("TUTTI_LOCAL_RANK", std::to_string(rank).c_str(), 1);
+  ::setenv("TUTTI_LOCAL_SIZE", std::to_string(n).c_str(), 1);
+  ::setenv("TUTTI_JOB", (job + std::to_string(::getppid())).c_str(), 1);
+}
+
+tuttiComm_t join_launch() {
+  int rank = -1, size = 0;
+  tuttiUniqueId id;
+  tuttiComm_t comm = nullptr;
+  EXPECT_TUTTI(tuttiLaunchInfo(&rank, &size, nullptr, nullptr));
+  EXPECT_TUTTI(tuttiGetLaunchUniqueId(&id));
+  EXPECT_TUTTI(tuttiCommInitRank(&comm, size, id, rank));
+  return comm;
+}
+
+TEST(Processes, LaunchEnvironment_JoinsAndReduces) {
+  constexpr int kRanks = 4;
+  const auto results = fork_ranks(kRanks, [](int rank) {
+    set_launch(rank, kRanks, "join");
+    tuttiComm_t comm = join_launch();
+    for (const size_t count : {size_t{1}, size_t{10000}, size_t{300000}}) {
+      std::vector<int> in(count, rank + 1), out(count);
+      EXPECT_TUTTI(tuttiAllReduce(in.data(), out.data(), count, tuttiInt32, tuttiSum, comm, nullptr));
+      for (const int v : out) ASSERT_EQ(v, 10);
+    }
+    tuttiCommStats_t stats = TUTTI_COMM_STATS_INITIALIZER;
+    EXPECT_TUTTI(tuttiCommGetStats(comm, &stats));
+    EXPECT_STREQ(stats.transports, "shm");
+    tuttiComm_t pair = nullptr;
+    EXPECT_TUTTI(tuttiCommSplit(comm, rank / 2, rank, &pair, nullptr));
+    int x = 1;
+    EXPECT_TUTTI(tuttiAllReduce(&x, &x, 1, tuttiInt32, tuttiSum, pair, nullptr));
+    EXPECT_EQ(x, 2);
+    EXPECT_TUTTI(tuttiCommDestroy(pair));
+    EXPECT_TUTTI(tuttiCommDestroy(comm));
+  });
+  EXPECT_EQ(results, std::vector<int>(kRanks, 0));
+}
+
+TEST(Processes, MappedMemoryAndWindows_CrossProcesses) {
+  constexpr int kRanks = 3;
+  constexpr size_t kCount = 50000;
+  const auto results = fork_ranks(kRanks, [](int rank) {
+    set_launch(rank, kRanks, "window");
+    tuttiComm_t comm = join_launch();
+    void* memory = nullptr;
+    EXPECT_TUTTI(tuttiMemAlloc(&memory, kCount * sizeof(int)));
+    int* data = static_cast<int*>(memory);
+    std::fill_n(data, kCount, rank);
+    EXPECT_TUTTI(tuttiAllReduce(data, data, kCount, tuttiInt32, tuttiSum, comm, nullptr));
+    for (size_t i = 0; i < kCount; ++i) ASSERT_EQ(data[i], 3);
+    tuttiWindow_t window = nullptr;
+    EXPECT_TUTTI(tuttiCommWindowRegister(comm, memory, kCount * sizeof(int), &window, 0));
+    const int token = 100 + rank;
+    EXPECT_TUTTI(tuttiPutSignal(&token, 1, tuttiInt32, (rank + 1) % kRanks, window, 8, 0, 0, 0, comm, nullptr));
+    tuttiWaitSignalDesc_t wait{1, (rank + kRanks - 1) % kRanks, 0, 0};
+    EXPECT_TUTTI(tuttiWaitSignal(1, &wait, comm, nullptr));
+    EXPECT_EQ(data[2], 100 + wait.peer);
+    EXPECT_TUTTI(tuttiCommWindowDeregister(comm, window));
+    EXPECT_TUTTI(tuttiCommDestroy(comm));
+    EXPECT_TUTTI(tuttiMemFree(memory));
+  });
+  EXPECT_EQ(results, std::vector<int>(kRanks, 0));
+}
+
+struct Killing {
+  const char* name;
+  int n;
+  int warm_up;  // collectives before the death: 0 kills while connections are made
+  std::function<tuttiResult_t(tuttiComm_t, int* buffer)> call;
+};
+class KilledPeer : public ::testing::TestWithParam<Killing> {};
+
+// Every survivor hears of it within a second of the death, also those that do not talk to the dead rank.
+TEST_P(KilledPeer, Survivors_AreToldTheRankInTime) {
+  const Killing& row = GetParam();
+  const int victim = row.n - 1;
+  const auto results = fork_ranks(row.n, [&](int rank) {
+    set_launch(rank, row.n, row.name);
+    tuttiComm_t comm = join_launch();
+    std::vector<int> buffer(1 << 16);
+    for (int k = 0; k < row.warm_up; ++k) EXPECT_TUTTI(row.call(comm, buffer.data()));
+    EXPECT_TUTTI(tuttiBarrier(comm, nullptr));
+    if (rank == victim) ::raise(SIGKILL);
+    const int64_t start = now_ns();
+    tuttiResult_t result = tuttiSuccess;
+    while (result == tuttiSuccess) result = row.call(comm, buffer.data());
+    EXPECT_LT(now_ns() - start, kNsPerSecond);
+    EXPECT_EQ(result, tuttiRemoteError);
+    EXPECT_NE(std::string(tuttiGetLastError(comm)).find("rank " + std::to_string(victim) + " has died"), std::string::npos)
+        << tuttiGetLastError(comm);
+    EXPECT_TUTTI(tuttiCommDestroy(comm));
+  });
+  std::vector<int> expected(static_cast<size_t>(row.n), 0);
+  expected.back() = -SIGKILL;
+  EXPECT_EQ(results, expected);
+}
+
+tuttiResult_t all_reduce_small(tuttiComm_t comm, int* b) {
+  return tuttiAllReduce(b, b, 1, tuttiInt32, tuttiSum, comm, nullptr);
+}
+tuttiResult_t all_reduce_large(tuttiComm_t comm, int* b) {
+  return tuttiAllReduce(b, b, 1 << 16, tuttiInt32, tuttiSum, comm, nullptr);
+}
+tuttiResult_t reduce_small(tuttiComm_t comm, int* b) {
+  const tuttiResult_t result = tuttiReduce(b, b, 1, tuttiInt32, tuttiSum, 0, comm, nullptr);
+  return result == tuttiSuccess ? tuttiBarrier(comm, nullptr) : result;
+}
+INSTANTIATE_TEST_SUITE_P(Table, KilledPeer,
+                         ::testing::Values(Killing{"SmallWarm", 4, 3, all_reduce_small},
+                                           Killing{"SmallCold", 4, 0, all_reduce_small},
+                                           Killing{"LargeWarm", 4, 3, all_reduce_large},
+                                           Killing{"LargeCold", 5, 0, all_reduce_large},
+                                           Killing{"ReduceCold", 4, 0, reduce_small}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace tutti::testing

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Process identities and pidfds, against real children.
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "src/base/clock.h"
+#include "src/base/liveness.h"
+#include "tests/unit/base_test_support.h"
+
+namespace tutti {
+namespace {
+
+using testing::HasSubstr;
+
+struct Pipe {
+  FileDescriptor read_end, write_end;
+  Pipe() {
+    int ends[2] = {-1, -1};
+    EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    read_end = FileDescriptor(ends[0]);
+    write_end = FileDescriptor(ends[1]);
+  }
+};
+
+// A child that reports its identity and lives until its standing order, the end of a pipe, comes.
+struct Child {
+  Pipe report, order;
+  pid_t pid = -1;
+  ProcessIdentity identity;
+  Child() {
+    pid = fork_child([this] {
+      order.write_end.reset();
+      const ProcessIdentity self = this_process();
+      char byte = 0;
+      if (::write(report.write_end.get(), &self, sizeof self) != sizeof self) return 1;
+      return ::read(order.read_end.get(), &byte, 1) == 0 ? 0 : 2;
+    });
+    EXPECT_EQ(::read(report.read_end.get(), &identity, sizeof identity), ssize_t{sizeof identity});
+  }
+  void let_go() { order.write_end.reset(); }
+};
+
+bool wait_readable(const FileDescriptor& fd, Deadline deadline) {
+  pollfd entry{.fd = fd.get(), .events = POLLIN, .revents = 0};
+  return ::poll(&entry, 1, deadline.left_ms()) == 1;
+}
+
+TEST(ThisProcess, Asked_IsCompleteAndStable) {
+  const ProcessIdentity& self = this_process();
+  EXPECT_NE(self.host_id, 0u);
+  EXPECT_NE(self.process_uid, 0u);
+  EXPECT_EQ(self.pid, ::getpid());
+  EXPECT_EQ(self.uid, ::getuid());
+  EXPECT_NE(self.start_ticks, 0u);
+  EXPECT_EQ(&this_process(), &self);
+}
+
+TEST(ThisProcess, AfterFork_IsAnother) {
+  const ProcessIdentity parent = this_process();
+  Child child;
+  EXPECT_EQ(child.identity.host_id, parent.host_id);
+  EXPECT_EQ(child.identity.uid, parent.uid);
+  EXPECT_EQ(child.identity.pid, child.pid);
+  EXPECT_NE(child.identity.process_uid, parent.process_uid);
+  EXPECT_GE(child.identity.start_ticks, parent.start_ticks);
+  EXPECT_EQ(this_process(), parent);
+  child.let_go();
+  EXPECT_EQ(exit_status(child.pid), 0);
+}
+
+TEST(HostName, Asked_IsNotEmpty) { EXPECT_FALSE(host_name().empty()); }
+
+TEST(Pidfd, OfAChild_BecomesReadableWhenItEnds) {
+  Child child;
+  const FileDescriptor pidfd = open_pidfd(child.identity);
+  EXPECT_FALSE(has_exited(pidfd));
+  child.let_go();
+  EXPECT_TRUE(wait_readable(pidfd, Deadline::after_ns(10 * kNsPerSecond)));
+  EXPECT_TRUE(has_exited(pidfd));
+  EXPECT_EQ(exit_status(child.pid), 0);
+  EXPECT_TRUE(has_exited(pidfd));
+}
+
+TEST(Pidfd, OfAReapedChild_ThrowsRemoteError) {
+  Child child;
+  child.let_go();
+  EXPECT_EQ(exit_status(child.pid), 0);
+  const auto error = error_of([&] { open_pidfd(child.identity); });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), StatusCode::kRemoteError);
+  EXPECT_THAT(error->what(), HasSubstr(std::to_string(child.pid)));
+}
+
+TEST(Pidfd, OfARecycledPid_ThrowsRemoteError) {
+  ProcessIdentity other = this_process();
+  other.start_ticks -= 1;
+  const auto error = error_of([&] { open_pidfd(other); });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), StatusCode::kRemoteError);
+  EXPECT_THAT(error->what(), HasSubstr("another one has its pid"));
+}
+
+TEST(Pidfd, OfAnotherHost_ThrowsInvalidArgument) {
+  ProcessIdentity other = this_process();
+  other.host_id += 1;
+  const auto error = error_of([&] { open_pidfd(other); });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace tutti

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// The log, each case in a child: level and file are read once per process.
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "src/base/clock.h"
+#include "src/base/log.h"
+#include "src/base/wait.h"
+#include "tests/unit/base_test_support.h"
+
+namespace tutti {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+class LogTest : public testing::Test {
+ protected:
+  LogTest() {
+    std::string name = testing::TempDir() + "tutti-log-XXXXXX";
+    folder_ = ::mkdtemp(name.data());
+  }
+  ~LogTest() override { std::filesystem::remove_all(folder_); }
+
+  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  std::string text(const std::string& name) const {
+    std::stringstream all;
+    all << std::ifstream(path(name)).rdbuf();
+    return all.str();
+  }
+  // Runs `body` in a child with these settings; "" leaves a variable unset.
+  template <typename Body>
+  int run(const std::string& level, const std::string& file, Body body) {
+    return exit_status(fork_child([&] {
+      ::unsetenv("TUTTI_LOG");
+      if (!level.empty()) ::setenv("TUTTI_LOG", level.c_str(), 1);
+      ::setenv("TUTTI_LOG_FILE", file.c_str(), 1);
+      body();
+      return 0;
+    }));
+  }
+
+ private:
+  std::string folder_;
+};
+
+size_t count_lines(const std::string& text) {
+  return static_cast<size_t>(std::ranges::count(text, '\n'));
+}
+
+TEST_F(LogTest, NotAskedFor_IsSilent) {
+  for (const char* level : {"", "off", "nonsense"}) {
+    EXPECT_EQ(run(level, path("log"), [] { log(LogLevel::kError, "test", 0, "never seen"); }), 0);
+    EXPECT_FALSE(std::filesystem::exists(path("log"))) << level;
+  }
+}
+
+TEST_F(LogTest, LevelInfo_HasLinesOfThatLevelAndAbove) {
+  EXPECT_EQ(run("info", path("log"),
+                [] {
+                  log(LogLevel::kDebug, "shm", 3, "too detailed {}", 1);
+                  log(LogLevel::kInfo, "shm", 3, "connected to rank {}", 5);
+                  log(LogLevel::kWarn, "boot", -1, "braces {} stay", "{}");
+                  log(LogLevel::kOff, "boot", -1, "never");
+                }),
+            0);
+  const std::string lines = text("log");
+  EXPECT_EQ(count_lines(lines), 2u) << lines;
+  EXPECT_THAT(lines, AllOf(HasSubstr("[info]"), HasSubstr("[shm] [rank 3] connected to rank 5\n"),
+                           HasSubstr("[warning]"), HasSubstr("[boot] [rank -] braces {} stay\n")));
+}
+
+TEST_F(LogTest, FileNameWithRankAndPid_MakesOneFileEach) {
+  EXPECT_EQ(run("info", path("log.%r.%p"),
+                [] {
+                  log(LogLevel::kInfo, "test", 0, "from zero");
+                  log(LogLevel::kInfo, "test", 1, "from one");
+                  log(LogLevel::kInfo, "test", -1, "from nobody");
+                }),
+            0);
+  EXPECT_EQ(run("info", path("pid"),
+                [&] {
+                  log(LogLevel::kInfo, "test", 0, "x");
+                  std::ofstream(path("number")) << ::getpid();
+                }),
+            0);
+  size_t files = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(path("x")).parent_path())) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with("log.")) continue;
+    ++files;
+    const std::string expected = name.starts_with("log.0.")   ? "from zero"
+                                 : name.starts_with("log.1.") ? "from one"
+                                                              : "from nobody";
+    EXPECT_THAT(text(name), HasSubstr(expected));
+    EXPECT_EQ(name.find('%'), std::string::npos);
+  }
+  EXPECT_EQ(files, 3u);
+  EXPECT_THAT(text("pid"), HasSubstr("[" + text("number") + "]"));
+}
+
+TEST_F(LogTest, Flood_IsCutAndCounted) {
+  EXPECT_EQ(run("info", path("log"),
+                [] {
+                  const Deadline end = Deadline::after_ns(1'200 * kNsPerMs);
+                  for (int i = 0; i < 1000; ++i) log(LogLevel::kInfo, "test", 0, "line {}", i);
+                  while (!end.expired()) sleep_ns(end.left_ns());
+                  log(LogLevel::kInfo, "test", 0, "afterwards");
+                }),
+            0);
+  const std::string lines = text("log");
+  EXPECT_GE(count_lines(lines), 102u);
+  EXPECT_LE(count_lines(lines), 400u);
+  EXPECT_THAT(lines, AllOf(HasSubstr("lines dropped"), HasSubstr("afterwards")));
+}
+
+TEST_F(LogTest, ManyThreads_WriteWholeLines) {
+  EXPECT_EQ(run("trace", path("log"),
+                [] {
+                  std::vector<std::thread> threads;
+                  for (int t = 0; t < 4; ++t) {
+                    threads.emplace_back([t] {
+                      for (int i = 0; i < 20; ++i) log(LogLevel::kTrace, "test", t, "{:=>50}", i);
+                    });
+                  }
+                  for (std::thread& thread : threads) thread.join();
+                }),
+            0);
+  std::istringstream lines(text("log"));
+  size_t count = 0;
+  for (std::string line; std::getline(lines, line); ++count) EXPECT_THAT(line, HasSubstr("===="));
+  EXPECT_EQ(count, 80u);
+}
+
+TEST_F(LogTest, FileThatCantBeOpened_FallsBackWithoutThrowing) {
+  EXPECT_EQ(run("error", "/proc/no-such-folder/log",
+                [] { log(LogLevel::kError, "test", 0, "to stderr"); }),
+            0);
+}
+
+TEST_F(LogTest, ForkAfterLogging_BothGoOn) {
+  EXPECT_EQ(run("info", path("log.%p"),
+                [] {
+                  log(LogLevel::kInfo, "test", 0, "parent");
+                  const pid_t child = fork_child([] {
+                    log(LogLevel::kInfo, "test", 1, "child");
+                    return 0;
+                  });
+                  if (exit_status(child) != 0) ::_exit(1);
+                }),
+            0);
+  size_t files = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(path("x")).parent_path())) {
+    EXPECT_EQ(count_lines(text(entry.path().filename())), 1u);
+    ++files;
+  }
+  EXPECT_EQ(files, 2u);
+}
+
+}  // namespace
+}  // namespace tutti

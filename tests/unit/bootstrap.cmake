@@ -1,0 +1,5 @@
+tutti_add_test(bootstrap_id_test SOURCES bootstrap_id_test.cc DEPS tutti::bootstrap LABELS unit)
+tutti_add_test(bootstrap_join_test SOURCES bootstrap_join_test.cc DEPS tutti::bootstrap LABELS unit)
+tutti_add_test(bootstrap_failure_test SOURCES bootstrap_failure_test.cc DEPS tutti::bootstrap LABELS unit)
+tutti_add_test(bootstrap_process_test SOURCES bootstrap_process_test.cc DEPS tutti::bootstrap LABELS unit)
+tutti_add_test(bootstrap_launch_test SOURCES bootstrap_launch_test.cc DEPS tutti::bootstrap LABELS unit)

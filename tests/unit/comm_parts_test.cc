@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// The small parts of a communicator, each by itself.
+#include <gtest/gtest.h>
+
+#include <set>
+#include <thread>
+
+#include "src/base/shared_bell.h"
+#include "src/comm/bytes.h"
+#include "src/comm/health.h"
+#include "src/comm/issue_order.h"
+#include "src/comm/notice_board.h"
+#include "src/comm/peers.h"
+#include "src/comm/redops.h"
+#include "src/comm/selection.h"
+#include "src/comm/team.h"
+
+namespace tutti::comm {
+namespace {
+
+TEST(IssueOrder, Tickets_ServedInOrder) {
+  IssueOrder order;
+  Doorbell bell;
+  const uint64_t a = order.take();
+  const uint64_t b = order.take();
+  EXPECT_TRUE(order.is_turn(a));
+  EXPECT_FALSE(order.is_turn(b));
+  order.leave(a, bell);
+  EXPECT_TRUE(order.is_turn(b));
+  EXPECT_FALSE(order.drained());
+  order.leave(b, bell);
+  EXPECT_TRUE(order.drained());
+}
+
+TEST(IssueOrder, LeavingBeforeTheTurn_StillDrains) {
+  IssueOrder order;
+  Doorbell bell;
+  const uint64_t a = order.take();
+  const uint64_t b = order.take();
+  order.leave(b, bell);
+  EXPECT_FALSE(order.drained());
+  order.leave(a, bell);
+  EXPECT_TRUE(order.drained());
+}
+
+TEST(IssueOrder, ManyThreads_OneAtATime) {
+  IssueOrder order;
+  Doorbell bell;
+  int guarded = 0;  // written by the holder of the turn only
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int k = 0; k < 500; ++k) {
+        const uint64_t ticket = order.take();
+        while (!order.is_turn(ticket)) std::this_thread::yield();
+        ++guarded;
+        order.leave(ticket, bell);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(guarded, 2000);
+  EXPECT_TRUE(order.drained());
+}
+
+TEST(Health, FirstFailure_IsKept) {
+  Health health;
+  EXPECT_TRUE(health.open());
+  EXPECT_TRUE(health.fail(StatusCode::kRemoteError, "first"));
+  EXPECT_FALSE(health.fail(StatusCode::kInvalidUsage, "second"));
+  health.close();
+  EXPECT_TRUE(health.broken());
+  EXPECT_EQ(health.code(), StatusCode::kRemoteError);
+  EXPECT_EQ(health.message(), "first");
+}
+
+TEST(Health, ContainedException_BecomesFailureWithContext) {
+  Health health;
+  const Status status = contained(health, [] { return std::string("AllReduce #3"); },
+                                  [] { throw Error(StatusCode::kSystemError, "no memory"); });
+  EXPECT_EQ(status.code, StatusCode::kSystemError);
+  EXPECT_EQ(status.reason, nullptr);
+  EXPECT_EQ(health.message(), "AllReduce #3: no memory");
+}
+
+TEST(Team, OneThreadWithTwoRanks_IsCrowded) {
+  TeamMember a(1001, 0), b(1001, 0);
+  a.claim();
+  EXPECT_FALSE(a.crowded());
+  b.claim();
+  EXPECT_TRUE(b.crowded());
+  EXPECT_TRUE(a.crowded());
+  std::thread([&] {
+    b.claim();
+    EXPECT_FALSE(b.crowded());
+  }).join();
+  EXPECT_FALSE(a.crowded());
+}
+
+TEST(Team, RanksOfOtherCommunicators_DoNotCount) {
+  TeamMember a(1002, 0), b(1003, 0);
+  a.claim();
+  b.claim();
+  EXPECT_FALSE(a.crowded());
+  EXPECT_FALSE(b.crowded());
+}
+
+TEST(Team, RankThatHasLeft_DoesNotCount) {
+  TeamMember a(1004, this_thread_token());
+  {
+    TeamMember b(1004, this_thread_token());
+    EXPECT_TRUE(a.crowded());
+  }
+  EXPECT_FALSE(a.crowded());
+}
+
+TEST(RedOps, CreatedOperation_ResolvesUntilDestroyed) {
+  RedOps ops;
+  float scalar = 2.5f;
+  const int op = ops.create(&scalar, DType::kFloat32, true);
+  scalar = 0;
+  const ResolvedOp resolved = ops.resolve(op, DType::kFloat32, 4);
+  EXPECT_EQ(resolved.op, Op::kPreMulSum);
+  float kept;
+  std::memcpy(&kept, resolved.scaling.pre, sizeof kept);
+  EXPECT_EQ(kept, 2.5f);
+  EXPECT_THROW(ops.resolve(op, DType::kFloat64, 4), Error);
+  ops.destroy(op);
+  EXPECT_THROW(ops.resolve(op, DType::kFloat32, 4), Error);
+  EXPECT_EQ(ops.create(&scalar, DType::kFloat32, false), op) << "a freed value is used again";
+  EXPECT_EQ(ops.resolve(op, DType::kFloat32, 4).late_scalar, &scalar);
+}
+
+TEST(RedOps, Average_DividesByRanks) {
+  EXPECT_EQ(RedOps().resolve(4, DType::kInt32, 7).scaling.post_divisor, 7);
+}
+
+TEST(Selection, ProtocolAndSizes_FollowTheAgreedTable) {
+  AgreedConfig agreed;
+  EXPECT_EQ(resolve(agreed).layout.n_areas, 8u);
+  EXPECT_TRUE(resolve(agreed).policy.allow_inline);
+  EXPECT_EQ(resolve(agreed).policy.pull_min_bytes, UINT64_MAX);
+  std::strcpy(agreed.protocol, "staged");
+  EXPECT_FALSE(resolve(agreed).policy.allow_inline);
+  EXPECT_EQ(resolve(agreed).policy.direct_min_bytes, UINT64_MAX);
+  std::strcpy(agreed.protocol, "direct");
+  EXPECT_EQ(resolve(agreed).policy.direct_min_bytes, 1u);
+  EXPECT_EQ(resolve(agreed).policy.pull_min_bytes, 1u);
+  agreed.slots = 3;
+  EXPECT_THROW(resolve(agreed), Error);
+  agreed.slots = 16;
+  agreed.slot_bytes = 100;
+  EXPECT_THROW(resolve(agreed), Error);
+  agreed.slot_bytes = 4096;
+  EXPECT_EQ(resolve(agreed).layout.area_bytes, 4096u);
+}
+
+TEST(Selection, Signatures_DifferByCallAndNumber) {
+  std::set<uint32_t> seen;
+  for (uint64_t call = 0; call < 100; ++call) {
+    for (uint64_t number = 0; number < 100; ++number) seen.insert(signature(call * 0x9e3779b97f4a7c15ULL, number));
+  }
+  EXPECT_GT(seen.size(), 9990u);
+}
+
+TEST(Peers, Record_SurvivesEncoding) {
+  PeerRecord record{.process = this_process(), .cores = usable_cores()};
+  record.transports.push_back({"shm", {std::byte{1}, std::byte{2}}, {std::byte{3}}});
+  const auto bytes = encode(record);
+  const PeerRecord copy = decode(bytes);
+  EXPECT_EQ(copy.process, record.process);
+  EXPECT_EQ(copy.cores, record.cores);
+  ASSERT_NE(copy.find("shm"), nullptr);
+  EXPECT_EQ(copy.find("shm")->address.size(), 2u);
+  EXPECT_EQ(copy.find("ib"), nullptr);
+  for (size_t cut = 0; cut < bytes.size(); ++cut) EXPECT_THROW(decode(std::span(bytes).first(cut)), Error) << cut;
+}
+
+TEST(Peers, HostFacts_UniteCoresOfAHost) {
+  std::vector<PeerRecord> records(3);
+  records[0].process.host_id = records[1].process.host_id = 1;
+  records[2].process.host_id = 2;
+  records[0].cores = {0b0001};
+  records[1].cores = {0b0110};
+  records[2].cores = {0b1111};
+  const HostFacts facts = host_facts(records, 0);
+  EXPECT_EQ(facts.cores, 3);
+  EXPECT_EQ(facts.local_ranks, 2);
+  EXPECT_EQ(host_facts(records, 2).local_ranks, 1);
+}
+
+TEST(NoticeBoard, Words_RoundTrip) {
+  for (const Cause cause : {Cause::kFailed, Cause::kDied, Cause::kTimedOut, Cause::kAborted}) {
+    for (const int about : {-1, 0, 70000}) {
+      const Notice notice{.from = 3, .about = about, .cause = cause, .code = StatusCode::kRemoteError};
+      const Notice back = unpack(pack(notice), 3, about);
+      EXPECT_EQ(back.cause, cause);
+      EXPECT_EQ(back.code, StatusCode::kRemoteError);
+      EXPECT_EQ(static_cast<int>(NoticeBoard::encode(notice) >> 32) - 1, about);
+    }
+  }
+}
+
+TEST(NoticeBoard, OwnSignals_AreCounted) {
+  MemoryBudget budget;
+  NoticeBoard board(4, budget);
+  EXPECT_FALSE(board.notice().has_value());
+  board.signal_self(2, 7);
+  board.signal_self(2, 7);
+  EXPECT_EQ(board.signals(2, 7), 2u);
+  EXPECT_EQ(board.signals(2, 6), 0u);
+  EXPECT_GT(budget.used_bytes(), 0u);
+}
+
+}  // namespace
+}  // namespace tutti::comm

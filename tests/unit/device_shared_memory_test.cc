@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory that peers can map: allocation, the table by address, and the order in which a region goes.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+#include <thread>
+#include <vector>
+
+#include "src/base/error.h"
+#include "src/base/file.h"
+#include "src/device/device.h"
+
+namespace tutti::device {
+namespace {
+
+TEST(SharedMemory_Allocate, AnySize_ZeroedWholePagesAndFound) {
+  for (const size_t bytes : {size_t{1}, size_t{4096}, size_t{4097}, size_t{3} << 20, size_t{0}}) {
+    auto* memory = static_cast<std::byte*>(allocate_shared(bytes));
+    const auto region = find_shared(memory, bytes);
+    ASSERT_NE(region, nullptr) << bytes;
+    EXPECT_EQ(region->base, memory);
+    EXPECT_GE(region->bytes, bytes);
+    EXPECT_EQ(region->bytes % 4096, 0U);
+    EXPECT_TRUE(is_sealed_against_shrinking(region->fd));
+    EXPECT_EQ(file_bytes(region->fd), region->bytes);
+    for (size_t at = 0; at < region->bytes; ++at) ASSERT_EQ(memory[at], std::byte{0});
+    free_shared(memory);
+  }
+}
+
+TEST(SharedMemory_Find, RangesAroundTheEdges_OnlyWholeOnesFound) {
+  auto* memory = static_cast<std::byte*>(allocate_shared(8192));
+  struct {
+    std::ptrdiff_t offset;
+    size_t bytes;
+    bool found;
+  } const cases[] = {{0, 8192, true},  {0, 0, true},      {1, 8191, true},        {8191, 1, true},
+                     {0, 8193, false}, {1, 8192, false},  {-1, 1, false},         {8192, 1, false},
+                     {-1, 2, false},   {4096, 4096, true}, {4096, SIZE_MAX, false}};
+  for (const auto& c : cases) {
+    EXPECT_EQ(find_shared(memory + c.offset, c.bytes) != nullptr, c.found) << c.offset << " " << c.bytes;
+  }
+  free_shared(memory);
+  EXPECT_EQ(find_shared(memory, 1), nullptr);
+  int local = 0;
+  EXPECT_EQ(find_shared(&local, sizeof local), nullptr);
+}
+
+TEST(SharedMemory_Allocate, Repeated_IdsNeverReusedAndGenerationChanges) {
+  uint64_t last_id = 0;
+  for (int i = 0; i < 10; ++i) {
+    const uint64_t before = shared_generation();
+    void* memory = allocate_shared(4096);
+    const uint64_t between = shared_generation();
+    EXPECT_NE(between, before);
+    EXPECT_GT(find_shared(memory, 1)->id, last_id);
+    last_id = find_shared(memory, 1)->id;
+    free_shared(memory);
+    EXPECT_NE(shared_generation(), between);
+  }
+}
+
+TEST(SharedMemory_Free, ForeignPointer_InvalidArgument) {
+  int local = 0;
+  auto* memory = static_cast<std::byte*>(allocate_shared(8192));
+  for (void* wrong : {static_cast<void*>(&local), static_cast<void*>(memory + 4096), static_cast<void*>(nullptr)}) {
+    try {
+      free_shared(wrong);
+      ADD_FAILURE() << "expected InvalidArgument";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), StatusCode::kInvalidArgument);
+    }
+  }
+  free_shared(memory);
+  EXPECT_THROW(free_shared(memory), Error);
+}
+
+TEST(SharedMemory_Free, Listener_CalledOutOfTableBeforeUnmapping) {
+  struct Seen {
+    std::byte* memory;
+    std::vector<uint64_t> ids;
+    bool still_mapped = false, still_found = true;
+  } seen{};
+  seen.memory = static_cast<std::byte*>(allocate_shared(4096));
+  seen.memory[5] = std::byte{77};
+  const uint64_t id = find_shared(seen.memory, 1)->id;
+  const uint64_t listener = add_free_listener(
+      [](void* context, uint64_t region) {
+        auto& s = *static_cast<Seen*>(context);
+        s.ids.push_back(region);
+        s.still_mapped = s.memory[5] == std::byte{77};
+        s.still_found = find_shared(s.memory, 1) != nullptr;
+      },
+      &seen);
+  free_shared(seen.memory);
+  EXPECT_EQ(seen.ids, std::vector<uint64_t>{id});
+  EXPECT_TRUE(seen.still_mapped);
+  EXPECT_FALSE(seen.still_found);
+  remove_free_listener(listener);
+  free_shared(allocate_shared(1));
+  EXPECT_EQ(seen.ids.size(), 1U);
+}
+
+TEST(SharedMemory_Free, RegionHeld_FileStaysUntilLetGo) {
+  const auto count = [] {
+    const auto entries = std::filesystem::directory_iterator("/proc/self/fd");
+    return std::distance(begin(entries), end(entries));
+  };
+  const auto before = count();
+  void* memory = allocate_shared(4096);
+  auto region = find_shared(memory, 1);
+  free_shared(memory);
+  EXPECT_EQ(file_bytes(region->fd), 4096U);
+  EXPECT_EQ(count(), before + 1);
+  region.reset();
+  EXPECT_EQ(count(), before);
+}
+
+TEST(SharedMemory_Threads, AllocateFindFree_Consistent) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([] {
+      for (int i = 0; i < 200; ++i) {
+        auto* memory = static_cast<std::byte*>(allocate_shared(4096));
+        const auto region = find_shared(memory + 100, 10);
+        ASSERT_NE(region, nullptr);
+        EXPECT_EQ(region->base, memory);
+        free_shared(memory);
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+}
+
+}  // namespace
+}  // namespace tutti::device

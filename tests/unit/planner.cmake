@@ -1,0 +1,9 @@
+tutti_add_test(planner_test SOURCES planner_test.cc DEPS tutti::planner LABELS unit)
+tutti_add_test(planner_algorithms_test
+  SOURCES planner_algorithms_test.cc ${PROJECT_SOURCE_DIR}/tests/support/plan_interpreter.cc
+  DEPS tutti::planner LABELS unit)
+tutti_add_test(planner_verified_test SOURCES planner_verified_test.cc DEPS tutti::planner LABELS unit)
+tutti_add_test(planner_howto_test
+  SOURCES planner_howto_test.cc planner_howto_example.cc ${PROJECT_SOURCE_DIR}/tests/support/plan_interpreter.cc
+  DEPS tutti::planner LABELS unit)
+target_compile_definitions(planner_howto_test PRIVATE TUTTI_SOURCE_DIR="${PROJECT_SOURCE_DIR}")

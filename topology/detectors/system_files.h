@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads the few facts in sysfs that hwloc does not report.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "topology/detectors/hwloc_detector.h"
+
+namespace tutti::topology {
+
+// A number of Mbit/s, or why there is none.
+struct Rate {
+  int64_t mbit_s = -1;
+  std::string reason;
+};
+
+// /sys/class/net/DEVICE/speed. A driver that does not know answers -1, or an error while the link
+// is down.
+Rate ethernet_rate(const SystemFiles& files, const std::string& device);
+// /sys/class/infiniband/DEVICE/ports/PORT/rate, "200 Gb/sec (4X HDR)".
+Rate infiniband_rate(const SystemFiles& files, const std::string& device, int port);
+std::vector<int> infiniband_ports(const SystemFiles& files,
+                                  const std::string& device);  // ascending; empty when absent
+
+// Network interfaces without a PCI device behind them (bridges, veth, loopback, ...), sorted.
+std::vector<std::string> virtual_interfaces(const SystemFiles& files);
+
+// CPUs' worth of time this cgroup may use, as "1.50"; "" when there is no limit.
+std::string cpu_quota(const SystemFiles& files);
+
+}  // namespace tutti::topology

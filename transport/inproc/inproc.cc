@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// Connections and windows between threads of one process. Every reference is an address, so direct works for any memory.
+#include "transport/inproc/inproc.h"
+
+#include <atomic>
+#include <bit>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "src/device/device.h"
+#include "transport/inproc/board.h"
+#include "transport/layout_check.h"
+
+namespace tutti::transport {
+namespace {
+
+using inproc::Pipe;
+
+class InprocSend final : public SendConnection {
+ public:
+  InprocSend(const ConnectionId& id, std::shared_ptr<Pipe> pipe, MemoryCharge charge)
+      : sink_(sink_of(id)), pipe_(std::move(pipe)), charge_(std::move(charge)) {
+    view.attach(pipe_->base(), pipe_->layout(), nullptr);
+  }
+
+  Status ready(bool* is_ready) noexcept override {
+    if (!bell_) {
+      bell_ = inproc::find_endpoint(sink_);
+      view.peer_bell = bell_.bell;
+    }
+    *is_ready = static_cast<bool>(bell_);
+    return kOkStatus;
+  }
+
+  bool reference(const void* data, size_t bytes, bool, MessageKind* kind,
+                 DirectReference* reference) noexcept override {
+    *kind = MessageKind::kMapped;
+    *reference = {.region = 0, .offset = reinterpret_cast<uintptr_t>(data), .bytes = bytes};
+    return true;
+  }
+
+ private:
+  EndpointKey sink_;
+  std::shared_ptr<Pipe> pipe_;
+  BellHandle bell_;  // the receiver's; empty until it is there
+  MemoryCharge charge_;
+};
+
+class InprocRecv final : public RecvConnection {
+ public:
+  InprocRecv(std::shared_ptr<Pipe> pipe, MemoryCharge charge)
+      : pipe_(std::move(pipe)), charge_(std::move(charge)) {
+    view.attach(pipe_->base(), pipe_->layout(), pipe_->sender_bell().bell);
+  }
+  Status map(const DirectReference& reference, const std::byte** data) noexcept override {
+    *data = std::bit_cast<const std::byte*>(reference.offset);
+    return kOkStatus;
+  }
+
+ private:
+  std::shared_ptr<Pipe> pipe_;
+  MemoryCharge charge_;
+};
+
+// What export_region hands to the peers.
+struct WindowToken {
+  static constexpr uint64_t kMagic = 0x7475'7469'696e'7031;  // "tutiinp1"
+  uint64_t magic;
+  uint64_t process_uid;
+  uint64_t address;
+  uint64_t bytes;
+};
+static_assert(sizeof(WindowToken) == 32 && std::is_trivially_copyable_v<WindowToken>);
+
+class InprocRegion final : public RemoteRegion {
+ public:
+  InprocRegion(int rank, std::byte* base, size_t bytes, BellHandle bell)
+      : rank_(rank), base_(base), bytes_(bytes), bell_(std::move(bell)) {}
+  size_t bytes() const noexcept override { return bytes_; }
+
+  Status put(size_t offset, const void* data, size_t bytes) noexcept override {
+    if (offset > bytes_ || bytes > bytes_ - offset) return out_of_range();
+    if (bytes == 0) return kOkStatus;
+    if (!still_there()) return freed();
+    std::memcpy(base_ + offset, data, bytes);
+    return kOkStatus;
+  }
+
+  Status add_signal(size_t offset, uint64_t value) noexcept override {
+    if (offset % sizeof(uint64_t) != 0 || offset > bytes_ || sizeof(uint64_t) > bytes_ - offset) {
+      return out_of_range();
+    }
+    if (!still_there()) return freed();
+    auto& counter = *reinterpret_cast<uint64_t*>(base_ + offset);
+    // Release: pairs with the acquire load of whoever waits for the signal.
+    std::atomic_ref<uint64_t>(counter).fetch_add(value, std::memory_order_release);
+    if (bell_) ring(*bell_.bell);
+    return kOkStatus;
+  }
+
+ private:
+  // Looks the memory up again only when something has been allocated or freed since.
+  bool still_there() noexcept {
+    const uint64_t generation = device::shared_generation();
+    if (generation != seen_generation_) {
+      if (device::find_shared(base_, bytes_) == nullptr) return false;
+      seen_generation_ = generation;
+    }
+    return true;
+  }
+  Status out_of_range() const noexcept {
+    return {StatusCode::kInvalidArgument, rank_,
+            "expected a range inside the peer's window (signals at multiples of 8)"};
+  }
+  Status freed() const noexcept {
+    return {StatusCode::kInvalidUsage, rank_, "the peer has freed the memory of its window"};
+  }
+
+  int rank_;
+  std::byte* base_;
+  size_t bytes_;
+  BellHandle bell_;
+  uint64_t seen_generation_ = UINT64_MAX;
+};
+
+class InprocTransport final : public Transport {
+ public:
+  explicit InprocTransport(const TransportOptions& options)
+      : options_(options),
+        process_uid_(this_process().process_uid),
+        bell_(map_bell(place_of(*options.bell), options.bell->fd())) {
+    inproc::add_endpoint(self(), bell_);
+  }
+  ~InprocTransport() override { inproc::remove_endpoint(self()); }
+
+  std::string_view name() const noexcept override { return "inproc"; }
+  std::vector<std::byte> address() const override { return {}; }  // the process identity says it all
+  Reach reach(const Peer& peer) const override {
+    if (peer.process.process_uid == process_uid_) return {.reachable = true, .reason = {}};
+    return {.reachable = false, .reason = "rank " + std::to_string(peer.rank) + " is another process"};
+  }
+  std::string direct_capability() const override {
+    return "mapped: any memory (one address space); pulled: never needed; staged: always";
+  }
+
+  std::unique_ptr<SendConnection> connect(const ConnectionId& id, const Peer& to,
+                                          const FifoLayout& layout) override {
+    expect_reach(to);
+    if (!is_valid(layout)) {
+      throw Error(StatusCode::kInvalidArgument, std::string("connection layout: ") + kLayoutRules);
+    }
+    MemoryCharge charge(*options_.budget, layout.total_bytes(),
+                        "connection to rank " + std::to_string(to.rank));
+    auto pipe = std::make_shared<Pipe>(layout, bell_);
+    auto connection = std::make_unique<InprocSend>(id, pipe, std::move(charge));
+    inproc::offer(id, std::move(pipe));
+    // The receiver may be asleep waiting for just this.
+    if (const BellHandle sink = inproc::find_endpoint(sink_of(id))) ring(*sink.bell);
+    return connection;
+  }
+
+  std::unique_ptr<RecvConnection> try_accept(const ConnectionId& id, const Peer& from) override {
+    std::shared_ptr<Pipe> pipe = inproc::peek_offer(id);
+    if (pipe == nullptr) return nullptr;
+    MemoryCharge charge(*options_.budget, pipe->layout().total_bytes(),
+                        "connection from rank " + std::to_string(from.rank));
+    auto connection = std::make_unique<InprocRecv>(std::move(pipe), std::move(charge));
+    inproc::take_offer(id);
+    return connection;
+  }
+
+  std::vector<std::byte> export_region(const void* base, size_t bytes) override {
+    if (bytes != 0 && device::find_shared(base, bytes) == nullptr) {
+      throw Error(StatusCode::kInvalidArgument,
+                  "a window must lie in memory of tuttiMemAlloc; got " + std::to_string(bytes) +
+                      " bytes at an address outside of it");
+    }
+    const WindowToken token{WindowToken::kMagic, process_uid_, reinterpret_cast<uintptr_t>(base), bytes};
+    std::vector<std::byte> encoded(sizeof token);
+    std::memcpy(encoded.data(), &token, sizeof token);
+    return encoded;
+  }
+
+  std::unique_ptr<RemoteRegion> import_region(const Peer& from, std::span<const std::byte> token,
+                                              Deadline) override {
+    expect_reach(from);
+    WindowToken decoded{};
+    if (token.size() == sizeof decoded) std::memcpy(&decoded, token.data(), sizeof decoded);
+    if (decoded.magic != WindowToken::kMagic || decoded.process_uid != process_uid_) {
+      throw Error(StatusCode::kInvalidArgument, "expected a window token of rank " +
+                                                    std::to_string(from.rank) +
+                                                    " made by inproc in this process; got another");
+    }
+    return std::make_unique<InprocRegion>(from.rank, std::bit_cast<std::byte*>(decoded.address),
+                                          decoded.bytes,
+                                          inproc::find_endpoint({options_.comm_id, from.rank}));
+  }
+
+ private:
+  EndpointKey self() const noexcept { return {options_.comm_id, options_.rank}; }
+  void expect_reach(const Peer& peer) const {
+    const Reach reached = reach(peer);
+    if (!reached.reachable) throw Error(StatusCode::kInvalidArgument, "inproc: " + reached.reason);
+  }
+
+  const TransportOptions options_;
+  const uint64_t process_uid_;
+  const BellHandle bell_;  // this rank's own
+};
+
+}  // namespace
+
+std::unique_ptr<Transport> create_inproc(const TransportOptions& options) {
+  return std::make_unique<InprocTransport>(options);
+}
+
+}  // namespace tutti::transport

@@ -39,8 +39,8 @@ constexpr int64_t kGraceNs = 2 * kNsPerSecond;  // between SIGTERM and SIGKILL
 constexpr size_t kReadBytes = size_t{64} << 10;
 
 bool same_file(int a, int b) {
-  struct stat first {
-  }, second{};
+  struct stat first {};
+  struct stat second {};
   return fstat(a, &first) == 0 && fstat(b, &second) == 0 && first.st_dev == second.st_dev &&
          first.st_ino == second.st_ino;
 }
@@ -131,7 +131,7 @@ class Job {
 
   void raise_file_limit() const {
     rlimit limit{};
-    const auto needed = static_cast<rlim_t>(2 * processes_ + 32);
+    const auto needed = 2 * static_cast<rlim_t>(processes_) + 32;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) return;
     limit.rlim_cur = std::min(limit.rlim_max, needed);
     setrlimit(RLIMIT_NOFILE, &limit);

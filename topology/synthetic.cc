@@ -114,6 +114,7 @@ Graph build_cube_mesh(const Model& model, const Options&) {
   Graph graph;
   const int32_t machine = add_node(graph, "box", NodeKind::kMachine, -1, {.model = model.name});
   std::vector<int32_t> gpus;
+  gpus.reserve(kGpus);
   for (int g = 0; g < kGpus; ++g)
     gpus.push_back(
         add_node(graph, fmt::format("gpu{}", g), NodeKind::kGpu, machine, {.os_index = g}));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pages of doorbells mapped once per process, so that a bell can be rung for as long as somebody holds it here.
+// Pages of doorbells mapped once per process, so that a bell can be rung for as long as somebody
+// holds it here.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +28,9 @@ struct BellHandle {
   explicit operator bool() const noexcept { return bell != nullptr; }
 };
 
-// Maps the page behind `fd`, or finds the mapping that this process already has of it. Throws SystemError, and InvalidArgument
-// when the place is not on the page or the page is not a sealed memfd (peers send both).
+// Maps the page behind `fd`, or finds the mapping that this process already has of it. Throws
+// SystemError, and InvalidArgument when the place is not on the page or the page is not a sealed
+// memfd (peers send both).
 BellHandle map_bell(const BellPlace& place, int fd);
 
 }  // namespace tutti::transport

@@ -15,7 +15,11 @@ struct EndpointKey {
   auto operator<=>(const EndpointKey&) const = default;
 };
 
-constexpr EndpointKey source_of(const ConnectionId& id) noexcept { return {id.comm_id, id.source_rank}; }
-constexpr EndpointKey sink_of(const ConnectionId& id) noexcept { return {id.comm_id, id.sink_rank}; }
+constexpr EndpointKey source_of(const ConnectionId& id) noexcept {
+  return {id.comm_id, id.source_rank};
+}
+constexpr EndpointKey sink_of(const ConnectionId& id) noexcept {
+  return {id.comm_id, id.sink_rank};
+}
 
 }  // namespace tutti::transport

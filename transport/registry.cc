@@ -11,7 +11,8 @@ namespace tutti::transport {
 std::span<const TransportRow> transport_table() {
   static constexpr std::array kRows{
       TransportRow{"inproc", "between ranks that are threads of one process", create_inproc},
-      TransportRow{"shm", "between processes of one host, through memory that both map", create_shm},
+      TransportRow{"shm", "between processes of one host, through memory that both map",
+                   create_shm},
   };
   return kRows;
 }

@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kEntryHeaderBytes = 12;  // rank u32, bytes u64
 constexpr int64_t kGracePerLevelNs = 200 * kNsPerMs;
+constexpr int64_t kCloseReasonNs = kNsPerSecond;
 
 void append_entry(Encoder& out, int rank, std::span<const std::byte> bytes) {
   out.integer(static_cast<uint32_t>(rank));
@@ -109,7 +110,7 @@ std::vector<Frame> Tree::take(std::span<Link* const> links, FrameType type,
   const auto ready = [&] {
     for (const Link* link : links) {
       if (!link->inbox.empty()) continue;
-      if (link->left) fail({StatusCode::kRemoteError, link->name + " has left the communicator"});
+      if (link->left) fail(left_text(*link));
       return false;
     }
     for (Link* link : links) {
@@ -126,6 +127,10 @@ std::vector<Frame> Tree::take(std::span<Link* const> links, FrameType type,
                             sequence_, frame.header.sequence));
   }
   return frames;
+}
+
+Failure Tree::left_text(const Link& link) {
+  return {StatusCode::kRemoteError, link.name + " has left the communicator"};
 }
 
 Failure Tree::late_text(std::span<Link* const> links, int64_t wait_ns) const {
@@ -163,13 +168,22 @@ void Tree::send(Link& link, FrameType type, std::span<const std::byte> payload,
     failure = Failure{error.code(), fmt::format("rank {} could not send to {}: {}",
                                                 place_.self.rank, link.name, error.what())};
   }
+  if (failure.has_value()) {
+    // After half a frame nothing can follow: `sending` stays set. Why the peer closed is on its
+    // way, or in our socket.
+    const Patience grace{.deadline = Deadline::after_ns(kCloseReasonNs), .aborted = nullptr};
+    wait_until(
+        grace,
+        [&] {
+          if (link.left) fail(left_text(link));
+          return false;
+        },
+        [&] { return *failure; });
+  }
   run_on(*place_.control, [&] {
-    // After half a frame nothing can follow: `sending` stays set.
-    if (failure.has_value()) return fail(std::move(*failure));
     link.sending = false;
     if (failure_.has_value()) link.channel->try_send(error_frame(*failure_));
   });
-  if (failure.has_value()) throw_failure();
 }
 
 }  // namespace tutti::bootstrap

@@ -24,6 +24,7 @@ namespace {
 
 // The root knows who is missing and says so at the deadline; this long its word may take.
 constexpr int64_t kVerdictGraceNs = 2 * kNsPerSecond;
+constexpr int64_t kReasonGraceNs = kNsPerSecond / 2;
 
 bool is_loopback(const SocketAddress& address) {
   if (address.family == SocketAddress::Family::kIpv4) return address.ip[0] == 127;
@@ -128,18 +129,21 @@ class Joiner {
   // Connects to the parent; gives up early when the root says that it is over.
   std::unique_ptr<Channel> attach(Channel& root, const Assignment& assignment) {
     struct News {
+      Signal signal;
       std::optional<Failure> failure;  // the control thread's
+      void tell(Failure why) {
+        if (!failure.has_value()) failure = std::move(why);
+        signal.notify();
+      }
     };
     const auto news = std::make_shared<News>();  // shared: handlers of `root` may outlive this call
     run_on(*control_, [&] {
       root.on_end([news] {
-        if (!news->failure)
-          news->failure = {StatusCode::kRemoteError,
-                           "the rendezvous root ended before all ranks had come"};
+        news->tell(
+            {StatusCode::kRemoteError, "the rendezvous root ended before all ranks had come"});
       });
       root.expect_frames([news](const Frame& frame) {
-        if (frame.header.type == FrameType::kError)
-          news->failure = decode_as<Failure>(frame.payload);
+        if (frame.header.type == FrameType::kError) news->tell(decode_as<Failure>(frame.payload));
       });
     });
     std::optional<Failure> failure;
@@ -149,7 +153,11 @@ class Joiner {
     };
     try {
       return attach_to_parent(assignment, look);
-    } catch (const Error&) {
+    } catch (const Error& error) {
+      if (error.code() != StatusCode::kRemoteError) throw;
+      // A parent that has failed is gone; the root's word on why may come a moment later.
+      news->signal.wait(
+          {.deadline = Deadline::after_ns(kReasonGraceNs), .aborted = patience_.aborted});
       if (look()) throw Error(failure->code, failure->reason);
       throw;
     }

@@ -96,7 +96,7 @@ void Channel::expect_next_frame(std::shared_ptr<const std::function<void(Frame)>
   });
 }
 
-// Reads at most once, so that no channel starves the others; epoll calls again when there is more.
+// Reads at most once, so that no channel starves the others; called again when there is more.
 void Channel::on_readable() {
   if (then_ == nullptr) return stop_watching();  // expect() resumes
   size_t received = 0;

@@ -5,7 +5,6 @@
 #include <charconv>
 #include <fstream>
 #include <iterator>
-#include <map>
 #include <sstream>
 
 #include <spdlog/fmt/fmt.h>

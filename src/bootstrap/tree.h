@@ -75,6 +75,7 @@ class Tree {
                   const std::function<Failure()>& late);
   [[noreturn]] void throw_failure();
   std::vector<Frame> take(std::span<Link* const> links, FrameType type, const Patience& patience);
+  static Failure left_text(const Link& link);
   Failure late_text(std::span<Link* const> links, int64_t wait_ns) const;
   Bytes collect(std::span<const std::byte> mine, std::span<Link* const> children,
                 const Patience& patience);

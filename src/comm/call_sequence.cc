@@ -19,18 +19,18 @@ void CallSequence::begin(OrderedCall& call) {
 }
 
 Status CallSequence::progress(bool* advanced) noexcept {
-  const auto context = [this] { return describe() + comm_.place(); };
   for (; next_ < calls_.size(); ++next_) {
     OrderedCall& call = calls_[next_];
     if (phase_ == Phase::kBegin) {
-      const Status status = contained(comm_.health(), context, [&] { begin(call); });
+      const Status status = contained(caught_, [&] { begin(call); });
       if (!status.ok()) return status;
       phase_ = std::holds_alternative<CollectiveCall>(call) ? Phase::kConnect : Phase::kRun;
     }
     if (phase_ == Phase::kConnect) {
       bool started = false;
-      const Status status =
-          contained(comm_.health(), context, [&] { started = comm_.path().collectives.try_start(); });
+      const Status sends = comm_.path().collectives.poll_sends();
+      if (!sends.ok()) return sends;
+      const Status status = contained(caught_, [&] { started = comm_.path().collectives.try_start(); });
       if (!status.ok()) return status;
       if (!started) return kInProgressStatus;
       phase_ = Phase::kRun;

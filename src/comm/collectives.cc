@@ -97,7 +97,7 @@ void Collectives::begin(CollectiveCall& call) {
 bool Collectives::try_start() {
   ProgramEntry& entry = *current_.program;
   if (!entry.connected) {
-    poll_connections(entry);
+    poll_recvs(entry);
     if (!entry.connected) return false;
   }
   operation_.start({.program = &entry.program,
@@ -119,7 +119,7 @@ Collectives::Prepared Collectives::prepare(const CollectiveCall& call) {
                                 .root = call.root,
                                 .cores = place_.cores,
                                 .block_bytes = block_bytes(call),
-                                .uneven = call.uneven != nullptr},
+                                .uneven = call.uneven != nullptr && !call.uneven->agreed},
                                tuning_);
   Prepared prepared;
   prepared.program = &program_for(choice);
@@ -168,26 +168,30 @@ void Collectives::open_connections(ProgramEntry& entry) {
   entry.connections.recv.assign(program.recv_peers.size(), nullptr);
 }
 
-void Collectives::poll_connections(ProgramEntry& entry) {
-  bool all = true;
+Status Collectives::poll_sends() noexcept {
+  ProgramEntry& entry = *current_.program;
+  if (entry.connected) [[likely]] return kOkStatus;
   for (size_t i = 0; i < entry.send_ready.size(); ++i) {
     if (entry.send_ready[i]) continue;
     bool ready = false;
-    const Status status = entry.connections.send[i]->ready(&ready);
+    Status status = entry.connections.send[i]->ready(&ready);
     if (!status.ok()) {
-      throw Error(status.code, "the connection to rank " + std::to_string(entry.program.send_peers[i].peer) +
-                                   " can't be made: " + (status.reason != nullptr ? status.reason : "no reason given"));
+      status.rank = entry.program.send_peers[i].peer;
+      return status;
     }
     entry.send_ready[i] = ready;
-    all = all && ready;
   }
+  return kOkStatus;
+}
+
+void Collectives::poll_recvs(ProgramEntry& entry) {
+  entry.connected = std::all_of(entry.send_ready.begin(), entry.send_ready.end(), [](bool ready) { return ready; });
   for (size_t i = 0; i < entry.connections.recv.size(); ++i) {
     auto*& connection = entry.connections.recv[i];
     const exec::Endpoint& from = entry.program.recv_peers[i];
     if (connection == nullptr) connection = links_.try_recv_from(from.peer, from.channel);
-    all = all && connection != nullptr;
+    entry.connected = entry.connected && connection != nullptr;
   }
-  entry.connected = all;
 }
 
 int Collectives::missing_peer() const noexcept {

@@ -35,7 +35,8 @@ class ScratchPool {
   size_t bytes_ = 0;
 };
 
-// Owned by the communicator's progress. One call at a time: begin(), then try_start() until it is true, then drive operation().
+// Owned by the communicator's progress. One call at a time: begin(), then poll_sends() and try_start() until that is
+// true, then drive operation().
 // A call like one of the last few (same collective, type, operation, root and count) allocates nothing and looks nothing up.
 class Collectives {
  public:
@@ -49,6 +50,8 @@ class Collectives {
 
   // Chooses and compiles, and opens connections. The call must stay until the operation has ended. Throws Error.
   void begin(CollectiveCall& call);
+  // Looks after the sending ends that the peers have not attached to yet. A failure names the peer.
+  Status poll_sends() noexcept;
   // Starts the operation once all its connections are there. Throws Error.
   bool try_start();
   exec::Operation& operation() noexcept { return operation_; }
@@ -94,7 +97,7 @@ class Collectives {
   ProgramEntry& program_for(const Choice& choice);
   void check_slots(const planner::VerifiedPlan& plan) const;
   void open_connections(ProgramEntry& entry);
-  void poll_connections(ProgramEntry& entry);
+  void poll_recvs(ProgramEntry& entry);
   exec::Binding bind(const CollectiveCall& call) const noexcept;
 
   Place place_;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "src/base/error.h"
@@ -37,20 +38,19 @@ class Health {
   std::string message_;
 };
 
-// The one bridge from set-up code, which throws, into progress code, which returns: runs `set_up` and keeps what it throws in
-// `health`, after what `context()` says was going on. A returned failure without a reason means "see health".
-template <typename Context, typename SetUp>
-Status contained(Health& health, Context&& context, SetUp&& set_up) noexcept {
+// The one bridge from set-up code, which throws, into progress code, which returns: runs `set_up` and keeps what it throws. A
+// returned failure without a reason means "see caught".
+template <typename SetUp>
+Status contained(std::optional<Error>& caught, SetUp&& set_up) noexcept {
   try {
     set_up();
     return kOkStatus;
   } catch (const Error& e) {
-    health.fail(e.code(), context() + ": " + e.what());
-    return Status{e.code(), -1, nullptr};
+    caught = e;
   } catch (const std::exception& e) {
-    health.fail(StatusCode::kSystemError, context() + ": " + e.what());
-    return Status{StatusCode::kSystemError, -1, nullptr};
+    caught = Error(StatusCode::kSystemError, e.what());
   }
+  return Status{caught->code(), -1, nullptr};
 }
 
 // What `set_up` throws; code kOk when it does not.

@@ -5,23 +5,22 @@
 namespace tutti::comm {
 
 transport::SendConnection& Links::send_to(int peer, int channel) {
-  auto& connection = sends_[key(peer, channel)];
-  if (connection == nullptr) {
-    const transport::ConnectionId id{comm_id_, rank_, peer, channel};
-    connection = transports_.to(peer).connect(id, transports_.peer(peer), layout_);
-    note_use(peer);
-  }
-  return *connection;
+  const auto at = sends_.find(key(peer, channel));
+  if (at != sends_.end()) return *at->second;
+  const transport::ConnectionId id{comm_id_, rank_, peer, channel};
+  auto made = transports_.to(peer).connect(id, transports_.peer(peer), layout_);
+  note_use(peer);
+  return *sends_.emplace(key(peer, channel), std::move(made)).first->second;
 }
 
 transport::RecvConnection* Links::try_recv_from(int peer, int channel) {
-  auto& connection = recvs_[key(peer, channel)];
-  if (connection == nullptr) {
-    const transport::ConnectionId id{comm_id_, peer, rank_, channel};
-    connection = transports_.to(peer).try_accept(id, transports_.peer(peer));
-    if (connection != nullptr) note_use(peer);
-  }
-  return connection.get();
+  const auto at = recvs_.find(key(peer, channel));
+  if (at != recvs_.end()) return at->second.get();
+  const transport::ConnectionId id{comm_id_, peer, rank_, channel};
+  auto made = transports_.to(peer).try_accept(id, transports_.peer(peer));
+  if (made == nullptr) return nullptr;
+  note_use(peer);
+  return recvs_.emplace(key(peer, channel), std::move(made)).first->second.get();
 }
 
 void Links::announce(const Notice& notice) noexcept {
@@ -31,9 +30,7 @@ void Links::announce(const Notice& notice) noexcept {
     if (view.peer_bell != nullptr) ring(*view.peer_bell);
   };
   for (auto& [key, connection] : sends_) tell(connection->view);
-  for (auto& [key, connection] : recvs_) {
-    if (connection != nullptr) tell(connection->view);
-  }
+  for (auto& [key, connection] : recvs_) tell(connection->view);
 }
 
 std::optional<Notice> Links::notice() const noexcept {
@@ -45,9 +42,7 @@ std::optional<Notice> Links::notice() const noexcept {
     found = unpack(word, peer_of(key), about);
   };
   for (const auto& [key, connection] : sends_) look(key, connection->view);
-  for (const auto& [key, connection] : recvs_) {
-    if (connection != nullptr) look(key, connection->view);
-  }
+  for (const auto& [key, connection] : recvs_) look(key, connection->view);
   return found;
 }
 
@@ -57,7 +52,7 @@ bool Links::reaches(int peer) const noexcept {
     if (peer_of(key) == peer && connection->ready(&ready).ok() && ready) return true;
   }
   for (const auto& [key, connection] : recvs_) {
-    if (peer_of(key) == peer && connection != nullptr) return true;
+    if (peer_of(key) == peer) return true;
   }
   return false;
 }

@@ -52,6 +52,7 @@ class Links {
   uint64_t comm_id_;
   int rank_;
   transport::FifoLayout layout_;
+  // Never null; by key().
   std::unordered_map<uint64_t, std::unique_ptr<transport::SendConnection>> sends_;
   std::unordered_map<uint64_t, std::unique_ptr<transport::RecvConnection>> recvs_;
   std::atomic<uint64_t> used_{0};  // bit i: transport i; relaxed: a statistic

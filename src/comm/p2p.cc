@@ -62,11 +62,12 @@ void P2pGroup::pair_self_calls(const std::vector<P2pCall>& sends, const std::vec
   }
 }
 
-void P2pGroup::open(Links& links, const Tuning& tuning, exec::TrafficCounters& counters, Health& health) {
+void P2pGroup::open(Links& links, const Tuning& tuning, exec::TrafficCounters& counters,
+                    std::optional<Error>& caught) {
   links_ = &links;
   tuning_ = &tuning;
   counters_ = &counters;
-  health_ = &health;
+  caught_ = &caught;
   for (Lane& lane : lanes_) {
     if (lane.is_send) lane.send = &links.send_to(lane.peer, kP2pChannel);
   }
@@ -84,17 +85,21 @@ exec::P2pLaunch P2pGroup::launch() const {
   return launch;
 }
 
-// Throws Error when the connection can't be made.
+// A failure names the peer.
+Status P2pGroup::poll_send(const Lane& lane, bool* ready) noexcept {
+  if (!lane.is_send) {
+    *ready = true;
+    return kOkStatus;
+  }
+  Status status = lane.send->ready(ready);
+  if (!status.ok()) status.rank = lane.peer;
+  return status;
+}
+
+// Throws Error. The sending end is ready.
 bool P2pGroup::try_connect(Lane& lane) {
   exec::P2pLaunch run = launch();
   if (lane.is_send) {
-    bool ready = false;
-    const Status status = lane.send->ready(&ready);
-    if (!status.ok()) {
-      throw Error(status.code, "the connection to rank " + std::to_string(lane.peer) + " can't be made: " +
-                                   (status.reason != nullptr ? status.reason : "no reason given"));
-    }
-    if (!ready) return false;
     run.sends.push_back({lane.peer, lane.send, std::move(lane.transfers)});
   } else {
     transport::RecvConnection* recv = links_->try_recv_from(lane.peer, kP2pChannel);
@@ -107,8 +112,12 @@ bool P2pGroup::try_connect(Lane& lane) {
 
 Status P2pGroup::progress_lane(Lane& lane, bool* advanced) noexcept {
   if (lane.operation == nullptr) {
+    bool ready = false;
+    Status status = poll_send(lane, &ready);
+    if (!status.ok()) return status;
+    if (!ready) return kInProgressStatus;
     bool connected = false;
-    const Status status = contained(*health_, [] { return std::string("point-to-point"); }, [&] { connected = try_connect(lane); });
+    status = contained(*caught_, [&] { connected = try_connect(lane); });
     if (!status.ok()) return status;
     if (!connected) return kInProgressStatus;
     *advanced = true;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "src/comm/calls.h"
@@ -20,8 +21,9 @@ class P2pGroup final : public exec::Task {
   // Sorts the calls into lanes. Throws InvalidUsage when a send to self has no receive, or one of another size.
   P2pGroup(const std::vector<P2pCall>& calls, int rank);
 
-  // Throws Error. Called once, before progress().
-  void open(Links& links, const Tuning& tuning, exec::TrafficCounters& counters, Health& health);
+  // Throws Error. Called once, before progress(). `caught` keeps what set-up throws later.
+  void open(Links& links, const Tuning& tuning, exec::TrafficCounters& counters,
+            std::optional<Error>& caught);
 
   Status progress(bool* advanced) noexcept override;
   int waiting_for() const noexcept override;
@@ -38,6 +40,7 @@ class P2pGroup final : public exec::Task {
   };
   Lane& lane(int peer, bool is_send);
   void pair_self_calls(const std::vector<P2pCall>& sends, const std::vector<P2pCall>& recvs);
+  Status poll_send(const Lane& lane, bool* ready) noexcept;
   bool try_connect(Lane& lane);
   exec::P2pLaunch launch() const;
   Status progress_lane(Lane& lane, bool* advanced) noexcept;
@@ -48,7 +51,7 @@ class P2pGroup final : public exec::Task {
   Links* links_ = nullptr;
   const Tuning* tuning_ = nullptr;
   exec::TrafficCounters* counters_ = nullptr;
-  Health* health_ = nullptr;
+  std::optional<Error>* caught_ = nullptr;
 };
 
 }  // namespace tutti::comm

@@ -30,7 +30,7 @@ struct Selection {
   int root = 0;
   int cores = 1;
   size_t block_bytes = 0;  // of one block; a constant where ranks know different counts
-  bool uneven = false;
+  bool uneven = false;     // a rank knows only the sizes of its own blocks
 };
 struct Choice {
   const planner::AlgorithmRow* row = nullptr;

@@ -17,8 +17,9 @@ struct Teams {
 }  // namespace
 
 uint64_t this_thread_token() noexcept {
-  static thread_local const char token = 0;
-  return reinterpret_cast<uint64_t>(&token);
+  static std::atomic<uint64_t> last{0};  // relaxed: a number
+  static thread_local const uint64_t token = last.fetch_add(1, std::memory_order_relaxed) + 1;
+  return token;
 }
 
 std::shared_ptr<Team> Team::join(uint64_t comm_id) {

@@ -10,7 +10,7 @@
 
 namespace tutti::comm {
 
-// Names the calling thread among the live threads of this process; never 0.
+// Names the calling thread; never 0, and never used again for another thread.
 uint64_t this_thread_token() noexcept;
 
 // The ranks of one communicator that live in this process. A thread owns a rank when it was the last one to issue a call on it, or when

@@ -10,6 +10,7 @@ namespace tutti::comm {
 namespace {
 
 constexpr int64_t kLivenessIntervalNs = kNsPerMs;
+constexpr int64_t kDeathGraceNs = 50 * kNsPerMs;
 constexpr int kLastPolls = 3;  // after a failure was seen: data may have come before it
 
 std::string seconds(int64_t ns) {
@@ -21,7 +22,7 @@ std::string seconds(int64_t ns) {
 }  // namespace
 
 Work::Work(Communicator& comm, std::span<OrderedCall> calls, P2pGroup* p2p)
-    : comm_(comm), ticket_(comm.order().take()), sequence_(comm, calls), p2p_(p2p), p2p_done_(p2p == nullptr) {}
+    : comm_(comm), ticket_(comm.order().take()), sequence_(comm, calls, caught_), p2p_(p2p), p2p_done_(p2p == nullptr) {}
 
 void Work::progress(bool* advanced) noexcept {
   if (state_ == State::kTurn) {
@@ -39,10 +40,8 @@ void Work::start() noexcept {
   }
   if (p2p_ == nullptr) return;
   DataPath& path = comm_.path();
-  const auto context = [this] { return describe(); };
-  const Status status = contained(comm_.health(), context, [&] {
-    p2p_->open(path.links, path.tuning, path.collectives.counters(), comm_.health());
-  });
+  const Status status =
+      contained(caught_, [&] { p2p_->open(path.links, path.tuning, path.collectives.counters(), caught_); });
   if (!status.ok()) fail(status);
 }
 
@@ -122,14 +121,29 @@ std::string Work::describe() const {
 }
 
 void Work::fail(const Status& status) noexcept {
-  const Blame blame{.code = status.code, .about = status.rank};
-  if (status.reason == nullptr) return fail(blame, "");  // the message is in health already
-  // A transport may have noticed the same death by itself.
-  if (status.rank >= 0 && status.rank != comm_.rank() && status.code == StatusCode::kRemoteError &&
-      !comm_.local().transports.peer_failure(status.rank).ok()) {
-    return fail_dead(status.rank);
+  if (status.code == StatusCode::kRemoteError) {
+    // A peer that fell before us has said why; else whatever a dead peer has broken, its death is the cause.
+    if (const auto notice = find_notice()) return fail_noticed(*notice);
+    const int dead = await_death(status.rank);
+    if (dead >= 0) return fail_dead(dead);
   }
-  fail(blame, (status.rank < 0 ? "" : "with rank " + std::to_string(status.rank) + ": ") + status.reason);
+  const std::string what = status.reason != nullptr ? status.reason : caught_.has_value() ? caught_->what() : "no reason given";
+  fail({.code = status.code, .about = status.rank},
+       (status.rank < 0 ? "" : "with rank " + std::to_string(status.rank) + ": ") + what);
+}
+
+// A process that ends loses its sockets before it counts as ended, so a broken connection may be the first that is seen. Returns
+// the dead peer, -1 when none shows up. `suspect` -1: any.
+int Work::await_death(int suspect) const noexcept {
+  const Deadline deadline = Deadline::after_ns(kDeathGraceNs);
+  while (true) {
+    for (int peer = 0; peer < comm_.n_ranks(); ++peer) {
+      const bool asked = suspect < 0 || peer == suspect;
+      if (asked && peer != comm_.rank() && !comm_.local().transports.peer_failure(peer).ok()) return peer;
+    }
+    if (deadline.expired()) return -1;
+    sleep_ns(kNsPerMs);
+  }
 }
 
 void Work::fail_dead(int peer) noexcept {
@@ -148,7 +162,7 @@ void Work::fail_noticed(const Notice& notice) noexcept {
     case Cause::kTimedOut:
       return fail(blame, notice.about < 0 ? from + " has waited too long" : from + " has waited too long for " + about);
     case Cause::kAborted:
-      return fail(blame, from + " has aborted the communicator");
+      return fail(blame, about + " has aborted the communicator");
     case Cause::kFailed:
       break;
   }
@@ -165,7 +179,7 @@ void Work::fail_late(int64_t silence_ns) noexcept {
 }
 
 void Work::fail(const Blame& blame, const std::string& what) noexcept {
-  if (!what.empty()) comm_.health().fail(blame.code, describe() + ": " + what);
+  comm_.health().fail(blame.code, describe() + ": " + what);
   comm_.post_notice({.from = comm_.rank(), .about = blame.about, .cause = blame.cause, .code = blame.code},
                     blame.heard);
   end();

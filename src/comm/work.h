@@ -17,7 +17,9 @@ namespace tutti::comm {
 // Runs ordered calls one after the other.
 class CallSequence final : public exec::Task {
  public:
-  CallSequence(Communicator& comm, std::span<OrderedCall> calls) : comm_(comm), calls_(calls) {}
+  // `caught` keeps what set-up throws.
+  CallSequence(Communicator& comm, std::span<OrderedCall> calls, std::optional<Error>& caught)
+      : comm_(comm), calls_(calls), caught_(caught) {}
   Status progress(bool* advanced) noexcept override;
   int waiting_for() const noexcept override;
   bool needs(int rank) const noexcept override;
@@ -32,6 +34,7 @@ class CallSequence final : public exec::Task {
 
   Communicator& comm_;
   std::span<OrderedCall> calls_;
+  std::optional<Error>& caught_;
   size_t next_ = 0;
   Phase phase_ = Phase::kBegin;
   exec::Task* task_ = nullptr;  // of the current call; null: it was done by begin()
@@ -72,6 +75,7 @@ class Work {
   int waiting_for() const noexcept;
   bool needs(int rank) const noexcept;
   int dead_peer() const noexcept;
+  int await_death(int suspect) const noexcept;
   std::string describe() const;
   void fail(const Status& status) noexcept;
   void fail_dead(int peer) noexcept;
@@ -83,6 +87,7 @@ class Work {
 
   Communicator& comm_;
   const uint64_t ticket_;
+  std::optional<Error> caught_;  // by contained()
   CallSequence sequence_;
   P2pGroup* p2p_;
   State state_ = State::kTurn;

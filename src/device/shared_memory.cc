@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The process-wide table of memory that peers can map: sealed memfds, found again by address.
 #include <pthread.h>
-#include <sys/mman.h>
 
 #include <atomic>
 #include <map>
 #include <mutex>
 #include <shared_mutex>
 #include <string>
+
+#include <sys/mman.h>
 
 #include "src/base/error.h"
 #include "src/device/device.h"
@@ -18,32 +19,36 @@ namespace {
 constexpr size_t kPageBytes = 4096;
 constexpr size_t kHugePageBytes = size_t{2} << 20;
 
-// Closes its file when the last user lets go; the memory itself is unmapped by free_shared, or by the last user when the process
-// never frees it.
+// Closes its file when the last user lets go; the memory itself is unmapped by free_shared, or by
+// the last user when the process never frees it.
 struct OwnedRegion : SharedRegion {
   FileDescriptor file;
   Mapping memory;
 };
 
-// Lock order: listeners_mutex, then whatever a listener takes. table_mutex is never held while a listener runs.
+// Lock order: listeners_mutex, then whatever a listener takes. table_mutex is never held while a
+// listener runs.
 struct Table {
   std::shared_mutex table_mutex;
   std::map<uintptr_t, std::shared_ptr<OwnedRegion>> regions;  // by base address
   uint64_t last_region_id = 0;                                // guarded by table_mutex
-  std::atomic<uint64_t> generation{0};  // release by change() pairs with acquire in shared_generation()
+  std::atomic<uint64_t> generation{
+      0};  // release by change() pairs with acquire in shared_generation()
 
   std::mutex listeners_mutex;
   std::map<uint64_t, std::pair<FreeListener, void*>> listeners;
   uint64_t last_listener_id = 0;  // guarded by listeners_mutex
 
   // With table_mutex held: the only writer, so no read-modify-write is needed.
-  void change() { generation.store(generation.load(std::memory_order_relaxed) + 1, std::memory_order_release); }
+  void change() {
+    generation.store(generation.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  }
 };
 
 Table& table();
 
-// A forked child inherits the memory, so it keeps the table; listeners belong to the parent's transports. Both locks are held
-// across fork(), so a child never finds them taken.
+// A forked child inherits the memory, so it keeps the table; listeners belong to the parent's
+// transports. Both locks are held across fork(), so a child never finds them taken.
 Table* make_table() {
   auto* made = new Table;
   ::pthread_atfork(
@@ -57,14 +62,16 @@ Table* make_table() {
       },
       [] {
         table().listeners.clear();
-        // A writer's lock can't be released by another thread id than took it, and the child's differs: start afresh.
+        // A writer's lock can't be released by another thread id than took it, and the child's
+        // differs: start afresh.
         std::construct_at(&table().table_mutex);
         table().listeners_mutex.unlock();
       });
   return made;
 }
 
-// Never destroyed: communicators in static storage may free memory after this file's statics would have gone.
+// Never destroyed: communicators in static storage may free memory after this file's statics would
+// have gone.
 Table& table() {
   static Table& instance = *make_table();
   return instance;
@@ -76,7 +83,8 @@ std::shared_ptr<OwnedRegion> take_region(void* base) {
   const auto found = t.regions.find(reinterpret_cast<uintptr_t>(base));
   if (found == t.regions.end()) {
     throw Error(StatusCode::kInvalidArgument,
-                "free_shared expects the start of memory from tuttiMemAlloc that has not been freed yet; got an "
+                "free_shared expects the start of memory from tuttiMemAlloc that has not been "
+                "freed yet; got an "
                 "address that is none");
   }
   std::shared_ptr<OwnedRegion> region = std::move(found->second);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Codecs: how the bytes of one vector's worth of elements become accumulators, and how accumulators become bytes again.
+// Codecs: how the bytes of one vector's worth of elements become accumulators, and how accumulators
+// become bytes again.
 
 // Per-target include guard, as Highway asks of every *-inl.h.
 #if defined(TUTTI_KERNELS_CONVERT_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -23,16 +24,17 @@ namespace tutti::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // A codec has
-//   Lane, Tag, Vec   the accumulator's lane type, Highway's descriptor of a full vector of them, and that vector
-//   Word             lane type of the vector that is loaded and stored; one block is one such vector
-//   kElementBytes    bytes of one element in memory
-//   kParts           accumulator vectors per block
-//   decode(word, parts), finish(part), encode(parts) -> word
-// `finish` replaces every NaN by the canonical one; encode expects finished parts. Which element sits in which lane of which
-// part is the codec's own business: a fold is element-wise, so sources and sinks only have to agree. That is what
-// makes the narrow codecs cheap: elements stay in the 32-bit lane they were loaded in, so nothing crosses lanes.
+//   Lane, Tag, Vec   the accumulator's lane type, Highway's descriptor of a full vector of them,
+//   and that vector Word             lane type of the vector that is loaded and stored; one block
+//   is one such vector kElementBytes    bytes of one element in memory kParts           accumulator
+//   vectors per block decode(word, parts), finish(part), encode(parts) -> word
+// `finish` replaces every NaN by the canonical one; encode expects finished parts. Which element
+// sits in which lane of which part is the codec's own business: a fold is element-wise, so sources
+// and sinks only have to agree. That is what makes the narrow codecs cheap: elements stay in the
+// 32-bit lane they were loaded in, so nothing crosses lanes.
 
-inline constexpr bool kScalarTarget = HWY_TARGET == HWY_SCALAR;  // one lane per vector, no byte view of it
+inline constexpr bool kScalarTarget =
+    HWY_TARGET == HWY_SCALAR;  // one lane per vector, no byte view of it
 
 template <class Tag>
 HWY_INLINE hn::Vec<Tag> load_words(Tag tag, const uint8_t* from) {
@@ -71,11 +73,13 @@ HWY_INLINE void stream_words(hn::Vec<Tag> words, Tag tag, uint8_t* to) {
 template <class Tag>
 HWY_INLINE hn::Vec<Tag> canonical_nan(Tag tag) {
   using Bits = hwy::MakeUnsigned<hn::TFromD<Tag>>;
-  constexpr Bits kNan = sizeof(Bits) == 4 ? Bits{0x7fc00000} : static_cast<Bits>(0x7ff8000000000000);
+  constexpr Bits kNan =
+      sizeof(Bits) == 4 ? Bits{0x7fc00000} : static_cast<Bits>(0x7ff8000000000000);
   return hn::BitCast(tag, hn::Set(hn::RebindToUnsigned<Tag>(), kNan));
 }
 
-// The codec that an operation on Codec's dtype uses: a cheaper one where it can't change the result.
+// The codec that an operation on Codec's dtype uses: a cheaper one where it can't change the
+// result.
 template <class Codec, Op kOp>
 struct CodecFor {
   using type = Codec;
@@ -102,10 +106,11 @@ struct Native {
   }
 };
 
-// Sum, Prod and PreMulSum of two's complement integers are those of unsigned ones: one instance serves both.
+// Sum, Prod and PreMulSum of two's complement integers are those of unsigned ones: one instance
+// serves both.
 template <class T, Op kOp>
-  requires(std::is_integral_v<T> && kOp != Op::kMin && kOp != Op::kMax && kOp != Op::kAvg)
-struct CodecFor<Native<T>, kOp> {
+requires(std::is_integral_v<T>&& kOp != Op::kMin && kOp != Op::kMax &&
+         kOp != Op::kAvg) struct CodecFor<Native<T>, kOp> {
   using type = Native<std::make_unsigned_t<T>>;
 };
 
@@ -138,8 +143,9 @@ struct Bfloat16 : NarrowFloat<2> {
   }
 
  private:
-  // Adds half a unit of the last kept place, less one bit unless the kept part is odd: ties go to even. The carry runs
-  // into the exponent, so what is too large becomes infinity. The canonical NaN stays itself.
+  // Adds half a unit of the last kept place, less one bit unless the kept part is odd: ties go to
+  // even. The carry runs into the exponent, so what is too large becomes infinity. The canonical
+  // NaN stays itself.
   static HWY_INLINE WordVec round(Vec part) {
     const WordTag tag;
     const WordVec bits = hn::BitCast(tag, part);
@@ -148,17 +154,18 @@ struct Bfloat16 : NarrowFloat<2> {
   }
 };
 
-// IEEE-like formats with kExponent and kMantissa bits, by integer arithmetic in 32-bit lanes. With kInfinity the top
-// exponent holds infinity and NaN; without it only the all-ones pattern is NaN and infinity becomes NaN (OCP e4m3).
-// With kSaturate a finite value that is too large becomes the largest finite one, else infinity.
+// IEEE-like formats with kExponent and kMantissa bits, by integer arithmetic in 32-bit lanes. With
+// kInfinity the top exponent holds infinity and NaN; without it only the all-ones pattern is NaN
+// and infinity becomes NaN (OCP e4m3). With kSaturate a finite value that is too large becomes the
+// largest finite one, else infinity.
 template <int kExponent, int kMantissa, bool kInfinity, bool kSaturate>
 struct SmallFloat : NarrowFloat<(1 + kExponent + kMantissa) / 8> {
   using Base = NarrowFloat<(1 + kExponent + kMantissa) / 8>;
+  using Base::kParts;
   using typename Base::Tag;
   using typename Base::Vec;
   using typename Base::WordTag;
   using typename Base::WordVec;
-  using Base::kParts;
 
   static HWY_INLINE void decode(WordVec word, Vec* parts) {
     parts[0] = decode_top(hn::ShiftLeft<32 - kBits>(word));
@@ -192,11 +199,13 @@ struct SmallFloat : NarrowFloat<(1 + kExponent + kMantissa) / 8> {
   static constexpr int kDropped = 23 - kMantissa;  // float32 mantissa bits that the format lacks
   static constexpr uint32_t kBias = (1u << (kExponent - 1)) - 1;
   static constexpr uint32_t kRebias = (127 - kBias) << 23;
-  static constexpr uint32_t kMinNormal = kRebias + (1u << 23);  // float32 bits of the smallest normal number
+  static constexpr uint32_t kMinNormal =
+      kRebias + (1u << 23);  // float32 bits of the smallest normal number
   static constexpr uint32_t kFloatInfinity = 0x7f800000;
   static constexpr uint32_t kMagnitude = (1u << (kBits - 1)) - 1;  // all bits but the sign
 
-  // Magnitudes from the cap on encode as the cap does: the largest finite number, or 2^(top exponent), which is infinity.
+  // Magnitudes from the cap on encode as the cap does: the largest finite number, or 2^(top
+  // exponent), which is infinity.
   static constexpr uint32_t kMaxCode =
       (kInfinity ? ((1u << kExponent) - 1) << kMantissa : kMagnitude) - (kSaturate ? 1 : 0);
   static constexpr uint32_t kCap = (kMaxCode << kDropped) + kRebias;
@@ -206,20 +215,21 @@ struct SmallFloat : NarrowFloat<(1 + kExponent + kMantissa) / 8> {
     const WordTag tag;
     const Tag ftag;
     constexpr uint32_t kTopMagnitude = kMagnitude << (32 - kBits);
-    // Exponent and mantissa moved to where float32 has them; the exponent still has the format's own bias.
+    // Exponent and mantissa moved to where float32 has them; the exponent still has the format's
+    // own bias.
     const WordVec magnitude =
         hn::ShiftRight<8 - kExponent>(hn::And(top, hn::Set(tag, kTopMagnitude)));
     const WordVec normal = hn::Add(magnitude, hn::Set(tag, kRebias));
-    // Exponent 0 means mantissa * 2^(1 - bias - kMantissa): give it exponent 1 and subtract the implied leading one.
-    // Exact, and no operand is a subnormal float32.
+    // Exponent 0 means mantissa * 2^(1 - bias - kMantissa): give it exponent 1 and subtract the
+    // implied leading one. Exact, and no operand is a subnormal float32.
     const WordVec min_normal = hn::Set(tag, kMinNormal);
-    const Vec subnormal = hn::Sub(hn::BitCast(ftag, hn::Add(magnitude, min_normal)),
-                                  hn::BitCast(ftag, min_normal));
+    const Vec subnormal =
+        hn::Sub(hn::BitCast(ftag, hn::Add(magnitude, min_normal)), hn::BitCast(ftag, min_normal));
     const WordVec finite = hn::IfThenElse(hn::Lt(magnitude, hn::Set(tag, 1u << 23)),
                                           hn::BitCast(tag, subnormal), normal);
     // The top exponent (or e4m3's single NaN) becomes float32's top exponent.
-    constexpr uint32_t kSpecial =
-        (kInfinity ? ((1u << kExponent) - 1) << kMantissa : kMagnitude) << kDropped;
+    constexpr uint32_t kSpecial = (kInfinity ? ((1u << kExponent) - 1) << kMantissa : kMagnitude)
+                                  << kDropped;
     const WordVec special = hn::Or(normal, hn::Set(tag, kFloatInfinity));
     const WordVec bits = hn::IfThenElse(hn::Lt(magnitude, hn::Set(tag, kSpecial)), finite, special);
     return hn::BitCast(ftag, hn::Or(bits, hn::And(top, hn::Set(tag, 0x80000000u))));
@@ -233,19 +243,20 @@ struct SmallFloat : NarrowFloat<(1 + kExponent + kMantissa) / 8> {
     const WordVec bits = hn::BitCast(tag, part);
     const WordVec magnitude = hn::And(bits, hn::Set(tag, 0x7fffffffu));
     const WordVec capped = hn::Min(magnitude, hn::Set(tag, kCap));
-    // Normal: add half a unit of the last kept place, less one bit unless the kept part is odd; the carry may run into
-    // the exponent. Subnormal: adding a power of two whose last place is the format's leaves the rounded mantissa in the
-    // lowest bits of the sum.
+    // Normal: add half a unit of the last kept place, less one bit unless the kept part is odd; the
+    // carry may run into the exponent. Subnormal: adding a power of two whose last place is the
+    // format's leaves the rounded mantissa in the lowest bits of the sum.
     const WordVec odd = hn::And(hn::ShiftRight<kDropped>(capped), hn::Set(tag, 1u));
     constexpr uint32_t kHalf = (1u << (kDropped - 1)) - 1;
-    const WordVec normal = hn::ShiftRight<kDropped>(
-        hn::Add(hn::Add(capped, odd), hn::Set(tag, kHalf - kRebias)));
+    const WordVec normal =
+        hn::ShiftRight<kDropped>(hn::Add(hn::Add(capped, odd), hn::Set(tag, kHalf - kRebias)));
     const WordVec aligner = hn::Set(tag, kMinNormal + (static_cast<uint32_t>(kDropped) << 23));
     const Vec aligned = hn::Add(hn::BitCast(ftag, capped), hn::BitCast(ftag, aligner));
     const WordVec subnormal = hn::Sub(hn::BitCast(tag, aligned), aligner);
     const WordVec finite =
         hn::IfThenElse(hn::Lt(capped, hn::Set(tag, kMinNormal)), subnormal, normal);
-    // Infinity and the canonical NaN keep their top bits; without infinity both are the all-ones NaN.
+    // Infinity and the canonical NaN keep their top bits; without infinity both are the all-ones
+    // NaN.
     const auto is_finite = hn::Lt(magnitude, hn::Set(tag, kFloatInfinity));
     constexpr uint32_t kSign = 1u << (kBits - 1 + kShift);
     const WordVec sign = hn::And(hn::ShiftRight<32 - kBits - kShift>(bits), hn::Set(tag, kSign));
@@ -260,7 +271,8 @@ struct SmallFloat : NarrowFloat<(1 + kExponent + kMantissa) / 8> {
 };
 
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
-// By the machine's own conversions, which round to nearest even and keep subnormals (the test tries every value).
+// By the machine's own conversions, which round to nearest even and keep subnormals (the test tries
+// every value).
 struct Float16 : NarrowFloat<2> {
   using HalfTag = hn::Rebind<hwy::float16_t, Tag>;
   using HalvesTag = hn::Twice<HalfTag>;

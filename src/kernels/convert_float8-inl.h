@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The 8-bit floats by way of float16, where the machine converts that: half the instructions of the integer codec.
+// The 8-bit floats by way of float16, where the machine converts that: half the instructions of the
+// integer codec.
 
 #if defined(TUTTI_KERNELS_CONVERT_FLOAT8_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TUTTI_KERNELS_CONVERT_FLOAT8_INL_H_
@@ -22,10 +23,11 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
 
-// Float32 to float16 toward zero, with bit 17 set when any bit below it is: rounded to odd at six fraction bits. Rounding the
-// outcome once more, to nearest even at three fraction bits or fewer, then equals a single rounding (Boldo and Melquiond,
-// "Emulation of FMA and correctly rounded sums", 2008), also where float16 is subnormal: its last place is 2^-24, six bits below
-// half the smallest 8-bit float, here 2^-18 (e4m3, scaled) or 2^-17 (e5m2).
+// Float32 to float16 toward zero, with bit 17 set when any bit below it is: rounded to odd at six
+// fraction bits. Rounding the outcome once more, to nearest even at three fraction bits or fewer,
+// then equals a single rounding (Boldo and Melquiond, "Emulation of FMA and correctly rounded
+// sums", 2008), also where float16 is subnormal: its last place is 2^-24, six bits below half the
+// smallest 8-bit float, here 2^-18 (e4m3, scaled) or 2^-17 (e5m2).
 //
 // The lanes of `low`, then those of `high`.
 using HalfBits = hn::Vec<hn::ScalableTag<int16_t>>;
@@ -36,7 +38,8 @@ HWY_INLINE __m256i half_to_odd(__m512 value) {
   const __m512i odd = _mm512_mask_or_epi32(bits, inexact, bits, _mm512_set1_epi32(0x20000));
   return _mm512_cvtps_ph(_mm512_castsi512_ps(odd), _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
 }
-HWY_INLINE HalfBits halves_to_odd(hn::Vec<hn::ScalableTag<float>> low, hn::Vec<hn::ScalableTag<float>> high) {
+HWY_INLINE HalfBits halves_to_odd(hn::Vec<hn::ScalableTag<float>> low,
+                                  hn::Vec<hn::ScalableTag<float>> high) {
   const __m512i first = _mm512_castsi256_si512(half_to_odd(low.raw));
   return HalfBits{_mm512_inserti64x4(first, half_to_odd(high.raw), 1)};
 }
@@ -48,7 +51,8 @@ HWY_INLINE __m128i half_to_odd(__m256 value) {
   const __m256i odd = _mm256_or_si256(bits, _mm256_andnot_si256(exact, _mm256_set1_epi32(0x20000)));
   return _mm256_cvtps_ph(_mm256_castsi256_ps(odd), _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
 }
-HWY_INLINE HalfBits halves_to_odd(hn::Vec<hn::ScalableTag<float>> low, hn::Vec<hn::ScalableTag<float>> high) {
+HWY_INLINE HalfBits halves_to_odd(hn::Vec<hn::ScalableTag<float>> low,
+                                  hn::Vec<hn::ScalableTag<float>> high) {
   const __m256i first = _mm256_castsi128_si256(half_to_odd(low.raw));
   return HalfBits{_mm256_inserti128_si256(first, half_to_odd(high.raw), 1)};
 }
@@ -56,9 +60,10 @@ HWY_INLINE HalfBits halves_to_odd(hn::Vec<hn::ScalableTag<float>> low, hn::Vec<h
 
 // Even and odd bytes of a block become two vectors of float16, each two of float32.
 //
-// e5m2 is float16's high byte. e4m3's bits, put where float16 has its exponent's low bits, mean 2^-8 of its value,
-// subnormals included; only its NaN has to be set apart. Unless kUnscale the accumulators keep that factor: sums, minima and
-// quotients of such numbers are far from float32's limits, so they round alike.
+// e5m2 is float16's high byte. e4m3's bits, put where float16 has its exponent's low bits, mean
+// 2^-8 of its value, subnormals included; only its NaN has to be set apart. Unless kUnscale the
+// accumulators keep that factor: sums, minima and quotients of such numbers are far from float32's
+// limits, so they round alike.
 template <bool kE4m3, bool kUnscale>
 struct Float8 : NarrowFloat<1> {
   using PairTag = hn::ScalableTag<int16_t>;
@@ -88,7 +93,8 @@ struct Float8 : NarrowFloat<1> {
   // The element is in the high byte of each lane; what is below it is ignored.
   static HWY_INLINE PairVec e4m3_to_half(PairVec top) {
     const PairTag tag;
-    const PairVec half = hn::And(hn::ShiftRight<1>(top), hn::Set(tag, static_cast<int16_t>(0xbf80)));
+    const PairVec half =
+        hn::And(hn::ShiftRight<1>(top), hn::Set(tag, static_cast<int16_t>(0xbf80)));
     const auto is_nan = hn::Eq(hn::And(half, hn::Set(tag, 0x3f80)), hn::Set(tag, 0x3f80));
     return hn::IfThenElse(is_nan, hn::Set(tag, 0x7e00), half);
   }
@@ -113,7 +119,8 @@ struct Float8 : NarrowFloat<1> {
     }
   }
 
-  // The code in the low byte of each lane. Conversion toward zero never made infinity of a finite value.
+  // The code in the low byte of each lane. Conversion toward zero never made infinity of a finite
+  // value.
   static HWY_INLINE PairVec from_half(PairVec half) {
     const PairTag tag;
     const PairVec magnitude = hn::And(half, hn::Set(tag, 0x7fff));
@@ -134,8 +141,7 @@ using Float8e4m3 = Float8<true, true>;
 using Float8e5m2 = Float8<false, true>;
 
 template <Op kOp>
-  requires(kOp != Op::kProd && kOp != Op::kPreMulSum)
-struct CodecFor<Float8e4m3, kOp> {
+requires(kOp != Op::kProd && kOp != Op::kPreMulSum) struct CodecFor<Float8e4m3, kOp> {
   using type = Float8<true, false>;
 };
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plain copies: memcpy, or non-temporal stores where the caller says that the data will not be read soon.
+// Plain copies: memcpy, or non-temporal stores where the caller says that the data will not be read
+// soon.
 #include "src/kernels/targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "src/kernels/copy.cc"
-#include <hwy/foreach_target.h>  // must come before highway.h
-
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 
 #include <hwy/cache_control.h>
+#include <hwy/foreach_target.h>  // must come before highway.h
 #include <hwy/highway.h>
 
 #include "src/kernels/copy.h"
@@ -30,8 +30,9 @@ HWY_INLINE void stream_line(const uint8_t* from, uint8_t* to) {
   for (size_t i = 0; i < kLineBytes; i += kLanes) hn::Stream(hn::LoadU(tag, from + i), tag, to + i);
 }
 
-// Whole lines, `to` aligned to a line. Four pages advance together: a hardware prefetcher stops at the end of a page, so four of
-// its streams hide each other's restarts (18 -> 24 GB/s from DRAM on Sapphire Rapids).
+// Whole lines, `to` aligned to a line. Four pages advance together: a hardware prefetcher stops at
+// the end of a page, so four of its streams hide each other's restarts (18 -> 24 GB/s from DRAM on
+// Sapphire Rapids).
 void stream_lines(const uint8_t* from, uint8_t* to, size_t bytes) {
   size_t at = 0;
   for (; bytes - at >= kPages * kPageBytes; at += kPages * kPageBytes) {
@@ -66,7 +67,8 @@ HWY_EXPORT(copy_streaming);
 
 // Below this a non-temporal copy costs more than it saves: heads, tails and the final fence.
 constexpr size_t kStreamingMinBytes = 4096;
-// With several sinks the source is read piece by piece, each piece small enough to stay in the first-level cache.
+// With several sinks the source is read piece by piece, each piece small enough to stay in the
+// first-level cache.
 constexpr size_t kPieceBytes = 16384;
 
 }  // namespace
@@ -86,8 +88,8 @@ void copy_to_sinks(const ReduceCopy& call, size_t bytes) noexcept {
   const size_t piece = call.n_sinks == 1 ? bytes : kPieceBytes;
   for (size_t at = 0; at < bytes; at += piece) {
     for (size_t i = 0; i < call.n_sinks; ++i) {
-      copy_bytes(static_cast<uint8_t*>(call.sinks[i].data) + at, source + at, std::min(piece, bytes - at),
-                 call.sinks[i].streaming);
+      copy_bytes(static_cast<uint8_t*>(call.sinks[i].data) + at, source + at,
+                 std::min(piece, bytes - at), call.sinks[i].streaming);
     }
   }
 }

@@ -4,10 +4,9 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "src/kernels/dispatch.cc"
-#include <hwy/foreach_target.h>  // must come before highway.h
-
 #include <array>
 
+#include <hwy/foreach_target.h>  // must come before highway.h
 #include <hwy/highway.h>
 
 #include "src/kernels/export.h"

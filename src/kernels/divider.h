@@ -8,9 +8,9 @@
 
 namespace tutti::kernels {
 
-// Granlund and Montgomery, "Division by Invariant Integers using Multiplication" (PLDI 1994), figure 4.1: with N bits and
-// l = ceil(log2 d), m = floor(2^N (2^l - d) / d) + 1 and t = floor(m n / 2^N) give n / d = (t + (n - t) / 2) / 2^(l - 1)
-// exactly, for every n. N is 32 or 64.
+// Granlund and Montgomery, "Division by Invariant Integers using Multiplication" (PLDI 1994),
+// figure 4.1: with N bits and l = ceil(log2 d), m = floor(2^N (2^l - d) / d) + 1 and t = floor(m n
+// / 2^N) give n / d = (t + (n - t) / 2) / 2^(l - 1) exactly, for every n. N is 32 or 64.
 template <class U>
 class Divider {
  public:
@@ -35,9 +35,9 @@ class Divider {
   U multiplier_;
 };
 
-// Bytes: m = floor(2^16 / d) + 1 exceeds 2^16 / d by less than d / 2^16 of it, so n m / 2^16 exceeds n / d by at most
-// n / 2^16 < 1 / d, since n d <= 255 * 256 < 2^16: it never reaches the next integer. Every d above 255 has quotient 0, as
-// d = 256 has.
+// Bytes: m = floor(2^16 / d) + 1 exceeds 2^16 / d by less than d / 2^16 of it, so n m / 2^16
+// exceeds n / d by at most n / 2^16 < 1 / d, since n d <= 255 * 256 < 2^16: it never reaches the
+// next integer. Every d above 255 has quotient 0, as d = 256 has.
 template <>
 class Divider<uint8_t> {
  public:

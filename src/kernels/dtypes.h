@@ -7,7 +7,7 @@
 
 namespace tutti {
 
-// X(enumerator, value as in tuttiDataType_t, bytes, nccl-tests name, accumulator type of a reduction)
+// X(enumerator, value as in tuttiDataType_t, bytes, nccl-tests name, accumulator of a reduction)
 #define TUTTI_DTYPE_ROWS(X)                  \
   X(kInt8, 0, 1, "int8", int8_t)             \
   X(kUint8, 1, 1, "uint8", uint8_t)          \

@@ -6,15 +6,16 @@
 
 namespace tutti::kernels {
 
-// kernel_kInt8(op) and so on, one per row: the best kernel of the dtype for this machine. Each is defined by the translation
-// unit of its group.
+// kernel_kInt8(op) and so on, one per row: the best kernel of the dtype for this machine. Each is
+// defined by the translation unit of its group.
 #define X(id, value, bytes, name, acc) ReduceCopyFn kernel_##id(Op op) noexcept;
 TUTTI_DTYPE_ROWS(X)
 #undef X
 
 }  // namespace tutti::kernels
 
-// Inside HWY_NAMESPACE: names the codec of a dtype. Once, inside tutti::kernels: defines kernel_##id.
+// Inside HWY_NAMESPACE: names the codec of a dtype. Once, inside tutti::kernels: defines
+// kernel_##id.
 #define TUTTI_KERNEL_ROW(id, Codec) \
   inline ReduceCopyFn row_##id(Op op) { return kernel<Codec>(op); }
 #define TUTTI_KERNEL_EXPORT(id) \

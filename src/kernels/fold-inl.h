@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Folds: how two accumulators become one, and what happens to an input before the first fold and to the result after the last.
+// Folds: how two accumulators become one, and what happens to an input before the first fold and to
+// the result after the last.
 
 #if defined(TUTTI_KERNELS_FOLD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TUTTI_KERNELS_FOLD_INL_H_
@@ -26,7 +27,8 @@ template <class Tag>
 HWY_INLINE hn::Vec<Tag> multiply(Tag tag, hn::Vec<Tag> a, hn::Vec<Tag> b) {
   if constexpr (sizeof(hn::TFromD<Tag>) > 1 || kScalarTarget) {
     return hn::Mul(a, b);
-  } else {  // no instruction set multiplies bytes: even and odd bytes as 16-bit products, of which the low byte counts
+  } else {  // no instruction set multiplies bytes: even and odd bytes as 16-bit products, of which
+            // the low byte counts
     const hn::Repartition<uint16_t, Tag> wide;
     const auto a16 = hn::BitCast(wide, a);
     const auto b16 = hn::BitCast(wide, b);
@@ -37,9 +39,9 @@ HWY_INLINE hn::Vec<Tag> multiply(Tag tag, hn::Vec<Tag> a, hn::Vec<Tag> b) {
   }
 }
 
-// IEEE 754-2019 minimum: NaN if either is NaN, and -0 below +0. One of the two orders below yields each operand that an
-// instruction set may answer with for a tie of zeros or for NaN, so the bitwise or has the sign of -0 and stays a NaN; for
-// all else both orders agree.
+// IEEE 754-2019 minimum: NaN if either is NaN, and -0 below +0. One of the two orders below yields
+// each operand that an instruction set may answer with for a tie of zeros or for NaN, so the
+// bitwise or has the sign of -0 and stays a NaN; for all else both orders agree.
 template <class V>
 HWY_INLINE V float_min(V a, V b) {
   if constexpr (kScalarTarget) {  // its Min ignores a NaN
@@ -80,7 +82,8 @@ class LaneDivider {
       return divide_bytes(value);
     } else {
       const UVec high = multiply_high(value);
-      return hn::ShiftRightSame(hn::Add(hn::ShiftRight<1>(hn::Sub(value, high)), high), divider_.shift());
+      return hn::ShiftRightSame(hn::Add(hn::ShiftRight<1>(hn::Sub(value, high)), high),
+                                divider_.shift());
     }
   }
 
@@ -121,7 +124,8 @@ class LaneDivider {
   const Divider<U> divider_;
 };
 
-// Division of floats; by a power of two as a multiplication, which has the same result and a tenth of the cost.
+// Division of floats; by a power of two as a multiplication, which has the same result and a tenth
+// of the cost.
 template <class T>
 class FloatDivider {
  public:
@@ -141,13 +145,15 @@ class FloatDivider {
 };
 
 template <class Lane>
-using PostDivider = std::conditional_t<std::is_floating_point_v<Lane>, FloatDivider<Lane>, LaneDivider<Lane>>;
+using PostDivider =
+    std::conditional_t<std::is_floating_point_v<Lane>, FloatDivider<Lane>, LaneDivider<Lane>>;
 
 struct Nothing {
   explicit Nothing(int32_t) {}
 };
 
-// One block of accumulators of one codec under one operation: load (with pre), merge, and store (after post).
+// One block of accumulators of one codec under one operation: load (with pre), merge, and store
+// (after post).
 template <class Codec, Op kOp>
 class Fold {
  public:

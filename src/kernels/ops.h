@@ -7,8 +7,9 @@
 
 namespace tutti {
 
-// The fold of two values. Avg folds as Sum with a post division by the number of ranks; PreMulSum folds as Sum with a
-// pre multiplication of each input. NaN: Sum and Prod as IEEE 754; Min and Max return NaN when any operand is NaN.
+// The fold of two values. Avg folds as Sum with a post division by the number of ranks; PreMulSum
+// folds as Sum with a pre multiplication of each input. NaN: Sum and Prod as IEEE 754; Min and Max
+// return NaN when any operand is NaN.
 // X(enumerator, value as in tuttiRedOp_t, nccl-tests name)
 #define TUTTI_OP_ROWS(X)  \
   X(kSum, 0, "sum")       \

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loop over memory, and the choice of its instance by operation. One translation unit per group of dtypes includes it.
+// The loop over memory, and the choice of its instance by operation. One translation unit per group
+// of dtypes includes it.
 
 #if defined(TUTTI_KERNELS_REDUCE_COPY_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TUTTI_KERNELS_REDUCE_COPY_INL_H_
@@ -30,8 +31,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class F>
 inline constexpr size_t kUnroll = F::kParts < 4 ? 4 / F::kParts : 1;
 
-// How far ahead of the loads lines are asked for. A step that converts takes so long that loads of the next steps don't
-// overlap with it by themselves; from DRAM this is worth a factor of 1.1 (float32) to 2.5 (8-bit floats).
+// How far ahead of the loads lines are asked for. A step that converts takes so long that loads of
+// the next steps don't overlap with it by themselves; from DRAM this is worth a factor of 1.1
+// (float32) to 2.5 (8-bit floats).
 inline constexpr size_t kPrefetchBytes = 1024;
 
 inline const uint8_t* source_at(const ReduceCopy& call, size_t i, size_t at) {
@@ -57,8 +59,8 @@ HWY_INLINE void load_step(const F& fold, const uint8_t* from, bool pre, typename
   for (size_t b = 0; b < kBlocks; ++b) block[b] = fold.load(from + b * F::kBlockBytes, pre);
 }
 
-// Folds the kBlocks blocks of every source at byte `at` and stores them. All loads of a block precede all its stores, so
-// a sink may be a source.
+// Folds the kBlocks blocks of every source at byte `at` and stores them. All loads of a block
+// precede all its stores, so a sink may be a source.
 template <class F, size_t kBlocks>
 HWY_INLINE void general_step(const F& fold, const ReduceCopy& call, size_t at) {
   constexpr size_t kBytes = F::kBlockBytes;
@@ -126,11 +128,13 @@ HWY_NOINLINE void partial_step(const F& fold, const ReduceCopy& call, size_t at,
   for (size_t i = 0; i < call.n_sinks; ++i) memcpy(sink_at(call, i, at), padded, bytes);
 }
 
-// Bytes before the first streaming sink reaches a vector boundary; 0 when no sink wants to stream, or none can.
+// Bytes before the first streaming sink reaches a vector boundary; 0 when no sink wants to stream,
+// or none can.
 inline size_t bytes_to_boundary(const ReduceCopy& call, size_t vector_bytes, size_t element_bytes) {
   for (size_t i = 0; i < call.n_sinks; ++i) {
     const auto address = reinterpret_cast<uintptr_t>(call.sinks[i].data);
-    if (call.sinks[i].streaming && address % element_bytes == 0) return (0 - address) % vector_bytes;
+    if (call.sinks[i].streaming && address % element_bytes == 0)
+      return (0 - address) % vector_bytes;
   }
   return 0;
 }
@@ -143,7 +147,8 @@ void fold_all(const ReduceCopy& call) noexcept {
   size_t at = std::min(end, bytes_to_boundary(call, kBytes, F::kElementBytes));
   if (at != 0) partial_step(fold, call, 0, at);
   if (call.n_sources == 2 && call.n_sinks == 1) {
-    if (call.sinks[0].streaming && reinterpret_cast<uintptr_t>(sink_at(call, 0, at)) % kBytes == 0) {
+    if (call.sinks[0].streaming &&
+        reinterpret_cast<uintptr_t>(sink_at(call, 0, at)) % kBytes == 0) {
       at = two_to_one<F, true>(fold, call, at, end);
     } else {
       at = two_to_one<F, false>(fold, call, at, end);
@@ -163,7 +168,8 @@ bool is_scaled(const ReduceCopy& call) {
   if constexpr (kOp == Op::kAvg) {
     return call.post && call.scaling->post_divisor > 1;
   } else if constexpr (kOp == Op::kPreMulSum) {
-    return std::any_of(call.sources, call.sources + call.n_sources, [](const Source& s) { return s.pre; });
+    return std::any_of(call.sources, call.sources + call.n_sources,
+                       [](const Source& s) { return s.pre; });
   } else {
     return false;
   }

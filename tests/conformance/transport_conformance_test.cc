@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every transport must do. A new row of transport_table() gets all of it, with ranks as threads and, unless it is confined to
-// one process, with ranks as processes.
-#include <gtest/gtest.h>
-
+// What every transport must do. A new row of transport_table() gets all of it, with ranks as
+// threads and, unless it is confined to one process, with ranks as processes.
 #include <atomic>
 #include <cstring>
 #include <random>
+
+#include <gtest/gtest.h>
 
 #include "src/device/device.h"
 #include "tests/unit/transport_world.h"
@@ -30,7 +30,8 @@ std::vector<Case> all_cases() {
 }
 
 std::string case_name(const ::testing::TestParamInfo<Case>& info) {
-  return std::string(info.param.row->name) + (info.param.mode == Mode::kThreads ? "_threads" : "_processes");
+  return std::string(info.param.row->name) +
+         (info.param.mode == Mode::kThreads ? "_threads" : "_processes");
 }
 
 class TransportConformance : public ::testing::TestWithParam<Case> {
@@ -89,7 +90,8 @@ TEST_P(TransportConformance, Accept_BeforeConnect_NullUntilConnected) {
     } else {
       auto connection = self.accept(0);
       EXPECT_EQ(receive_word(self, *connection), 42U);
-      EXPECT_EQ(self.transport->try_accept(self.id(0, 1), self.peers[0]), nullptr) << "each id is accepted once";
+      EXPECT_EQ(self.transport->try_accept(self.id(0, 1), self.peers[0]), nullptr)
+          << "each id is accepted once";
     }
     self.exchange.barrier();
   });
@@ -147,8 +149,8 @@ TEST_P(TransportConformance, Connect_SameIdTwice_InvalidUsageOrRefused) {
 TEST_P(TransportConformance, Connect_BadLayout_InvalidArgument) {
   run(1, [](Rank& self) {
     self.join();
-    for (const FifoLayout layout : {FifoLayout{.n_lines = 3}, FifoLayout{.n_areas = 128}, FifoLayout{.area_bytes = 100},
-                                    FifoLayout{.n_lines = 0}}) {
+    for (const FifoLayout layout : {FifoLayout{.n_lines = 3}, FifoLayout{.n_areas = 128},
+                                    FifoLayout{.area_bytes = 100}, FifoLayout{.n_lines = 0}}) {
       EXPECT_THROW(self.connect(0, layout), Error);
     }
     EXPECT_EQ(self.budget.used_bytes(), 0U);
@@ -224,7 +226,8 @@ TEST_P(TransportConformance, Peek_OtherSignature_Mismatch) {
     } else {
       auto connection = self.accept(0);
       MessageKind kind{};
-      self.wait("the message", [&] { return connection->view.peek(kSignature, &kind) != Peeked::kNothing; });
+      self.wait("the message",
+                [&] { return connection->view.peek(kSignature, &kind) != Peeked::kNothing; });
       EXPECT_EQ(connection->view.peek(kSignature, &kind), Peeked::kMismatch);
       EXPECT_EQ(connection->view.peek(kSignature + 1, &kind), Peeked::kMessage);
       self.exchange.barrier();
@@ -273,7 +276,8 @@ TEST_P(TransportConformance, Reference_SharedMemory_ValidUntilReleased) {
   });
 }
 
-// One sender and one receiver of a long random stream; both draw the same stream from the same seed.
+// One sender and one receiver of a long random stream; both draw the same stream from the same
+// seed.
 struct StreamMessage {
   MessageKind wish;
   size_t bytes;
@@ -299,7 +303,8 @@ constexpr uint64_t kStreamMessages = 20'000;
 #else
 constexpr uint64_t kStreamMessages = 100'000;
 #endif
-constexpr FifoLayout kStreamLayout{.n_lines = 16, .n_areas = 4, .area_bytes = StreamPlan::kAreaBytes};
+constexpr FifoLayout kStreamLayout{
+    .n_lines = 16, .n_areas = 4, .area_bytes = StreamPlan::kAreaBytes};
 
 void send_stream(Rank& self, SendConnection& connection) {
   constexpr size_t kBuffers = 8;
@@ -317,7 +322,8 @@ void send_stream(Rank& self, SendConnection& connection) {
     DirectReference reference{};
     if (kind == MessageKind::kMapped || kind == MessageKind::kPulled) {
       const size_t slot = k % kBuffers + (kind == MessageKind::kPulled ? kBuffers : 0);
-      std::byte* buffer = slot < kBuffers ? shared + slot * kBytes : heap.data() + (slot - kBuffers) * kBytes;
+      std::byte* buffer =
+          slot < kBuffers ? shared + slot * kBytes : heap.data() + (slot - kBuffers) * kBytes;
       self.wait("a source buffer", [&] {
         view.refresh();
         return view.released >= used[slot];
@@ -364,15 +370,17 @@ void receive_stream(Rank& self, RecvConnection& connection) {
         break;
       case MessageKind::kMapped:
         bytes = view.line().direct.bytes;
-        self.wait("a mapping",
-                  [&] { return !(status = connection.map(view.line().direct, &data)).in_progress(); });
+        self.wait("a mapping", [&] {
+          return !(status = connection.map(view.line().direct, &data)).in_progress();
+        });
         break;
       case MessageKind::kPulled: {
         bytes = view.line().direct.bytes;
         data = pulled.data();
         const size_t half = bytes / 2;  // in two pieces
         status = connection.pull(view.line().direct, 0, pulled.data(), half);
-        if (status.ok()) status = connection.pull(view.line().direct, half, pulled.data() + half, bytes - half);
+        if (status.ok())
+          status = connection.pull(view.line().direct, half, pulled.data() + half, bytes - half);
         break;
       }
     }
@@ -417,7 +425,8 @@ TEST_P(TransportConformance, Bell_SleepingReceiver_WokenByCommit) {
         IdleStrategy idle({.spin_rounds = 0, .yield_rounds = 0, .sleep_max_ns = kPatienceNs});
         const int64_t start = now_ns();
         MessageKind kind{};
-        while (connection->view.peek(kSignature, &kind) != Peeked::kMessage) idle.idle(&self.bell.bell());
+        while (connection->view.peek(kSignature, &kind) != Peeked::kMessage)
+          idle.idle(&self.bell.bell());
         EXPECT_LT(now_ns() - start, kPatienceNs / 2) << "only the sleep's own limit ended it";
         connection->view.release();
         idle.reset();
@@ -449,10 +458,12 @@ TEST_P(TransportConformance, AllPairs_EightRanksTwoChannels_EveryMessageArrives)
     std::vector<std::unique_ptr<SendConnection>> sends;
     std::vector<std::unique_ptr<RecvConnection>> receives;
     for (int channel = 0; channel < 2; ++channel) {
-      for (int peer = 0; peer < self.n_ranks; ++peer) sends.push_back(self.connect(peer, kSmall, channel));
+      for (int peer = 0; peer < self.n_ranks; ++peer)
+        sends.push_back(self.connect(peer, kSmall, channel));
     }
     for (int channel = 0; channel < 2; ++channel) {
-      for (int peer = 0; peer < self.n_ranks; ++peer) receives.push_back(self.accept(peer, channel));
+      for (int peer = 0; peer < self.n_ranks; ++peer)
+        receives.push_back(self.accept(peer, channel));
     }
     for (auto& send : sends) self.wait_ready(*send);
     for (uint64_t i = 0; i < kMessages; ++i) {
@@ -519,14 +530,22 @@ TEST_P(TransportConformance, Destruction_AnyOrderInTheMiddle_NoCrashNoCharge) {
       auto send = self.connect((self.rank + 1) % 3, kSmall);
       self.exchange.barrier();  // a rank that is gone can't be connected to
       std::unique_ptr<RecvConnection> receive;
-      if ((round + static_cast<uint64_t>(self.rank)) % 3 != 0) receive = self.accept((self.rank + 2) % 3);
+      if ((round + static_cast<uint64_t>(self.rank)) % 3 != 0)
+        receive = self.accept((self.rank + 2) % 3);
       bool ready = false;
       if (send->ready(&ready).ok() && ready) send_word(*send, round);
       switch ((round + static_cast<uint64_t>(self.rank)) % 4) {
-        case 0: self.transport.reset(); break;
-        case 1: send.reset(); break;
-        case 2: receive.reset(); break;
-        default: break;
+        case 0:
+          self.transport.reset();
+          break;
+        case 1:
+          send.reset();
+          break;
+        case 2:
+          receive.reset();
+          break;
+        default:
+          break;
       }
       send.reset();
       receive.reset();
@@ -575,7 +594,8 @@ TEST_P(TransportConformance, Window_PutThenSignal_SeenByOwner) {
     self.join();
     auto* memory = static_cast<std::byte*>(device::allocate_shared(kWindow + 4096));
     std::byte* window = memory + 4096;
-    const auto tokens = self.exchange.all_gather(self.rank, self.transport->export_region(window, kWindow));
+    const auto tokens =
+        self.exchange.all_gather(self.rank, self.transport->export_region(window, kWindow));
     const Deadline deadline = Deadline::after_ns(kPatienceNs);
     std::vector<std::unique_ptr<RemoteRegion>> regions;
     for (size_t i = 0; i < tokens.size(); ++i) {
@@ -615,11 +635,14 @@ TEST_P(TransportConformance, Window_PrivateMemoryOrNothing_RejectedOrEmpty) {
     std::vector<std::byte> heap(4096);
     EXPECT_THROW(self.transport->export_region(heap.data(), heap.size()), Error);
     const auto token = self.transport->export_region(nullptr, 0);
-    auto region = self.transport->import_region(self.peers[0], token, Deadline::after_ns(kPatienceNs));
+    auto region =
+        self.transport->import_region(self.peers[0], token, Deadline::after_ns(kPatienceNs));
     EXPECT_EQ(region->bytes(), 0U);
     EXPECT_EQ(region->put(0, heap.data(), 1).code, StatusCode::kInvalidArgument);
     EXPECT_TRUE(region->put(0, heap.data(), 0).ok());
-    EXPECT_THROW(self.transport->import_region(self.peers[0], std::span(token).first(3), Deadline::never()), Error);
+    EXPECT_THROW(
+        self.transport->import_region(self.peers[0], std::span(token).first(3), Deadline::never()),
+        Error);
   });
 }
 
@@ -638,7 +661,8 @@ TEST_P(TransportConformance, Everything_Closed_NothingLeftBehind) {
   EXPECT_EQ(shared_memory_files(), files);
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, TransportConformance, ::testing::ValuesIn(all_cases()), case_name);
+INSTANTIATE_TEST_SUITE_P(Transports, TransportConformance, ::testing::ValuesIn(all_cases()),
+                         case_name);
 
 }  // namespace
 }  // namespace tutti::transport::testing

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a reduction must yield, element by element, in plain C++: shares no code with the kernels it judges.
+// What a reduction must yield, element by element, in plain C++: shares no code with the kernels it
+// judges.
 #pragma once
 
 #include <cmath>
@@ -13,10 +14,12 @@
 #include "src/kernels/dtypes.h"
 #include "src/kernels/ops.h"
 
-// Compile with -ffp-contract=off where the compiler may fuse a multiplication and an addition (not on baseline x86-64).
+// Compile with -ffp-contract=off where the compiler may fuse a multiplication and an addition (not
+// on baseline x86-64).
 namespace tutti::test {
 
-// A binary format of at most 16 bits: sign, `exponent_bits`, `mantissa_bits` (IEEE 754; OCP 8-bit floats 1.0).
+// A binary format of at most 16 bits: sign, `exponent_bits`, `mantissa_bits` (IEEE 754; OCP 8-bit
+// floats 1.0).
 struct FloatFormat {
   int exponent_bits;
   int mantissa_bits;
@@ -61,7 +64,8 @@ inline int encode(const FloatFormat& format, float value) {
   const int min_exponent = 1 - format.bias();
   const int exponent = std::max(std::ilogb(value), min_exponent);
   // In units of the last place: exact in double, then rounded by the default rounding mode.
-  const double units = std::ldexp(std::fabs(static_cast<double>(value)), format.mantissa_bits - exponent);
+  const double units =
+      std::ldexp(std::fabs(static_cast<double>(value)), format.mantissa_bits - exponent);
   const int rounded = static_cast<int>(std::nearbyint(units));
   // A significand that rounds up to the next power of two carries into the exponent by itself.
   const int code = ((exponent - min_exponent) << format.mantissa_bits) + rounded;
@@ -142,12 +146,16 @@ T greater(T a, T b) {
 template <class T>
 T fold(Op op, T a, T b) {
   switch (op) {
-    case Op::kProd: return multiply(a, b);
-    case Op::kMin: return lesser(a, b);
-    case Op::kMax: return greater(a, b);
+    case Op::kProd:
+      return multiply(a, b);
+    case Op::kMin:
+      return lesser(a, b);
+    case Op::kMax:
+      return greater(a, b);
     case Op::kSum:
     case Op::kAvg:
-    case Op::kPreMulSum: break;
+    case Op::kPreMulSum:
+      break;
   }
   return add(a, b);
 }
@@ -167,14 +175,15 @@ struct ReferenceInput {
   const void* data = nullptr;
   bool pre = false;  // multiply by ReferenceCall::pre first
 };
-// sink[i] = post(fold left to right of pre(inputs[k][i])). Any alignment; the sink must not overlap an input.
+// sink[i] = post(fold left to right of pre(inputs[k][i])). Any alignment; the sink must not overlap
+// an input.
 struct ReferenceCall {
   DType dtype = DType::kFloat32;
   Op op = Op::kSum;
   std::span<const ReferenceInput> inputs;
-  size_t count = 0;               // elements
-  const void* pre = nullptr;      // one element; needed when an input is marked pre (PreMulSum only)
-  int32_t post_divisor = 1;       // 1: no division (Avg only)
+  size_t count = 0;           // elements
+  const void* pre = nullptr;  // one element; needed when an input is marked pre (PreMulSum only)
+  int32_t post_divisor = 1;   // 1: no division (Avg only)
   void* sink = nullptr;
 };
 
@@ -195,22 +204,35 @@ void reference_reduce_as(const ReferenceCall& call) {
 
 inline void reference_reduce(const ReferenceCall& call) {
   if (call.inputs.size() == 1 && !call.inputs[0].pre && call.post_divisor == 1) {  // a copy
-    if (call.count != 0) std::memcpy(call.sink, call.inputs[0].data, call.count * size_of(call.dtype));
+    if (call.count != 0)
+      std::memcpy(call.sink, call.inputs[0].data, call.count * size_of(call.dtype));
     return;
   }
   switch (call.dtype) {
-    case DType::kInt8: return reference_reduce_as<NativeElement<int8_t>>(call);
-    case DType::kUint8: return reference_reduce_as<NativeElement<uint8_t>>(call);
-    case DType::kInt32: return reference_reduce_as<NativeElement<int32_t>>(call);
-    case DType::kUint32: return reference_reduce_as<NativeElement<uint32_t>>(call);
-    case DType::kInt64: return reference_reduce_as<NativeElement<int64_t>>(call);
-    case DType::kUint64: return reference_reduce_as<NativeElement<uint64_t>>(call);
-    case DType::kFloat16: return reference_reduce_as<SmallElement<kHalfFormat, uint16_t>>(call);
-    case DType::kFloat32: return reference_reduce_as<NativeElement<float>>(call);
-    case DType::kFloat64: return reference_reduce_as<NativeElement<double>>(call);
-    case DType::kBfloat16: return reference_reduce_as<SmallElement<kBfloat16Format, uint16_t>>(call);
-    case DType::kFloat8e4m3: return reference_reduce_as<SmallElement<kE4m3Format, uint8_t>>(call);
-    case DType::kFloat8e5m2: return reference_reduce_as<SmallElement<kE5m2Format, uint8_t>>(call);
+    case DType::kInt8:
+      return reference_reduce_as<NativeElement<int8_t>>(call);
+    case DType::kUint8:
+      return reference_reduce_as<NativeElement<uint8_t>>(call);
+    case DType::kInt32:
+      return reference_reduce_as<NativeElement<int32_t>>(call);
+    case DType::kUint32:
+      return reference_reduce_as<NativeElement<uint32_t>>(call);
+    case DType::kInt64:
+      return reference_reduce_as<NativeElement<int64_t>>(call);
+    case DType::kUint64:
+      return reference_reduce_as<NativeElement<uint64_t>>(call);
+    case DType::kFloat16:
+      return reference_reduce_as<SmallElement<kHalfFormat, uint16_t>>(call);
+    case DType::kFloat32:
+      return reference_reduce_as<NativeElement<float>>(call);
+    case DType::kFloat64:
+      return reference_reduce_as<NativeElement<double>>(call);
+    case DType::kBfloat16:
+      return reference_reduce_as<SmallElement<kBfloat16Format, uint16_t>>(call);
+    case DType::kFloat8e4m3:
+      return reference_reduce_as<SmallElement<kE4m3Format, uint8_t>>(call);
+    case DType::kFloat8e5m2:
+      return reference_reduce_as<SmallElement<kE5m2Format, uint8_t>>(call);
   }
 }
 

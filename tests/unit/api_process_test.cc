@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ranks as processes: the launch environment, shared memory, and what survivors are told when one is killed.
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
+#include <new>
 
 #include "src/base/clock.h"
 #include "src/base/wait.h"
@@ -103,6 +106,26 @@ TEST(Processes, MappedMemoryAndWindows_CrossProcesses) {
   EXPECT_EQ(results, std::vector<int>(kRanks, 0));
 }
 
+// Memory that forked ranks share.
+class SharedCounter {
+ public:
+  SharedCounter()
+      : value_(new (::mmap(nullptr, sizeof(std::atomic<int>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))
+                   std::atomic<int>(0)) {}
+  ~SharedCounter() { ::munmap(value_, sizeof *value_); }
+  SharedCounter(const SharedCounter&) = delete;
+  SharedCounter& operator=(const SharedCounter&) = delete;
+  // Adds one and waits until `target` ranks have.
+  void meet(int target) {
+    ++*value_;
+    const Deadline deadline = Deadline::after_ns(10 * kNsPerSecond);
+    while (value_->load() < target && !deadline.expired()) sleep_ns(kNsPerMs);
+  }
+
+ private:
+  std::atomic<int>* value_;
+};
+
 struct Killing {
   const char* name;
   int n;
@@ -115,6 +138,7 @@ class KilledPeer : public ::testing::TestWithParam<Killing> {};
 TEST_P(KilledPeer, Survivors_AreToldTheRankInTime) {
   const Killing& row = GetParam();
   const int victim = row.n - 1;
+  SharedCounter done;
   const auto results = fork_ranks(row.n, [&](int rank) {
     set_launch(rank, row.n, row.name);
     tuttiComm_t comm = join_launch();
@@ -129,6 +153,7 @@ TEST_P(KilledPeer, Survivors_AreToldTheRankInTime) {
     EXPECT_EQ(result, tuttiRemoteError);
     EXPECT_NE(std::string(tuttiGetLastError(comm)).find("rank " + std::to_string(victim) + " has died"), std::string::npos)
         << tuttiGetLastError(comm);
+    done.meet(row.n - 1);  // so that no survivor is taken for a victim
     EXPECT_TUTTI(tuttiCommDestroy(comm));
   });
   std::vector<int> expected(static_cast<size_t>(row.n), 0);

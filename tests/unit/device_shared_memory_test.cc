@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory that peers can map: allocation, the table by address, and the order in which a region goes.
-#include <gtest/gtest.h>
-
+// Memory that peers can map: allocation, the table by address, and the order in which a region
+// goes.
 #include <atomic>
 #include <filesystem>
 #include <thread>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "src/base/error.h"
 #include "src/base/file.h"
@@ -35,11 +36,12 @@ TEST(SharedMemory_Find, RangesAroundTheEdges_OnlyWholeOnesFound) {
     std::ptrdiff_t offset;
     size_t bytes;
     bool found;
-  } const cases[] = {{0, 8192, true},  {0, 0, true},      {1, 8191, true},        {8191, 1, true},
-                     {0, 8193, false}, {1, 8192, false},  {-1, 1, false},         {8192, 1, false},
+  } const cases[] = {{0, 8192, true},  {0, 0, true},       {1, 8191, true},        {8191, 1, true},
+                     {0, 8193, false}, {1, 8192, false},   {-1, 1, false},         {8192, 1, false},
                      {-1, 2, false},   {4096, 4096, true}, {4096, SIZE_MAX, false}};
   for (const auto& c : cases) {
-    EXPECT_EQ(find_shared(memory + c.offset, c.bytes) != nullptr, c.found) << c.offset << " " << c.bytes;
+    EXPECT_EQ(find_shared(memory + c.offset, c.bytes) != nullptr, c.found)
+        << c.offset << " " << c.bytes;
   }
   free_shared(memory);
   EXPECT_EQ(find_shared(memory, 1), nullptr);
@@ -64,7 +66,8 @@ TEST(SharedMemory_Allocate, Repeated_IdsNeverReusedAndGenerationChanges) {
 TEST(SharedMemory_Free, ForeignPointer_InvalidArgument) {
   int local = 0;
   auto* memory = static_cast<std::byte*>(allocate_shared(8192));
-  for (void* wrong : {static_cast<void*>(&local), static_cast<void*>(memory + 4096), static_cast<void*>(nullptr)}) {
+  for (void* wrong : {static_cast<void*>(&local), static_cast<void*>(memory + 4096),
+                      static_cast<void*>(nullptr)}) {
     try {
       free_shared(wrong);
       ADD_FAILURE() << "expected InvalidArgument";

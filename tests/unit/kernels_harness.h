@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel tests share: every instruction set of this machine by turns, and one checked call.
+// What the kernel tests share: every instruction set of this machine by turns, and one checked
+// call.
 #pragma once
 
 #include <cstddef>
@@ -43,7 +44,8 @@ inline std::vector<int64_t> compiled_targets() {
     const int64_t target = int64_t{1} << bit;
     if ((supported & target) == 0) continue;
     const ForcedTarget forced(target);
-    if (std::string(kernels::instruction_set()) == hwy::TargetName(target)) targets.push_back(target);
+    if (std::string(kernels::instruction_set()) == hwy::TargetName(target))
+      targets.push_back(target);
   }
   return targets;
 }
@@ -58,7 +60,8 @@ inline std::string hex(const uint8_t* data, size_t bytes) {
   return text;
 }
 
-// Elements that are all different kinds of trouble: random bits are too, since narrow floats are dense in special values.
+// Elements that are all different kinds of trouble: random bits are too, since narrow floats are
+// dense in special values.
 inline Bytes random_bytes(size_t bytes, uint32_t seed) {
   std::mt19937 random(seed);
   Bytes data(bytes);
@@ -70,21 +73,25 @@ inline Bytes random_bytes(size_t bytes, uint32_t seed) {
 inline ::testing::AssertionResult same_elements(const ReferenceCall& call, const uint8_t* got) {
   const size_t size = size_of(call.dtype);
   const auto* want = static_cast<const uint8_t*>(call.sink);
-  if (call.count == 0 || std::memcmp(got, want, call.count * size) == 0) return ::testing::AssertionSuccess();
+  if (call.count == 0 || std::memcmp(got, want, call.count * size) == 0)
+    return ::testing::AssertionSuccess();
   size_t i = 0;
   while (std::memcmp(got + i * size, want + i * size, size) == 0) ++i;
   auto failure = ::testing::AssertionFailure();
-  failure << kernels::instruction_set() << ' ' << name(call.dtype) << ' ' << name(call.op) << " element " << i << " of "
-          << call.count << ": got " << hex(got + i * size, size) << ", want " << hex(want + i * size, size)
-          << ", divisor " << call.post_divisor << ", inputs";
+  failure << kernels::instruction_set() << ' ' << name(call.dtype) << ' ' << name(call.op)
+          << " element " << i << " of " << call.count << ": got " << hex(got + i * size, size)
+          << ", want " << hex(want + i * size, size) << ", divisor " << call.post_divisor
+          << ", inputs";
   for (const auto& input : call.inputs) {
-    failure << ' ' << hex(static_cast<const uint8_t*>(input.data) + i * size, size) << (input.pre ? "*pre" : "");
+    failure << ' ' << hex(static_cast<const uint8_t*>(input.data) + i * size, size)
+            << (input.pre ? "*pre" : "");
   }
   if (call.pre != nullptr) failure << ", pre " << hex(static_cast<const uint8_t*>(call.pre), size);
   return failure;
 }
 
-// Runs the call on the kernels, into one sink, and compares with what reference_reduce left in call.sink.
+// Runs the call on the kernels, into one sink, and compares with what reference_reduce left in
+// call.sink.
 inline ::testing::AssertionResult kernel_agrees(const ReferenceCall& call) {
   std::vector<kernels::Source> sources;
   for (const auto& input : call.inputs) sources.push_back({input.data, input.pre});

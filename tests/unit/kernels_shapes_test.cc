@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shapes: numbers of sources and sinks, counts around vector boundaries, alignment, aliasing, streaming; nothing outside a sink is
-// touched.
+// Shapes: numbers of sources and sinks, counts around vector boundaries, alignment, aliasing,
+// streaming; nothing outside a sink is touched.
 #include <algorithm>
 #include <set>
 #include <vector>
@@ -19,23 +19,25 @@ struct Shape {
   size_t n_sources = 2;
   size_t n_sinks = 1;
   size_t count = 0;
-  size_t misalignment = 0;   // bytes; source k and sink k are k bytes further off
-  unsigned streaming = 0;    // bit k: sink k
-  int alias = -1;            // this source is also sink 0
-  bool scaled = true;        // PreMulSum: every other source is marked pre; Avg: post
+  size_t misalignment = 0;  // bytes; source k and sink k are k bytes further off
+  unsigned streaming = 0;   // bit k: sink k
+  int alias = -1;           // this source is also sink 0
+  bool scaled = true;       // PreMulSum: every other source is marked pre; Avg: post
 };
 
 std::string describe(const Shape& shape) {
-  return std::string(kernels::instruction_set()) + ' ' + name(shape.dtype) + ' ' + name(shape.op) + " sources " +
-         std::to_string(shape.n_sources) + " sinks " + std::to_string(shape.n_sinks) + " count " +
-         std::to_string(shape.count) + " misaligned " + std::to_string(shape.misalignment) + " streaming " +
-         std::to_string(shape.streaming) + " alias " + std::to_string(shape.alias);
+  return std::string(kernels::instruction_set()) + ' ' + name(shape.dtype) + ' ' + name(shape.op) +
+         " sources " + std::to_string(shape.n_sources) + " sinks " + std::to_string(shape.n_sinks) +
+         " count " + std::to_string(shape.count) + " misaligned " +
+         std::to_string(shape.misalignment) + " streaming " + std::to_string(shape.streaming) +
+         " alias " + std::to_string(shape.alias);
 }
 
 // A buffer at a chosen distance from a 64-byte boundary, between guards.
 class Guarded {
  public:
-  Guarded(size_t bytes, size_t misalignment) : storage_(bytes + 2 * kGuard + 64, kGuardByte), bytes_(bytes) {
+  Guarded(size_t bytes, size_t misalignment)
+      : storage_(bytes + 2 * kGuard + 64, kGuardByte), bytes_(bytes) {
     const auto start = reinterpret_cast<uintptr_t>(storage_.data()) + kGuard;
     offset_ = kGuard + (0 - start) % 64 + misalignment % 64;
     offset_ = std::min(offset_, kGuard + 63);
@@ -43,8 +45,10 @@ class Guarded {
   uint8_t* data() { return storage_.data() + offset_; }
   bool guards_intact() const {
     const auto is_guard = [](uint8_t byte) { return byte == kGuardByte; };
-    return std::all_of(storage_.begin(), storage_.begin() + static_cast<ptrdiff_t>(offset_), is_guard) &&
-           std::all_of(storage_.begin() + static_cast<ptrdiff_t>(offset_ + bytes_), storage_.end(), is_guard);
+    return std::all_of(storage_.begin(), storage_.begin() + static_cast<ptrdiff_t>(offset_),
+                       is_guard) &&
+           std::all_of(storage_.begin() + static_cast<ptrdiff_t>(offset_ + bytes_), storage_.end(),
+                       is_guard);
   }
 
  private:
@@ -74,8 +78,13 @@ void expect_shape_agrees(const Shape& shape) {
   scaling.post_divisor = post ? 3 : 1;
 
   Bytes want(bytes + 1);
-  const ReferenceCall reference{.dtype = shape.dtype, .op = shape.op, .inputs = reference_inputs, .count = shape.count,
-                                .pre = scaling.pre, .post_divisor = scaling.post_divisor, .sink = want.data()};
+  const ReferenceCall reference{.dtype = shape.dtype,
+                                .op = shape.op,
+                                .inputs = reference_inputs,
+                                .count = shape.count,
+                                .pre = scaling.pre,
+                                .post_divisor = scaling.post_divisor,
+                                .sink = want.data()};
   reference_reduce(reference);
 
   std::vector<Guarded> outputs;
@@ -87,9 +96,13 @@ void expect_shape_agrees(const Shape& shape) {
     if (k == 0 && shape.alias >= 0) data = inputs[static_cast<size_t>(shape.alias)].data();
     sinks.push_back({data, (shape.streaming >> k & 1) != 0});
   }
-  kernels::reduce_copy_for(shape.dtype, shape.op)({.sources = sources.data(), .n_sources = sources.size(),
-                                                   .sinks = sinks.data(), .n_sinks = sinks.size(),
-                                                   .count = shape.count, .post = post, .scaling = &scaling});
+  kernels::reduce_copy_for(shape.dtype, shape.op)({.sources = sources.data(),
+                                                   .n_sources = sources.size(),
+                                                   .sinks = sinks.data(),
+                                                   .n_sinks = sinks.size(),
+                                                   .count = shape.count,
+                                                   .post = post,
+                                                   .scaling = &scaling});
   for (const auto& sink : sinks) {
     const auto* got = static_cast<const uint8_t*>(sink.data);
     EXPECT_TRUE(bytes == 0 || std::memcmp(got, want.data(), bytes) == 0) << describe(shape);
@@ -202,7 +215,8 @@ TEST(CopyBytes, SizesAroundLinesAndPages_StreamingOrNot_CopiesExactlyThose) {
         for (const bool streaming : {false, true}) {
           std::fill_n(sink.data(), bytes, uint8_t{0});
           kernels::copy_bytes(sink.data(), source.data(), bytes, streaming);
-          EXPECT_TRUE(std::equal(random.begin(), random.end(), sink.data())) << bytes << ' ' << streaming;
+          EXPECT_TRUE(std::equal(random.begin(), random.end(), sink.data()))
+              << bytes << ' ' << streaming;
           EXPECT_TRUE(sink.guards_intact()) << bytes << ' ' << streaming;
         }
       }
@@ -215,9 +229,13 @@ TEST(ReduceCopy, LargeSingleSource_ManySinks_CopiesToEach) {
   const Bytes random = random_bytes(kBytes, 3);
   std::vector<Bytes> outputs(3, Bytes(kBytes));
   const kernels::Source source{random.data(), false};
-  const std::vector<kernels::Sink> sinks = {{outputs[0].data(), true}, {outputs[1].data(), false}, {outputs[2].data(), true}};
-  kernels::reduce_copy_for(DType::kInt8, Op::kSum)(
-      {.sources = &source, .n_sources = 1, .sinks = sinks.data(), .n_sinks = sinks.size(), .count = kBytes});
+  const std::vector<kernels::Sink> sinks = {
+      {outputs[0].data(), true}, {outputs[1].data(), false}, {outputs[2].data(), true}};
+  kernels::reduce_copy_for(DType::kInt8, Op::kSum)({.sources = &source,
+                                                    .n_sources = 1,
+                                                    .sinks = sinks.data(),
+                                                    .n_sinks = sinks.size(),
+                                                    .count = kBytes});
   for (const Bytes& output : outputs) EXPECT_EQ(output, random);
 }
 

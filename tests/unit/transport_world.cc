@@ -2,8 +2,6 @@
 // Threads, forks, and the memory between them.
 #include "tests/unit/transport_world.h"
 
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +10,9 @@
 #include <filesystem>
 #include <iostream>
 #include <thread>
+
+#include <sys/mman.h>
+#include <sys/wait.h>
 
 namespace tutti::transport::testing {
 
@@ -23,39 +24,50 @@ struct Exchange::Shared {
 };
 
 Exchange::Exchange(int n_ranks) : n_ranks_(n_ranks) {
-  void* memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) throw Error(StatusCode::kSystemError, "no memory for the test's exchange");
+  void* memory =
+      ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED)
+    throw Error(StatusCode::kSystemError, "no memory for the test's exchange");
   shared_ = new (memory) Shared{};
 }
 Exchange::~Exchange() { ::munmap(shared_, sizeof(Shared)); }
 
 void Exchange::barrier() {
   const uint32_t phase = shared_->phase.load(std::memory_order_acquire);
-  if (shared_->arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == static_cast<uint32_t>(n_ranks_)) {
+  if (shared_->arrived.fetch_add(1, std::memory_order_acq_rel) + 1 ==
+      static_cast<uint32_t>(n_ranks_)) {
     shared_->arrived.store(0, std::memory_order_relaxed);
     shared_->phase.store(phase + 1, std::memory_order_release);
     return;
   }
   const Deadline deadline = Deadline::after_ns(kPatienceNs);
   while (shared_->phase.load(std::memory_order_acquire) == phase) {
-    if (deadline.expired()) throw Error(StatusCode::kInternalError, "the other ranks did not come to the barrier");
+    if (deadline.expired())
+      throw Error(StatusCode::kInternalError, "the other ranks did not come to the barrier");
     sleep_ns(50 * kNsPerUs);
   }
 }
 
-std::vector<std::vector<std::byte>> Exchange::all_gather(int rank, std::span<const std::byte> mine) {
+std::vector<std::vector<std::byte>> Exchange::all_gather(int rank,
+                                                         std::span<const std::byte> mine) {
   if (mine.size() > kSlotBytes) throw Error(StatusCode::kInternalError, "too much to exchange");
   if (!mine.empty()) std::memcpy(shared_->slots[rank], mine.data(), mine.size());
   shared_->bytes[rank] = static_cast<uint32_t>(mine.size());
   barrier();
   std::vector<std::vector<std::byte>> all;
-  for (int i = 0; i < n_ranks_; ++i) all.emplace_back(shared_->slots[i], shared_->slots[i] + shared_->bytes[i]);
+  for (int i = 0; i < n_ranks_; ++i)
+    all.emplace_back(shared_->slots[i], shared_->slots[i] + shared_->bytes[i]);
   barrier();
   return all;
 }
 
 Rank::Rank(const TransportRow& row_, int rank_, int n_ranks_, Exchange& exchange_, size_t cap_bytes)
-    : row(row_), rank(rank_), n_ranks(n_ranks_), exchange(exchange_), budget(cap_bytes), bell(SharedBell::allocate()) {}
+    : row(row_),
+      rank(rank_),
+      n_ranks(n_ranks_),
+      exchange(exchange_),
+      budget(cap_bytes),
+      bell(SharedBell::allocate()) {}
 
 std::unique_ptr<Transport> Rank::make_transport(uint64_t comm_id) {
   return row.create({.comm_id = comm_id, .rank = rank, .budget = &budget, .bell = &bell});
@@ -85,7 +97,8 @@ void Rank::wait(const char* what, const std::function<bool()>& done) {
   IdleStrategy idle(IdlePolicy::for_load(n_ranks, 2));
   while (!done()) {
     if (idle.idle(&bell.bell()) && deadline.expired()) {
-      throw Error(StatusCode::kInternalError, "rank " + std::to_string(rank) + " waited too long for " + what);
+      throw Error(StatusCode::kInternalError,
+                  "rank " + std::to_string(rank) + " waited too long for " + what);
     }
   }
 }
@@ -115,8 +128,10 @@ std::unique_ptr<RecvConnection> Rank::accept(int from, int channel) {
 MessageKind Rank::wait_message(RecvConnection& connection, uint32_t signature) {
   MessageKind kind = MessageKind::kInline;
   Peeked peeked = Peeked::kNothing;
-  wait("a message", [&] { return (peeked = connection.view.peek(signature, &kind)) != Peeked::kNothing; });
-  if (peeked == Peeked::kMismatch) throw Error(StatusCode::kInternalError, "a message with another signature");
+  wait("a message",
+       [&] { return (peeked = connection.view.peek(signature, &kind)) != Peeked::kNothing; });
+  if (peeked == Peeked::kMismatch)
+    throw Error(StatusCode::kInternalError, "a message with another signature");
   return kind;
 }
 
@@ -134,7 +149,8 @@ bool run_one(const TransportRow& row, int rank, int n_ranks, Exchange& exchange,
   return !::testing::Test::HasFailure();
 }
 
-void run_threads(const TransportRow& row, int n_ranks, Exchange& exchange, const std::function<void(Rank&)>& body) {
+void run_threads(const TransportRow& row, int n_ranks, Exchange& exchange,
+                 const std::function<void(Rank&)>& body) {
   std::vector<std::thread> threads;
   threads.reserve(static_cast<size_t>(n_ranks));
   for (int rank = 0; rank < n_ranks; ++rank) {
@@ -160,13 +176,15 @@ void run_processes(const TransportRow& row, int n_ranks, Exchange& exchange,
   for (size_t rank = 0; rank < children.size(); ++rank) {
     int status = 0;
     ASSERT_EQ(::waitpid(children[rank], &status, 0), children[rank]);
-    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "rank " << rank << " failed, status " << status;
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        << "rank " << rank << " failed, status " << status;
   }
 }
 
 }  // namespace
 
-void run_ranks(const TransportRow& row, Mode mode, int n_ranks, const std::function<void(Rank&)>& body) {
+void run_ranks(const TransportRow& row, Mode mode, int n_ranks,
+               const std::function<void(Rank&)>& body) {
   Exchange exchange(n_ranks);
   if (mode == Mode::kThreads) {
     run_threads(row, n_ranks, exchange, body);
@@ -178,7 +196,8 @@ void run_ranks(const TransportRow& row, Mode mode, int n_ranks, const std::funct
 namespace {
 std::vector<std::string> names_in(const char* folder) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) names.push_back(entry.path().filename());
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    names.push_back(entry.path().filename());
   std::sort(names.begin(), names.end());
   return names;
 }

@@ -2,8 +2,6 @@
 // Ranks for transport tests: one body that runs as N threads or as N forked processes.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -11,6 +9,8 @@
 #include <span>
 #include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "src/base/clock.h"
 #include "src/base/wait.h"
@@ -43,14 +43,17 @@ class Exchange {
 // What one rank has in a test.
 class Rank {
  public:
-  Rank(const TransportRow& row, int rank, int n_ranks, Exchange& exchange, size_t cap_bytes = SIZE_MAX);
+  Rank(const TransportRow& row, int rank, int n_ranks, Exchange& exchange,
+       size_t cap_bytes = SIZE_MAX);
 
   std::unique_ptr<Transport> make_transport(uint64_t comm_id);
   // Makes `transport` and learns of the peers.
   void join(uint64_t comm_id = 7);
   void learn_peers(const std::vector<std::byte>& address);
 
-  ConnectionId id(int source, int sink, int channel = 0) const { return {comm_id_, source, sink, channel}; }
+  ConnectionId id(int source, int sink, int channel = 0) const {
+    return {comm_id_, source, sink, channel};
+  }
   // Wait with the bell; throw when it takes too long.
   void wait(const char* what, const std::function<bool()>& done);
   std::unique_ptr<SendConnection> connect(int to, const FifoLayout& layout = {}, int channel = 0);
@@ -72,7 +75,8 @@ class Rank {
 };
 
 // Runs body(rank) for each rank; failures of a child process become failures of the test.
-void run_ranks(const TransportRow& row, Mode mode, int n_ranks, const std::function<void(Rank&)>& body);
+void run_ranks(const TransportRow& row, Mode mode, int n_ranks,
+               const std::function<void(Rank&)>& body);
 
 // Open descriptors of this process, and names in /dev/shm.
 size_t open_descriptors();

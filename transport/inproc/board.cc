@@ -31,9 +31,10 @@ void add_endpoint(const EndpointKey& key, const BellHandle& bell) {
   const bool added = ProcessLocal<Board>::with(
       [&](Board& board) { return board.endpoints.emplace(key, bell).second; });
   if (added) return;
-  throw Error(StatusCode::kInvalidUsage, "rank " + std::to_string(key.rank) +
-                                             " of this communicator has an inproc transport in this "
-                                             "process already; expected one per rank");
+  throw Error(StatusCode::kInvalidUsage,
+              "rank " + std::to_string(key.rank) +
+                  " of this communicator has an inproc transport in this "
+                  "process already; expected one per rank");
 }
 
 void remove_endpoint(const EndpointKey& key) noexcept {
@@ -57,9 +58,10 @@ void offer(const ConnectionId& id, std::shared_ptr<Pipe> pipe) {
   const bool added = ProcessLocal<Board>::with(
       [&](Board& board) { return board.offers.emplace(id, std::move(pipe)).second; });
   if (added) return;
-  throw Error(StatusCode::kInvalidUsage,
-              "connection " + std::to_string(id.source_rank) + " -> " + std::to_string(id.sink_rank) +
-                  " (channel " + std::to_string(id.channel) + ") has been started before");
+  throw Error(StatusCode::kInvalidUsage, "connection " + std::to_string(id.source_rank) + " -> " +
+                                             std::to_string(id.sink_rank) + " (channel " +
+                                             std::to_string(id.channel) +
+                                             ") has been started before");
 }
 
 std::shared_ptr<Pipe> peek_offer(const ConnectionId& id) noexcept {

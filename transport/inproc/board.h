@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the ranks of one process find each other: their bells, and the connections that have been started but not accepted.
+// Where the ranks of one process find each other: their bells, and the connections that have been
+// started but not accepted.
 #pragma once
 
 #include <cstddef>
@@ -33,8 +34,9 @@ class Pipe {
 
 // Throws InvalidUsage when the rank is there already.
 void add_endpoint(const EndpointKey& key, const BellHandle& bell);
-// Drops the offers to this rank, and those of this rank to ranks that have never been there. What was offered to a rank that is there
-// stays: it may hold messages that the receiver has not accepted yet.
+// Drops the offers to this rank, and those of this rank to ranks that have never been there. What
+// was offered to a rank that is there stays: it may hold messages that the receiver has not
+// accepted yet.
 void remove_endpoint(const EndpointKey& key) noexcept;
 // The rank's bell; empty while it is not there.
 BellHandle find_endpoint(const EndpointKey& key) noexcept;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Connections and windows between threads of one process. Every reference is an address, so direct works for any memory.
+// Connections and windows between threads of one process. Every reference is an address, so direct
+// works for any memory.
 #include "transport/inproc/inproc.h"
 
 #include <atomic>
@@ -135,10 +136,13 @@ class InprocTransport final : public Transport {
   ~InprocTransport() override { inproc::remove_endpoint(self()); }
 
   std::string_view name() const noexcept override { return "inproc"; }
-  std::vector<std::byte> address() const override { return {}; }  // the process identity says it all
+  std::vector<std::byte> address() const override {
+    return {};
+  }  // the process identity says it all
   Reach reach(const Peer& peer) const override {
     if (peer.process.process_uid == process_uid_) return {.reachable = true, .reason = {}};
-    return {.reachable = false, .reason = "rank " + std::to_string(peer.rank) + " is another process"};
+    return {.reachable = false,
+            .reason = "rank " + std::to_string(peer.rank) + " is another process"};
   }
   std::string direct_capability() const override {
     return "mapped: any memory (one address space); pulled: never needed; staged: always";
@@ -176,7 +180,8 @@ class InprocTransport final : public Transport {
                   "a window must lie in memory of tuttiMemAlloc; got " + std::to_string(bytes) +
                       " bytes at an address outside of it");
     }
-    const WindowToken token{WindowToken::kMagic, process_uid_, reinterpret_cast<uintptr_t>(base), bytes};
+    const WindowToken token{WindowToken::kMagic, process_uid_, reinterpret_cast<uintptr_t>(base),
+                            bytes};
     std::vector<std::byte> encoded(sizeof token);
     std::memcpy(encoded.data(), &token, sizeof token);
     return encoded;

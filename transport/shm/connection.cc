@@ -11,12 +11,17 @@ namespace {
 
 const char* text_of(Refusal why) noexcept {
   switch (why) {
-    case Refusal::kDuplicate: return "the receiver has a connection of this id already";
-    case Refusal::kTooMany: return "the receiver has too many connections waiting for ranks that it does not know";
-    case Refusal::kNoMemory: return "the receiver has no memory or descriptors left for a connection (see its log)";
-    case Refusal::kMalformed: return "the receiver could not make sense of the connection; do both use one version?";
+    case Refusal::kDuplicate:
+      return "the receiver has a connection of this id already";
+    case Refusal::kTooMany:
+      return "the receiver has too many connections waiting for ranks that it does not know";
+    case Refusal::kNoMemory:
+      return "the receiver has no memory or descriptors left for a connection (see its log)";
+    case Refusal::kMalformed:
+      return "the receiver could not make sense of the connection; do both use one version?";
     case Refusal::kNone:
-    case Refusal::kUnknown: break;
+    case Refusal::kUnknown:
+      break;
   }
   return "the receiver refused the connection";
 }
@@ -37,8 +42,10 @@ Status ShmSend::ready(bool* is_ready) noexcept {
   const Handshake& handshake = *parts_.handshake;
   const int rank = handshake.id.sink_rank;
   // Read before the state: an answer that came before the peer closed counts.
-  const bool lost = parts_.link->closed() || parts_.link->peer->gone.load(std::memory_order_acquire);
-  switch (handshake.state.load(std::memory_order_acquire)) {  // pairs with Hub::finish_handshake_locked
+  const bool lost =
+      parts_.link->closed() || parts_.link->peer->gone.load(std::memory_order_acquire);
+  switch (
+      handshake.state.load(std::memory_order_acquire)) {  // pairs with Hub::finish_handshake_locked
     case Handshake::State::kAccepted:
       view.peer_bell = handshake.peer_bell.bell;
       can_pull_ = handshake.peer_can_pull;
@@ -49,7 +56,8 @@ Status ShmSend::ready(bool* is_ready) noexcept {
     case Handshake::State::kWaiting:
       break;
   }
-  if (lost) return {StatusCode::kRemoteError, rank, "the receiver ended before it accepted the connection"};
+  if (lost)
+    return {StatusCode::kRemoteError, rank, "the receiver ended before it accepted the connection"};
   return kOkStatus;
 }
 
@@ -108,10 +116,12 @@ Status ShmRecv::map(const DirectReference& reference, const std::byte** data) no
   const PeerRegion* region = reference.region == 0 ? nullptr : find_region(reference.region);
   if (region == nullptr) {
     if (!lost) return kInProgressStatus;
-    return failure(StatusCode::kRemoteError, "the sender ended before it announced the memory it refers to");
+    return failure(StatusCode::kRemoteError,
+                   "the sender ended before it announced the memory it refers to");
   }
   if (region->revoked()) {
-    return failure(StatusCode::kRemoteError, "the sender has freed memory that it had sent by reference");
+    return failure(StatusCode::kRemoteError,
+                   "the sender has freed memory that it had sent by reference");
   }
   if (reference.offset > region->bytes() || reference.bytes > region->bytes() - reference.offset) {
     return failure(StatusCode::kRemoteError, "the sender's reference leaves its memory region");
@@ -120,7 +130,8 @@ Status ShmRecv::map(const DirectReference& reference, const std::byte** data) no
   return kOkStatus;
 }
 
-Status ShmRecv::pull(const DirectReference& reference, size_t offset, std::byte* into, size_t bytes) noexcept {
+Status ShmRecv::pull(const DirectReference& reference, size_t offset, std::byte* into,
+                     size_t bytes) noexcept {
   if (offset > reference.bytes || bytes > reference.bytes - offset) {
     return failure(StatusCode::kInternalError, "expected a piece inside the reference");
   }
@@ -132,7 +143,8 @@ Status ShmRecv::pull(const DirectReference& reference, size_t offset, std::byte*
   if (!status.ok()) return status;
   if (before >> 32 != ((view.consumed + 1) & UINT32_MAX) ||
       view.line().header.load(std::memory_order_acquire) != before) {
-    return failure(StatusCode::kRemoteError, "the sender reused the slot while its reference was being read");
+    return failure(StatusCode::kRemoteError,
+                   "the sender reused the slot while its reference was being read");
   }
   return kOkStatus;
 }

@@ -31,7 +31,8 @@ class ShmSend final : public SendConnection {
                  DirectReference* reference) noexcept override;
 
  private:
-  // A region that the peer has been told of. Plain values: holding the region would keep freed memory in use.
+  // A region that the peer has been told of. Plain values: holding the region would keep freed
+  // memory in use.
   struct Known {
     uint64_t id = 0;
     uintptr_t base = 0;
@@ -43,7 +44,7 @@ class ShmSend final : public SendConnection {
   const Known* find_region(const void* data, size_t bytes) noexcept;
 
   Parts parts_;
-  bool can_pull_ = false;  // the receiver can read this process's memory
+  bool can_pull_ = false;         // the receiver can read this process's memory
   std::array<Known, 4> known_{};  // valid while shared_generation() is generation_
   uint64_t generation_ = 0;
   uint32_t next_known_ = 0;
@@ -52,13 +53,14 @@ class ShmSend final : public SendConnection {
 class ShmRecv final : public RecvConnection {
  public:
   struct Parts {
-    std::shared_ptr<Hub> hub;  // shared: as above
+    std::shared_ptr<Hub> hub;          // shared: as above
     std::shared_ptr<Arrival> arrival;  // shared with the hub until it is accepted
     MemoryCharge charge;
   };
   explicit ShmRecv(Parts parts);
   Status map(const DirectReference& reference, const std::byte** data) noexcept override;
-  Status pull(const DirectReference& reference, size_t offset, std::byte* into, size_t bytes) noexcept override;
+  Status pull(const DirectReference& reference, size_t offset, std::byte* into,
+              size_t bytes) noexcept override;
 
  private:
   struct Known {

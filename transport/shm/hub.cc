@@ -2,13 +2,14 @@
 // The hub's life, its links, and the side that transports call. Packets are in hub_packets.cc.
 #include "transport/shm/hub.h"
 
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
+
+#include <sys/random.h>
 
 #include "src/base/error.h"
 #include "src/base/log.h"
@@ -17,7 +18,8 @@
 namespace tutti::transport::shm {
 namespace {
 
-constexpr int64_t kConnectNs = 250 * kNsPerMs;  // a living peer listens already; at worst its backlog is full
+constexpr int64_t kConnectNs =
+    250 * kNsPerMs;  // a living peer listens already; at worst its backlog is full
 constexpr int64_t kFlushNs = 2 * kNsPerMs;
 
 void fill_random(void* into, size_t bytes) {
@@ -53,7 +55,8 @@ SocketAddress to_socket_address(const Address& address) {
 std::shared_ptr<Hub> Hub::shared() {
   using Current = ProcessLocal<std::weak_ptr<Hub>>;
   if (auto hub = Current::with([](auto& current) { return current.lock(); })) return hub;
-  // Made outside of the lock, because it uses other process-wide objects. The first of several makers wins.
+  // Made outside of the lock, because it uses other process-wide objects. The first of several
+  // makers wins.
   auto made = std::make_shared<Hub>();
   return Current::with([&](auto& current) {
     auto hub = current.lock();
@@ -68,11 +71,13 @@ Hub::Hub() : owner_(::getpid()), control_(ControlThread::shared()), address_(dra
   listener_ = Listener::bind(to_socket_address(address_), SocketKind::kSequencedPacket);
   listener_watch_ = control_->watch(listener_.fd(), [this] { on_connection(); });
   free_listener_ = device::add_free_listener(
-      [](void* self, uint64_t region_id) { static_cast<Hub*>(self)->on_region_freed(region_id); }, this);
+      [](void* self, uint64_t region_id) { static_cast<Hub*>(self)->on_region_freed(region_id); },
+      this);
 }
 
 Hub::~Hub() {
-  // The parent's control thread serves the parent's hub; in a child nothing runs, and nothing may wait for its locks.
+  // The parent's control thread serves the parent's hub; in a child nothing runs, and nothing may
+  // wait for its locks.
   if (inherited()) return;
   device::remove_free_listener(free_listener_);
   std::vector<ControlThread::Id> watches{listener_watch_};
@@ -94,9 +99,10 @@ void Hub::add_endpoint(const EndpointKey& key, const SharedBell& bell) {
   const auto lock = monitor_.lock();
   const auto [added, is_new] = endpoints_.try_emplace(key, Endpoint{&bell, {}});
   if (!is_new) {
-    throw Error(StatusCode::kInvalidUsage, "rank " + std::to_string(key.rank) +
-                                               " of this communicator has an shm transport in this process "
-                                               "already; expected one per rank");
+    throw Error(StatusCode::kInvalidUsage,
+                "rank " + std::to_string(key.rank) +
+                    " of this communicator has an shm transport in this process "
+                    "already; expected one per rank");
   }
   for (auto next = parked_.begin(); next != parked_.end();) {
     if (sink_of(next->first) != key) {
@@ -152,16 +158,20 @@ std::shared_ptr<Link> Hub::link_to(const Peer& peer, const Address& address) {
     const auto found = outgoing_.find(address);
     if (found != outgoing_.end() && !found->second->closed()) return found->second;
   }
-  // Without monitor_: the listener may be this process's own, and its control thread needs the lock to serve us.
+  // Without monitor_: the listener may be this process's own, and its control thread needs the lock
+  // to serve us.
   auto link = std::make_shared<Link>(
-      Socket::connect(to_socket_address(address), SocketKind::kSequencedPacket, Deadline::after_ns(kConnectNs)),
+      Socket::connect(to_socket_address(address), SocketKind::kSequencedPacket,
+                      Deadline::after_ns(kConnectNs)),
       Link::Role::kClient);
   const Socket::Credentials credentials = link->socket().peer_credentials();
   if (credentials.uid != this_process().uid || credentials.pid != peer.process.pid) {
     throw Error(StatusCode::kRemoteError,
-                "rank " + std::to_string(peer.rank) + ": expected process " + std::to_string(peer.process.pid) +
-                    " of user " + std::to_string(this_process().uid) + " behind its socket, found process " +
-                    std::to_string(credentials.pid) + " of user " + std::to_string(credentials.uid));
+                "rank " + std::to_string(peer.rank) + ": expected process " +
+                    std::to_string(peer.process.pid) + " of user " +
+                    std::to_string(this_process().uid) + " behind its socket, found process " +
+                    std::to_string(credentials.pid) + " of user " +
+                    std::to_string(credentials.uid));
   }
   const HelloPacket hello{.token = address.token, .process = this_process(), .cookie = cookie_};
   link->send(bytes_of(hello));
@@ -179,14 +189,16 @@ void Hub::watch_link_locked(const LinkPtr& link) {
   });
 }
 
-std::shared_ptr<Handshake> Hub::start(const LinkPtr& link, const ConnectPacket& packet, int memory_fd, int bell_fd) {
+std::shared_ptr<Handshake> Hub::start(const LinkPtr& link, const ConnectPacket& packet,
+                                      int memory_fd, int bell_fd) {
   auto handshake = std::make_shared<Handshake>();
   handshake->id = from_wire(packet.id);
   const auto lock = monitor_.lock();
   if (!link->handshakes.emplace(handshake->id, handshake).second) {
-    throw Error(StatusCode::kInvalidUsage,
-                "connection " + std::to_string(packet.id.source_rank) + " -> " + std::to_string(packet.id.sink_rank) +
-                    " (channel " + std::to_string(packet.id.channel) + ") has been started before");
+    throw Error(StatusCode::kInvalidUsage, "connection " + std::to_string(packet.id.source_rank) +
+                                               " -> " + std::to_string(packet.id.sink_rank) +
+                                               " (channel " + std::to_string(packet.id.channel) +
+                                               ") has been started before");
   }
   const std::array descriptors{memory_fd, bell_fd};
   send_locked(*link, bytes_of(packet), descriptors);
@@ -231,13 +243,15 @@ Exposure Hub::import(Link& link, const EndpointKey& rank, uint64_t region, Deadl
   auto lock = monitor_.lock();
   const uint64_t request = ++next_request_;
   link.wants.emplace(request, &want);
-  const WantPacket packet{.request = request, .comm_id = rank.comm_id, .region = region, .rank = rank.rank};
+  const WantPacket packet{
+      .request = request, .comm_id = rank.comm_id, .region = region, .rank = rank.rank};
   send_locked(link, bytes_of(packet));
   const bool answered = monitor_.wait(lock, deadline, [&] {
     return want.answered || link.closed() || link.peer->gone.load(std::memory_order_acquire);
   });
   link.wants.erase(request);
-  if (want.answered && want.why == Refusal::kNone) return {std::move(want.region), std::move(want.bell)};
+  if (want.answered && want.why == Refusal::kNone)
+    return {std::move(want.region), std::move(want.bell)};
   throw Error(StatusCode::kRemoteError,
               "window of rank " + std::to_string(rank.rank) + ": " +
                   (want.answered ? "its process no longer exposes that memory"
@@ -257,7 +271,8 @@ Hub::PullReport Hub::pull_report() noexcept {
   return report;
 }
 
-void Hub::send_locked(Link& link, std::span<const std::byte> packet, std::span<const int> descriptors) noexcept {
+void Hub::send_locked(Link& link, std::span<const std::byte> packet,
+                      std::span<const int> descriptors) noexcept {
   link.send(packet, descriptors);
   if (link.flush() || flush_timer_ != 0) return;
   flush_timer_ = control_->at(Deadline::after_ns(kFlushNs), [this] { on_flush(); });

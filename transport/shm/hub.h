@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The process's one meeting point for shm: a listener that peers connect to, the links to them, and who waits for what.
+// The process's one meeting point for shm: a listener that peers connect to, the links to them, and
+// who waits for what.
 //
-// The control thread serves the listener and all links; it never blocks. Lock order: connect_mutex_, then monitor_, then a link's
-// own lock. device's listener lock comes before monitor_, so nothing here allocates, frees or listens with monitor_ held.
+// The control thread serves the listener and all links; it never blocks. Lock order:
+// connect_mutex_, then monitor_, then a link's own lock. device's listener lock comes before
+// monitor_, so nothing here allocates, frees or listens with monitor_ held.
 #pragma once
-
-#include <sys/types.h>
 
 #include <atomic>
 #include <cstdint>
@@ -15,6 +15,8 @@
 #include <set>
 #include <string>
 #include <vector>
+
+#include <sys/types.h>
 
 #include "src/base/control_thread.h"
 #include "src/base/monitor.h"
@@ -44,8 +46,8 @@ struct Exposure {
 
 class Hub {
  public:
-  // The process's hub; made by the first user. Shared because transports and connections end in any order; it goes with the
-  // last of them. A forked child gets one of its own. Throws SystemError.
+  // The process's hub; made by the first user. Shared because transports and connections end in any
+  // order; it goes with the last of them. A forked child gets one of its own. Throws SystemError.
   static std::shared_ptr<Hub> shared();
   Hub();
   ~Hub();
@@ -56,21 +58,24 @@ class Hub {
   // True in a forked child: then the hub is the parent's, and only destroying it is allowed.
   bool inherited() const noexcept;
 
-  // Makes the rank known and answers the connections that have been started to it. Throws InvalidUsage when it is known already.
+  // Makes the rank known and answers the connections that have been started to it. Throws
+  // InvalidUsage when it is known already.
   void add_endpoint(const EndpointKey& key, const SharedBell& bell);
   // Drops what has been started to the rank and not been accepted.
   void remove_endpoint(const EndpointKey& key) noexcept;
 
-  // The process, watched from now on. Throws RemoteError when it has ended (or is not visible), SystemError.
+  // The process, watched from now on. Throws RemoteError when it has ended (or is not visible),
+  // SystemError.
   std::shared_ptr<PeerProcess> watch(const ProcessIdentity& who);
-  // Watched processes that have ended so far. Release by the control thread pairs with acquire here.
+  // Watched processes that have ended so far. Release by the control thread pairs with acquire
+  // here.
   uint64_t deaths() const noexcept { return deaths_.load(std::memory_order_acquire); }
 
   // The link to the process's hub, opened if need be. Throws RemoteError, SystemError.
   std::shared_ptr<Link> link_to(const Peer& peer, const Address& address);
   // Announces a connection over the link. Throws InvalidUsage when it has been started before.
-  std::shared_ptr<Handshake> start(const std::shared_ptr<Link>& link, const ConnectPacket& packet, int memory_fd,
-                                   int bell_fd);
+  std::shared_ptr<Handshake> start(const std::shared_ptr<Link>& link, const ConnectPacket& packet,
+                                   int memory_fd, int bell_fd);
   // The sender's end goes: the peer need not keep the connection if it has not accepted it.
   void cancel(Link& link, const Handshake& handshake) noexcept;
 
@@ -80,10 +85,12 @@ class Hub {
 
   // Lets peers ask for the region until it is freed.
   void expose(const std::shared_ptr<const device::SharedRegion>& region);
-  // Asks `rank`'s process for its region and waits. Throws RemoteError when it is refused or does not come.
+  // Asks `rank`'s process for its region and waits. Throws RemoteError when it is refused or does
+  // not come.
   Exposure import(Link& link, const EndpointKey& rank, uint64_t region, Deadline deadline);
 
-  // Over the peers linked so far: how many may read this process, of how many, and the last errno of the others.
+  // Over the peers linked so far: how many may read this process, of how many, and the last errno
+  // of the others.
   struct PullReport {
     int may = 0, of = 0, error_number = 0;
   };
@@ -109,14 +116,17 @@ class Hub {
   void on_region_freed(uint64_t region_id) noexcept;
 
   bool receive_locked(const LinkPtr& link);
-  void handle_locked(const LinkPtr& link, std::span<const std::byte> packet, const Descriptors& descriptors);
+  void handle_locked(const LinkPtr& link, std::span<const std::byte> packet,
+                     const Descriptors& descriptors);
   void handle_hello_locked(Link& link, const HelloPacket& packet);
-  void handle_connect_locked(const LinkPtr& link, const ConnectPacket& packet, const Descriptors& descriptors);
+  void handle_connect_locked(const LinkPtr& link, const ConnectPacket& packet,
+                             const Descriptors& descriptors);
   void handle_cancel_locked(const Link& link, const CancelPacket& packet);
   void handle_want_locked(Link& link, const WantPacket& packet);
   void handle_accepted_locked(Link& link, const AcceptedPacket& packet, int bell_fd);
   void handle_refused_locked(Link& link, const RefusedPacket& packet);
-  void handle_exposed_locked(Link& link, const ExposedPacket& packet, const Descriptors& descriptors);
+  void handle_exposed_locked(Link& link, const ExposedPacket& packet,
+                             const Descriptors& descriptors);
 
   Refusal admit_locked(const std::shared_ptr<Arrival>& arrival);
   void accept_locked(Endpoint& endpoint, const std::shared_ptr<Arrival>& arrival);
@@ -124,7 +134,8 @@ class Hub {
   void watch_link_locked(const LinkPtr& link);
   void drop_link_locked(const LinkPtr& link) noexcept;
   std::shared_ptr<PeerProcess> watch_locked(const ProcessIdentity& who);
-  void send_locked(Link& link, std::span<const std::byte> packet, std::span<const int> descriptors = {}) noexcept;
+  void send_locked(Link& link, std::span<const std::byte> packet,
+                   std::span<const int> descriptors = {}) noexcept;
   void ring_locked(const EndpointKey& key) noexcept;
   template <typename Use>
   void for_each_link_locked(Use&& use) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the control thread does with the packets of peers. Nothing in a packet is believed before it is checked.
+// What the control thread does with the packets of peers. Nothing in a packet is believed before it
+// is checked.
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -20,7 +21,8 @@ constexpr int kPacketsPerWakeup = 64;  // then other links have their turn
 template <typename Packet>
 Packet expect(std::span<const std::byte> bytes) {
   if (const auto packet = parse<Packet>(bytes)) return *packet;
-  reject("expected a packet of " + std::to_string(sizeof(Packet)) + " bytes, got " + std::to_string(bytes.size()));
+  reject("expected a packet of " + std::to_string(sizeof(Packet)) + " bytes, got " +
+         std::to_string(bytes.size()));
 }
 
 void expect_role(const Link& link, Link::Role role) {
@@ -29,11 +31,12 @@ void expect_role(const Link& link, Link::Role role) {
 
 PacketType type_of(std::span<const std::byte> bytes) {
   PacketHeader header;
-  if (bytes.size() < sizeof header) reject("a packet of " + std::to_string(bytes.size()) + " bytes has no header");
+  if (bytes.size() < sizeof header)
+    reject("a packet of " + std::to_string(bytes.size()) + " bytes has no header");
   std::memcpy(&header, bytes.data(), sizeof header);
   if (header.magic != kMagic || header.version != kVersion) {
-    reject("expected shm protocol version " + std::to_string(kVersion) + ", got " + std::to_string(header.version) +
-           "; do all ranks use the same library?");
+    reject("expected shm protocol version " + std::to_string(kVersion) + ", got " +
+           std::to_string(header.version) + "; do all ranks use the same library?");
   }
   return header.type;
 }
@@ -49,7 +52,8 @@ void Hub::on_connection() noexcept {
     while (auto socket = listener_.try_accept()) {
       const Socket::Credentials credentials = socket->peer_credentials();
       if (credentials.uid != this_process().uid) {
-        log(LogLevel::kWarn, "shm", -1, "turned away process {} of user {}", credentials.pid, credentials.uid);
+        log(LogLevel::kWarn, "shm", -1, "turned away process {} of user {}", credentials.pid,
+            credentials.uid);
         continue;
       }
       auto link = std::make_shared<Link>(std::move(*socket), Link::Role::kServer);
@@ -71,13 +75,15 @@ void Hub::on_readable(const LinkPtr& link) noexcept {
       keep = !link->closed();
     }
   } catch (const std::exception& error) {
-    log(LogLevel::kWarn, "shm", -1, "the link to process {} is given up: {}", pid_of(*link), error.what());
+    log(LogLevel::kWarn, "shm", -1, "the link to process {} is given up: {}", pid_of(*link),
+        error.what());
     keep = false;
   }
   if (!keep) drop_link_locked(link);
 }
 
-// False when nothing is left to read. Throws when the socket fails; closes the link when the peer has, or has not said who it is.
+// False when nothing is left to read. Throws when the socket fails; closes the link when the peer
+// has, or has not said who it is.
 bool Hub::receive_locked(const LinkPtr& link) {
   alignas(8) std::array<std::byte, kMaxPacketBytes> buffer;
   const std::optional<Received> received = link->socket().try_receive_packet(buffer);
@@ -89,13 +95,15 @@ bool Hub::receive_locked(const LinkPtr& link) {
   try {
     handle_locked(link, std::span(buffer).first(received->bytes), received->descriptors);
   } catch (const Error& error) {
-    log(LogLevel::kWarn, "shm", -1, "dropped a packet of process {}: {}", pid_of(*link), error.what());
+    log(LogLevel::kWarn, "shm", -1, "dropped a packet of process {}: {}", pid_of(*link),
+        error.what());
     if (link->peer == nullptr) link->close();
   }
   return true;
 }
 
-void Hub::handle_locked(const LinkPtr& link, std::span<const std::byte> packet, const Descriptors& descriptors) {
+void Hub::handle_locked(const LinkPtr& link, std::span<const std::byte> packet,
+                        const Descriptors& descriptors) {
   const PacketType type = type_of(packet);
   if (type == PacketType::kHello) return handle_hello_locked(*link, expect<HelloPacket>(packet));
   if (link->peer == nullptr) reject("expected a greeting first");
@@ -129,7 +137,8 @@ void Hub::handle_locked(const LinkPtr& link, std::span<const std::byte> packet, 
 void Hub::handle_hello_locked(Link& link, const HelloPacket& packet) {
   expect_role(link, Link::Role::kServer);
   const Socket::Credentials credentials = link.socket().peer_credentials();
-  if (link.peer != nullptr || packet.token != address_.token) reject("a greeting with a wrong token, or a second one");
+  if (link.peer != nullptr || packet.token != address_.token)
+    reject("a greeting with a wrong token, or a second one");
   if (packet.process.pid != credentials.pid || packet.process.uid != credentials.uid) {
     reject("process " + std::to_string(credentials.pid) + " says that it is process " +
            std::to_string(packet.process.pid));
@@ -139,7 +148,8 @@ void Hub::handle_hello_locked(Link& link, const HelloPacket& packet) {
   link.pull_errno = probe_memory(*link.peer, packet.cookie);
 }
 
-void Hub::handle_connect_locked(const LinkPtr& link, const ConnectPacket& packet, const Descriptors& descriptors) {
+void Hub::handle_connect_locked(const LinkPtr& link, const ConnectPacket& packet,
+                                const Descriptors& descriptors) {
   expect_role(*link, Link::Role::kServer);
   Refusal why = Refusal::kMalformed;
   try {
@@ -158,8 +168,8 @@ void Hub::handle_connect_locked(const LinkPtr& link, const ConnectPacket& packet
     if (why == Refusal::kNone) return;
   } catch (const Error& error) {
     if (error.code() != StatusCode::kInvalidArgument) why = Refusal::kNoMemory;
-    log(LogLevel::kWarn, "shm", packet.id.sink_rank, "can't accept a connection of process {}: {}", pid_of(*link),
-        error.what());
+    log(LogLevel::kWarn, "shm", packet.id.sink_rank, "can't accept a connection of process {}: {}",
+        pid_of(*link), error.what());
   }
   const RefusedPacket refused{.id = packet.id, .why = why};
   send_locked(*link, bytes_of(refused));
@@ -234,7 +244,8 @@ void Hub::finish_handshake_locked(Link& link, const ConnectionId& id, Handshake:
   ring_locked(source);
 }
 
-void Hub::handle_exposed_locked(Link& link, const ExposedPacket& packet, const Descriptors& descriptors) {
+void Hub::handle_exposed_locked(Link& link, const ExposedPacket& packet,
+                                const Descriptors& descriptors) {
   expect_role(link, Link::Role::kClient);
   const auto found = link.wants.find(packet.request);
   if (found == link.wants.end()) return;  // its deadline has passed
@@ -256,7 +267,8 @@ void Hub::drop_link_locked(const LinkPtr& link) noexcept {
   held->disconnect();
   std::erase_if(outgoing_, [&](const auto& entry) { return entry.second == held; });
   incoming_.erase(held);
-  // Never answered, so nothing has been sent in them. Arrivals stay: they may hold messages that have not been read yet.
+  // Never answered, so nothing has been sent in them. Arrivals stay: they may hold messages that
+  // have not been read yet.
   std::erase_if(parked_, [&](const auto& entry) { return entry.second->link == held; });
   for (const auto& [id, handshake] : held->handshakes) ring_locked(source_of(id));
   monitor_.notify_all();

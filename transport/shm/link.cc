@@ -17,7 +17,8 @@ constexpr size_t kMaxOutbox = 8192;  // packets; a peer that lets more pile up i
 
 FileDescriptor duplicate(int fd) {
   FileDescriptor copy{::fcntl(fd, F_DUPFD_CLOEXEC, 0)};
-  if (!copy) throw system_error("can't duplicate a file descriptor for a packet that has to wait", errno);
+  if (!copy)
+    throw system_error("can't duplicate a file descriptor for a packet that has to wait", errno);
   return copy;
 }
 
@@ -29,11 +30,13 @@ bool Link::try_send_locked(std::span<const std::byte> packet, std::span<const in
 
 void Link::queue_locked(std::span<const std::byte> packet, std::span<const int> descriptors) {
   if (outbox_.size() >= kMaxOutbox) {
-    throw Error(StatusCode::kRemoteError, "the peer has not read its last " + std::to_string(kMaxOutbox) + " packets");
+    throw Error(StatusCode::kRemoteError,
+                "the peer has not read its last " + std::to_string(kMaxOutbox) + " packets");
   }
   Outgoing outgoing;
   outgoing.packet.assign(packet.begin(), packet.end());
-  for (size_t i = 0; i < descriptors.size(); ++i) outgoing.descriptors[i] = duplicate(descriptors[i]);
+  for (size_t i = 0; i < descriptors.size(); ++i)
+    outgoing.descriptors[i] = duplicate(descriptors[i]);
   outbox_.push_back(std::move(outgoing));
 }
 

@@ -30,7 +30,8 @@ struct Handshake {
   BellHandle peer_bell;  // these three are set before `state` leaves kWaiting and never again
   bool peer_can_pull = false;
   Refusal why = Refusal::kNone;
-  std::atomic<State> state{State::kWaiting};  // release by the control thread pairs with acquire in ShmSend::ready
+  std::atomic<State> state{
+      State::kWaiting};  // release by the control thread pairs with acquire in ShmSend::ready
 };
 
 // An import_region() that waits for the peer's answer; guarded by the hub's lock.
@@ -52,32 +53,39 @@ class Link {
   // No further packets come or go. Release by close() pairs with acquire here.
   bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
   void close() noexcept { closed_.store(true, std::memory_order_release); }
-  // Closes the socket too, though connections may hold on to the link. Control thread, after the socket's watch is gone.
+  // Closes the socket too, though connections may hold on to the link. Control thread, after the
+  // socket's watch is gone.
   void disconnect() noexcept;
 
-  // Sends in order, or keeps the packet (and duplicates of the descriptors) until flush() can. Any thread. A packet that can't
-  // be kept closes the link.
+  // Sends in order, or keeps the packet (and duplicates of the descriptors) until flush() can. Any
+  // thread. A packet that can't be kept closes the link.
   void send(std::span<const std::byte> packet, std::span<const int> descriptors = {}) noexcept;
   // True when nothing is left to send.
   bool flush() noexcept;
 
-  // Tells the peer of the region unless it knows already. False when the socket has no room now, or the link is closed.
+  // Tells the peer of the region unless it knows already. False when the socket has no room now, or
+  // the link is closed.
   bool announce(const device::SharedRegion& region) noexcept;
   // The region has been told to the peer by a packet other than kRegion.
   void note_announced(uint64_t region_id);
   // Tells the peer to drop the region if it has been told of it.
   void withdraw(uint64_t region_id) noexcept;
 
-  // Regions of the peer's process. Shared with the connections and windows that resolve references in it.
+  // Regions of the peer's process. Shared with the connections and windows that resolve references
+  // in it.
   const std::shared_ptr<RegionTable>& regions() const noexcept { return regions_; }
 
-  // Guarded by the hub's lock; `peer` is null in a server until kHello has been accepted and does not change after it.
-  std::shared_ptr<PeerProcess> peer;  // shared: its death is looked at by transports and connections too
-  Cookie cookie;                      // server: the peer's
-  int pull_errno = -1;                // server: can we read the peer's memory; client: can it read ours; -1: not known yet
+  // Guarded by the hub's lock; `peer` is null in a server until kHello has been accepted and does
+  // not change after it.
+  std::shared_ptr<PeerProcess>
+      peer;       // shared: its death is looked at by transports and connections too
+  Cookie cookie;  // server: the peer's
+  int pull_errno =
+      -1;  // server: can we read the peer's memory; client: can it read ours; -1: not known yet
   ControlThread::Id watch = 0;
-  std::map<ConnectionId, std::shared_ptr<Handshake>> handshakes;  // client; shared with the SendConnection
-  std::map<uint64_t, Want*> wants;                                // client; by request, owned by the waiting thread
+  std::map<ConnectionId, std::shared_ptr<Handshake>>
+      handshakes;                   // client; shared with the SendConnection
+  std::map<uint64_t, Want*> wants;  // client; by request, owned by the waiting thread
 
  private:
   struct Outgoing {
@@ -90,7 +98,7 @@ class Link {
 
   const Role role_;
   std::atomic<bool> closed_{false};
-  Socket socket_;  // sending and disconnecting: with mutex_ held
+  Socket socket_;     // sending and disconnecting: with mutex_ held
   std::mutex mutex_;  // guards the rest; the innermost lock
   std::deque<Outgoing> outbox_;
   std::set<uint64_t> announced_;

@@ -2,10 +2,10 @@
 // process_vm_readv, guarded so that a recycled pid or a new program is never mistaken for the peer.
 #include "transport/shm/peer_process.h"
 
-#include <sys/uio.h>
-
 #include <bit>
 #include <cerrno>
+
+#include <sys/uio.h>
 
 namespace tutti::transport::shm {
 namespace {
@@ -25,8 +25,9 @@ int read_guarded(int32_t pid, const Cookie& cookie, uint64_t address, std::byte*
     const iovec local[2] = {{.iov_base = into + data_done, .iov_len = bytes - data_done},
                             {.iov_base = reinterpret_cast<std::byte*>(cookie_seen) + cookie_done,
                              .iov_len = sizeof *cookie_seen - cookie_done}};
-    const iovec remote[2] = {remote_piece(address + data_done, bytes - data_done),
-                             remote_piece(cookie.address + cookie_done, sizeof *cookie_seen - cookie_done)};
+    const iovec remote[2] = {
+        remote_piece(address + data_done, bytes - data_done),
+        remote_piece(cookie.address + cookie_done, sizeof *cookie_seen - cookie_done)};
     const ssize_t got = ::process_vm_readv(pid, local, 2, remote, 2, 0);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return errno;
@@ -48,14 +49,17 @@ Status read_memory(const PeerProcess& peer, const Cookie& cookie, uint64_t addre
     return {StatusCode::kRemoteError, -1, "the process has ended while its memory was being read"};
   }
   if (error_number == EPERM) {
-    return {StatusCode::kRemoteError, -1, "the kernel no longer permits reading the process's memory"};
+    return {StatusCode::kRemoteError, -1,
+            "the kernel no longer permits reading the process's memory"};
   }
   if (error_number == EFAULT) {
-    return {StatusCode::kRemoteError, -1, "the process has unmapped a buffer that it had sent by reference"};
+    return {StatusCode::kRemoteError, -1,
+            "the process has unmapped a buffer that it had sent by reference"};
   }
   if (error_number != 0) return {StatusCode::kSystemError, -1, "process_vm_readv failed"};
   if (seen != cookie.value) {
-    return {StatusCode::kRemoteError, -1, "the process runs another program or has closed its transport"};
+    return {StatusCode::kRemoteError, -1,
+            "the process runs another program or has closed its transport"};
   }
   return kOkStatus;
 }

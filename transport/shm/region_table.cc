@@ -2,10 +2,10 @@
 // Mapping and revoking a peer's regions.
 #include "transport/shm/region_table.h"
 
-#include <sys/mman.h>
-
 #include <string>
 #include <utility>
+
+#include <sys/mman.h>
 
 #include "src/base/error.h"
 
@@ -13,15 +13,17 @@ namespace tutti::transport::shm {
 
 PeerRegion::PeerRegion(int fd, size_t bytes) {
   if (bytes == 0 || !is_sealed_against_shrinking(fd) || file_bytes(fd) < bytes) {
-    throw Error(StatusCode::kInvalidArgument,
-                "expected a sealed memfd of at least " + std::to_string(bytes) + " bytes (not 0) as a peer's region");
+    throw Error(StatusCode::kInvalidArgument, "expected a sealed memfd of at least " +
+                                                  std::to_string(bytes) +
+                                                  " bytes (not 0) as a peer's region");
   }
   mapping_ = Mapping(fd, bytes);
 }
 
 void PeerRegion::revoke() noexcept {
   revoked_.store(true, std::memory_order_release);
-  // Should the kernel refuse, the old pages stay until the last holder lets go: memory is lost for a while, nothing else.
+  // Should the kernel refuse, the old pages stay until the last holder lets go: memory is lost for
+  // a while, nothing else.
   (void)::mmap(mapping_.data(), mapping_.bytes(), PROT_READ | PROT_WRITE,
                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
 }

@@ -15,13 +15,15 @@ namespace tutti::transport::shm {
 
 class PeerRegion {
  public:
-  // Throws InvalidArgument when the file is not sealed or smaller than said, SystemError when it can't be mapped.
+  // Throws InvalidArgument when the file is not sealed or smaller than said, SystemError when it
+  // can't be mapped.
   PeerRegion(int fd, size_t bytes);
   std::byte* data() const noexcept { return mapping_.data(); }
   size_t bytes() const noexcept { return mapping_.bytes(); }
 
-  // The peer has freed the region. Its pages go at once; the address range stays, filled with zeros, until the last holder lets go, so
-  // that a thread that is still using it reads nonsense instead of crashing.
+  // The peer has freed the region. Its pages go at once; the address range stays, filled with
+  // zeros, until the last holder lets go, so that a thread that is still using it reads nonsense
+  // instead of crashing.
   void revoke() noexcept;
   bool revoked() const noexcept { return revoked_.load(std::memory_order_acquire); }
 
@@ -40,7 +42,8 @@ class RegionTable {
 
  private:
   mutable std::mutex mutex_;
-  std::map<uint64_t, std::shared_ptr<PeerRegion>> regions_;  // shared with connections and windows that use them
+  std::map<uint64_t, std::shared_ptr<PeerRegion>>
+      regions_;  // shared with connections and windows that use them
 };
 
 }  // namespace tutti::transport::shm

@@ -30,8 +30,9 @@ Address address_of(const Peer& peer) {
       address->name[sizeof address->name - 1] != '\0') {
     throw Error(StatusCode::kRemoteError,
                 "expected an shm address of version " + std::to_string(shm::kVersion) + " and " +
-                    std::to_string(sizeof(Address)) + " bytes, got " + std::to_string(peer.address.size()) +
-                    " bytes; rank " + std::to_string(peer.rank) + " has no shm or another version of the library");
+                    std::to_string(sizeof(Address)) + " bytes, got " +
+                    std::to_string(peer.address.size()) + " bytes; rank " +
+                    std::to_string(peer.rank) + " has no shm or another version of the library");
   }
   return *address;
 }
@@ -52,7 +53,8 @@ class ShmTransport final : public Transport {
   }
   Reach reach(const Peer& peer) const override;
   std::string direct_capability() const override;
-  std::unique_ptr<SendConnection> connect(const ConnectionId& id, const Peer& to, const FifoLayout& layout) override;
+  std::unique_ptr<SendConnection> connect(const ConnectionId& id, const Peer& to,
+                                          const FifoLayout& layout) override;
   std::unique_ptr<RecvConnection> try_accept(const ConnectionId& id, const Peer& from) override;
   std::vector<std::byte> export_region(const void* base, size_t bytes) override;
   std::unique_ptr<RemoteRegion> import_region(const Peer& from, std::span<const std::byte> token,
@@ -66,10 +68,12 @@ class ShmTransport final : public Transport {
   const TransportOptions options_;
   const std::shared_ptr<Hub> hub_;  // shared by all ranks of the process and by what they have made
   mutable std::mutex peers_mutex_;
-  mutable std::map<int, std::shared_ptr<PeerProcess>> peers_;  // those reached so far; guarded by peers_mutex_
+  mutable std::map<int, std::shared_ptr<PeerProcess>>
+      peers_;  // those reached so far; guarded by peers_mutex_
 };
 
-// From now on peer_failure() knows about the rank. Throws when its process has ended or is not visible.
+// From now on peer_failure() knows about the rank. Throws when its process has ended or is not
+// visible.
 void ShmTransport::watch(const Peer& peer) const {
   const std::lock_guard lock(peers_mutex_);
   auto& known = peers_[peer.rank];
@@ -87,13 +91,15 @@ Reach ShmTransport::reach(const Peer& peer) const {
                       " is on another host, or in another IPC or network namespace"};
   }
   if (peer.process.uid != this_process().uid) {
-    return {.reachable = false, .reason = "rank " + std::to_string(peer.rank) + " runs as another user"};
+    return {.reachable = false,
+            .reason = "rank " + std::to_string(peer.rank) + " runs as another user"};
   }
   try {
     (void)address_of(peer);
     watch(peer);
   } catch (const Error& error) {
-    return {.reachable = false, .reason = "rank " + std::to_string(peer.rank) + ": " + error.what()};
+    return {.reachable = false,
+            .reason = "rank " + std::to_string(peer.rank) + ": " + error.what()};
   }
   return {.reachable = true, .reason = {}};
 }
@@ -104,7 +110,8 @@ std::string ShmTransport::direct_capability() const {
   if (report.of == 0) {
     text += "decided when connecting";
   } else {
-    text += std::to_string(report.may) + " of " + std::to_string(report.of) + " connected processes may read this one";
+    text += std::to_string(report.may) + " of " + std::to_string(report.of) +
+            " connected processes may read this one";
     if (report.error_number != 0) {
       text += std::string(" (others: ") + strerrordesc_np(report.error_number) +
               "; see kernel.yama.ptrace_scope and the container's seccomp profile)";
@@ -121,12 +128,14 @@ std::unique_ptr<SendConnection> ShmTransport::connect(const ConnectionId& id, co
   watch(to);
   const size_t bytes = layout.total_bytes();
   shm::ShmSend::Parts parts;
-  parts.charge = MemoryCharge(*options_.budget, bytes, "connection to rank " + std::to_string(to.rank));
+  parts.charge =
+      MemoryCharge(*options_.budget, bytes, "connection to rank " + std::to_string(to.rank));
   parts.hub = hub_;
   parts.link = hub_->link_to(to, address_of(to));
   const FileDescriptor memory = create_sealed_memfd("tutti-connection", bytes);
   parts.memory = Mapping(memory.get(), bytes);
-  const shm::ConnectPacket packet{.id = shm::to_wire(id), .layout = layout, .bell = place_of(*options_.bell)};
+  const shm::ConnectPacket packet{
+      .id = shm::to_wire(id), .layout = layout, .bell = place_of(*options_.bell)};
   parts.handshake = hub_->start(parts.link, packet, memory.get(), options_.bell->fd());
   return std::make_unique<shm::ShmSend>(std::move(parts), layout);
 }
@@ -137,7 +146,8 @@ std::unique_ptr<RecvConnection> ShmTransport::try_accept(const ConnectionId& id,
   const uint64_t process_uid = arrival->link->peer->who.process_uid;
   if (process_uid != from.process.process_uid) {
     hub_->take_arrival(id);
-    throw Error(StatusCode::kRemoteError, "a connection that says it comes from rank " + std::to_string(from.rank) +
+    throw Error(StatusCode::kRemoteError, "a connection that says it comes from rank " +
+                                              std::to_string(from.rank) +
                                               " was started by another process than that rank's");
   }
   shm::ShmRecv::Parts parts;
@@ -156,7 +166,8 @@ std::vector<std::byte> ShmTransport::export_region(const void* base, size_t byte
   const auto region = device::find_shared(base, bytes);
   if (region == nullptr) {
     throw Error(StatusCode::kInvalidArgument, "a window must lie in memory of tuttiMemAlloc; got " +
-                                                  std::to_string(bytes) + " bytes at an address outside of it");
+                                                  std::to_string(bytes) +
+                                                  " bytes at an address outside of it");
   }
   hub_->expose(region);
   token.region = region->id;
@@ -164,7 +175,8 @@ std::vector<std::byte> ShmTransport::export_region(const void* base, size_t byte
   return encode(token);
 }
 
-std::unique_ptr<RemoteRegion> ShmTransport::import_region(const Peer& from, std::span<const std::byte> token,
+std::unique_ptr<RemoteRegion> ShmTransport::import_region(const Peer& from,
+                                                          std::span<const std::byte> token,
                                                           Deadline deadline) {
   const shm::WindowToken decoded = shm::decode_window(token, from);
   Exposure exposure;
@@ -181,7 +193,8 @@ Status ShmTransport::peer_failure(int rank) const noexcept {
   const std::lock_guard lock(peers_mutex_);
   const auto found = peers_.find(rank);
   if (found == peers_.end() || found->second == nullptr) return kOkStatus;
-  if (!found->second->gone.load(std::memory_order_acquire)) return kOkStatus;  // pairs with Hub::on_exit
+  if (!found->second->gone.load(std::memory_order_acquire))
+    return kOkStatus;  // pairs with Hub::on_exit
   return {StatusCode::kRemoteError, rank, "the process of this rank has ended"};
 }
 

@@ -20,21 +20,23 @@ WindowToken decode_window(std::span<const std::byte> bytes, const Peer& from) {
   if (bytes.size() != sizeof token || token.magic != WindowToken::kMagic ||
       token.process_uid != from.process.process_uid) {
     throw Error(StatusCode::kInvalidArgument,
-                "expected a window token made by shm in the process of rank " + std::to_string(from.rank) +
-                    ", got another one of " + std::to_string(bytes.size()) + " bytes");
+                "expected a window token made by shm in the process of rank " +
+                    std::to_string(from.rank) + ", got another one of " +
+                    std::to_string(bytes.size()) + " bytes");
   }
   return token;
 }
 
-ShmRegion::ShmRegion(std::shared_ptr<Hub> hub, int rank, Exposure exposure, const WindowToken& token)
+ShmRegion::ShmRegion(std::shared_ptr<Hub> hub, int rank, Exposure exposure,
+                     const WindowToken& token)
     : hub_(std::move(hub)), rank_(rank), exposure_(std::move(exposure)), bytes_(token.bytes) {
   if (bytes_ == 0) return;
   const size_t available = exposure_.region->bytes();
   if (token.offset > available || bytes_ > available - token.offset) {
-    throw Error(StatusCode::kInvalidArgument, "window of rank " + std::to_string(rank) + ": " +
-                                                  std::to_string(bytes_) + " bytes at " +
-                                                  std::to_string(token.offset) + " leave its region of " +
-                                                  std::to_string(available) + " bytes");
+    throw Error(StatusCode::kInvalidArgument,
+                "window of rank " + std::to_string(rank) + ": " + std::to_string(bytes_) +
+                    " bytes at " + std::to_string(token.offset) + " leave its region of " +
+                    std::to_string(available) + " bytes");
   }
   base_ = exposure_.region->data() + token.offset;
 }

@@ -39,7 +39,8 @@ class ShmRegion final : public RemoteRegion {
  private:
   Status check(size_t offset, size_t bytes) const noexcept;
 
-  std::shared_ptr<Hub> hub_;  // shared: a window may outlive its Transport; keeps the link that revokes the region
+  std::shared_ptr<Hub>
+      hub_;  // shared: a window may outlive its Transport; keeps the link that revokes the region
   int rank_;
   Exposure exposure_;
   std::byte* base_ = nullptr;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The packets that the shm hubs of two processes of one host exchange over a SOCK_SEQPACKET socket.
 //
-// A link goes from the hub that connected (the client) to the hub that listens (the server). Its first packet is kHello; after it
-// the client sends kConnect, kCancel, kWant, and the server kAccepted, kRefused, kExposed. kRegion and kUnmap go both ways:
-// they are about memory of the process that sends them. Both ends run on one host, so integers are in its byte order.
+// A link goes from the hub that connected (the client) to the hub that listens (the server). Its
+// first packet is kHello; after it the client sends kConnect, kCancel, kWant, and the server
+// kAccepted, kRefused, kExposed. kRegion and kUnmap go both ways: they are about memory of the
+// process that sends them. Both ends run on one host, so integers are in its byte order.
 #pragma once
 
 #include <array>
@@ -53,7 +54,8 @@ struct Address {
   auto operator<=>(const Address&) const = default;
 };
 
-// Bytes at a known place in a process, read together with its memory: after exec() or a reused pid they differ.
+// Bytes at a known place in a process, read together with its memory: after exec() or a reused pid
+// they differ.
 struct Cookie {
   uint64_t address = 0;
   uint64_t value = 0;
@@ -147,11 +149,13 @@ struct ExposedPacket {
   uint32_t reserved = 0;
 };
 
-static_assert(sizeof(PacketHeader) == 8 && sizeof(Address) == 72 && sizeof(WireId) == 24 && sizeof(BellPlace) == 24);
+static_assert(sizeof(PacketHeader) == 8 && sizeof(Address) == 72 && sizeof(WireId) == 24 &&
+              sizeof(BellPlace) == 24);
 static_assert(sizeof(ProcessIdentity) == 32 && sizeof(FifoLayout) == 12);
 static_assert(sizeof(HelloPacket) == 72 && offsetof(HelloPacket, process) == 24);
 static_assert(sizeof(ConnectPacket) == 72 && offsetof(ConnectPacket, bell) == 48);
-static_assert(sizeof(CancelPacket) == 32 && sizeof(AcceptedPacket) == 64 && sizeof(RefusedPacket) == 40);
+static_assert(sizeof(CancelPacket) == 32 && sizeof(AcceptedPacket) == 64 &&
+              sizeof(RefusedPacket) == 40);
 static_assert(sizeof(RegionPacket) == 24 && sizeof(UnmapPacket) == 16);
 static_assert(sizeof(WantPacket) == 40 && sizeof(ExposedPacket) == 64);
 

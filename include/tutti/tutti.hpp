@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Thin RAII over tutti.h for C++17 and later: one class per handle, errors as exceptions, nothing else.
+// Thin RAII over tutti.h for C++17 and later: one class per handle, errors as exceptions, nothing
+// else.
 #ifndef TUTTI_TUTTI_HPP_
 #define TUTTI_TUTTI_HPP_
-
-#include <tutti/tutti.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -12,13 +11,16 @@
 #include <utility>
 #include <vector>
 
+#include <tutti/tutti.h>
+
 namespace tutti::cpp {
 
 // A failed call: the result code and the library's message.
 class Exception : public std::runtime_error {
  public:
   Exception(tuttiResult_t result, const char* message)
-      : std::runtime_error(message != nullptr && *message != '\0' ? message : tuttiGetErrorString(result)),
+      : std::runtime_error(message != nullptr && *message != '\0' ? message
+                                                                  : tuttiGetErrorString(result)),
         result_(result) {}
   tuttiResult_t result() const noexcept { return result_; }
 
@@ -28,20 +30,45 @@ class Exception : public std::runtime_error {
 
 // Throws unless the call succeeded or has only been started (non-blocking communicators, queries).
 inline void check(tuttiResult_t result, tuttiComm_t comm = nullptr) {
-  if (result != tuttiSuccess && result != tuttiInProgress) throw Exception(result, tuttiGetLastError(comm));
+  if (result != tuttiSuccess && result != tuttiInProgress)
+    throw Exception(result, tuttiGetLastError(comm));
 }
 
 // The datatype of a C++ element type.
 template <typename T>
 struct DataType;
-template <> struct DataType<int8_t> { static constexpr tuttiDataType_t value = tuttiInt8; };
-template <> struct DataType<uint8_t> { static constexpr tuttiDataType_t value = tuttiUint8; };
-template <> struct DataType<int32_t> { static constexpr tuttiDataType_t value = tuttiInt32; };
-template <> struct DataType<uint32_t> { static constexpr tuttiDataType_t value = tuttiUint32; };
-template <> struct DataType<int64_t> { static constexpr tuttiDataType_t value = tuttiInt64; };
-template <> struct DataType<uint64_t> { static constexpr tuttiDataType_t value = tuttiUint64; };
-template <> struct DataType<float> { static constexpr tuttiDataType_t value = tuttiFloat32; };
-template <> struct DataType<double> { static constexpr tuttiDataType_t value = tuttiFloat64; };
+template <>
+struct DataType<int8_t> {
+  static constexpr tuttiDataType_t value = tuttiInt8;
+};
+template <>
+struct DataType<uint8_t> {
+  static constexpr tuttiDataType_t value = tuttiUint8;
+};
+template <>
+struct DataType<int32_t> {
+  static constexpr tuttiDataType_t value = tuttiInt32;
+};
+template <>
+struct DataType<uint32_t> {
+  static constexpr tuttiDataType_t value = tuttiUint32;
+};
+template <>
+struct DataType<int64_t> {
+  static constexpr tuttiDataType_t value = tuttiInt64;
+};
+template <>
+struct DataType<uint64_t> {
+  static constexpr tuttiDataType_t value = tuttiUint64;
+};
+template <>
+struct DataType<float> {
+  static constexpr tuttiDataType_t value = tuttiFloat32;
+};
+template <>
+struct DataType<double> {
+  static constexpr tuttiDataType_t value = tuttiFloat64;
+};
 
 // Owns a handle; Free is the C function that ends it.
 template <typename Handle, tuttiResult_t (*Free)(Handle)>
@@ -106,7 +133,8 @@ class Communicator : public Owned<tuttiComm_t, tuttiCommDestroy> {
  public:
   using Owned::Owned;
 
-  // What the launcher says: `tutti run`, torchrun, mpirun, srun; alone without one. Ranks call it in the same order.
+  // What the launcher says: `tutti run`, torchrun, mpirun, srun; alone without one. Ranks call it
+  // in the same order.
   static Communicator from_launch(tuttiConfig_t* config = nullptr) {
     int rank = 0;
     int size = 1;
@@ -115,7 +143,8 @@ class Communicator : public Owned<tuttiComm_t, tuttiCommDestroy> {
     check(tuttiGetLaunchUniqueId(&id));
     return init_rank(size, id, rank, config);
   }
-  static Communicator init_rank(int n_ranks, const tuttiUniqueId& id, int rank, tuttiConfig_t* config = nullptr) {
+  static Communicator init_rank(int n_ranks, const tuttiUniqueId& id, int rank,
+                                tuttiConfig_t* config = nullptr) {
     tuttiComm_t comm = nullptr;
     check(tuttiCommInitRankConfig(&comm, n_ranks, id, rank, config));
     return Communicator(comm);
@@ -148,11 +177,13 @@ class Communicator : public Owned<tuttiComm_t, tuttiCommDestroy> {
   void abort() { check(tuttiCommAbort(release())); }
 
   template <typename T>
-  void all_reduce(const T* send, T* recv, size_t count, tuttiRedOp_t op = tuttiSum, tuttiStream_t stream = nullptr) const {
+  void all_reduce(const T* send, T* recv, size_t count, tuttiRedOp_t op = tuttiSum,
+                  tuttiStream_t stream = nullptr) const {
     check(tuttiAllReduce(send, recv, count, DataType<T>::value, op, get(), stream));
   }
   template <typename T>
-  void reduce(const T* send, T* recv, size_t count, int root, tuttiRedOp_t op = tuttiSum, tuttiStream_t stream = nullptr) const {
+  void reduce(const T* send, T* recv, size_t count, int root, tuttiRedOp_t op = tuttiSum,
+              tuttiStream_t stream = nullptr) const {
     check(tuttiReduce(send, recv, count, DataType<T>::value, op, root, get(), stream));
   }
   template <typename T>
@@ -164,7 +195,8 @@ class Communicator : public Owned<tuttiComm_t, tuttiCommDestroy> {
     check(tuttiAllGather(send, recv, count, DataType<T>::value, get(), stream));
   }
   template <typename T>
-  void reduce_scatter(const T* send, T* recv, size_t count, tuttiRedOp_t op = tuttiSum, tuttiStream_t stream = nullptr) const {
+  void reduce_scatter(const T* send, T* recv, size_t count, tuttiRedOp_t op = tuttiSum,
+                      tuttiStream_t stream = nullptr) const {
     check(tuttiReduceScatter(send, recv, count, DataType<T>::value, op, get(), stream));
   }
   template <typename T>
@@ -198,10 +230,12 @@ void group(Body&& body) {
 // A registered window. Ending it is collective, so it is explicit: close() on every rank.
 class Window {
  public:
-  Window(const Communicator& comm, void* buffer, size_t bytes, int flags = TUTTI_WIN_DEFAULT) : comm_(comm.get()) {
+  Window(const Communicator& comm, void* buffer, size_t bytes, int flags = TUTTI_WIN_DEFAULT)
+      : comm_(comm.get()) {
     check(tuttiCommWindowRegister(comm_, buffer, bytes, &window_, flags), comm_);
   }
-  Window(Window&& other) noexcept : comm_(other.comm_), window_(std::exchange(other.window_, nullptr)) {}
+  Window(Window&& other) noexcept
+      : comm_(other.comm_), window_(std::exchange(other.window_, nullptr)) {}
   Window& operator=(Window&&) = delete;
   tuttiWindow_t get() const noexcept { return window_; }
   void close() { check(tuttiCommWindowDeregister(comm_, std::exchange(window_, nullptr)), comm_); }

@@ -17,20 +17,26 @@ struct Extent {
 
 bool disjoint(const Extent& a, const Extent& b) {
   const std::less_equal<> before;
-  return a.bytes == 0 || b.bytes == 0 || before(a.begin + a.bytes, b.begin) || before(b.begin + b.bytes, a.begin);
+  return a.bytes == 0 || b.bytes == 0 || before(a.begin + a.bytes, b.begin) ||
+         before(b.begin + b.bytes, a.begin);
 }
 
 Extent block_of(const BufferArgument& buffer, size_t block) {
   const auto* base = static_cast<const std::byte*>(buffer.base);
-  if (buffer.counts == nullptr) return {base + block * buffer.count * buffer.elem_bytes, buffer.count * buffer.elem_bytes};
-  return {base + buffer.offsets[block] * buffer.elem_bytes, buffer.counts[block] * buffer.elem_bytes};
+  if (buffer.counts == nullptr)
+    return {base + block * buffer.count * buffer.elem_bytes, buffer.count * buffer.elem_bytes};
+  return {base + buffer.offsets[block] * buffer.elem_bytes,
+          buffer.counts[block] * buffer.elem_bytes};
 }
 
-size_t extents_in(const BufferArgument& buffer) { return buffer.counts == nullptr ? 1 : buffer.n_blocks; }
+size_t extents_in(const BufferArgument& buffer) {
+  return buffer.counts == nullptr ? 1 : buffer.n_blocks;
+}
 
 Extent extent_of(const BufferArgument& buffer, size_t index) {
   if (buffer.counts != nullptr) return block_of(buffer, index);
-  return {static_cast<const std::byte*>(buffer.base), buffer.n_blocks * buffer.count * buffer.elem_bytes};
+  return {static_cast<const std::byte*>(buffer.base),
+          buffer.n_blocks * buffer.count * buffer.elem_bytes};
 }
 
 bool empty(const BufferArgument& buffer) {
@@ -52,11 +58,13 @@ bool empty(const BufferArgument& buffer) {
 void refuse(const std::string& message) { throw Error(StatusCode::kInvalidArgument, message); }
 
 void require(const void* pointer, const char* name) {
-  if (pointer == nullptr) refuse(std::string(name) + " is NULL; it must point to memory of the caller");
+  if (pointer == nullptr)
+    refuse(std::string(name) + " is NULL; it must point to memory of the caller");
 }
 
 comm::Communicator& open_comm(tuttiComm_t comm) {
-  if (comm == nullptr) refuse("comm is NULL; it must come from tuttiCommInitRank, InitAll or Split");
+  if (comm == nullptr)
+    refuse("comm is NULL; it must come from tuttiCommInitRank, InitAll or Split");
   comm::Communicator& open = comm->ready();
   open.check_open();
   return open;
@@ -73,7 +81,8 @@ DType dtype_of(tuttiDataType_t datatype) {
 
 void require_rank(int value, int n, const char* name) {
   if (value >= 0 && value < n) return;
-  refuse(std::string(name) + " is " + std::to_string(value) + "; allowed are the ranks 0 to " + std::to_string(n - 1));
+  refuse(std::string(name) + " is " + std::to_string(value) + "; allowed are the ranks 0 to " +
+         std::to_string(n - 1));
 }
 
 void check_buffer(const BufferArgument& buffer) {
@@ -89,24 +98,26 @@ void check_buffer(const BufferArgument& buffer) {
       refuse_size(buffer, count);
     }
     if (buffer.base == nullptr && count != 0) {
-      refuse(std::string(buffer.name) + " is NULL; it must hold " + std::to_string(count * repeat) + " elements of " +
-             std::to_string(buffer.elem_bytes) + " bytes");
+      refuse(std::string(buffer.name) + " is NULL; it must hold " + std::to_string(count * repeat) +
+             " elements of " + std::to_string(buffer.elem_bytes) + " bytes");
     }
   }
 }
 
 bool check_in_place(const BufferArgument& in, int in_own, const BufferArgument& out, int out_own) {
   if (empty(in) || empty(out)) return false;
-  if (in_own >= 0 &&
-      block_of(in, static_cast<size_t>(in_own)).begin == block_of(out, static_cast<size_t>(out_own)).begin) {
+  if (in_own >= 0 && block_of(in, static_cast<size_t>(in_own)).begin ==
+                         block_of(out, static_cast<size_t>(out_own)).begin) {
     return true;
   }
   for (size_t i = 0; i < extents_in(in); ++i) {
     for (size_t o = 0; o < extents_in(out); ++o) {
       if (disjoint(extent_of(in, i), extent_of(out, o))) continue;
-      refuse(std::string(in.name) + " and " + out.name + " overlap, but not as an in-place call may" +
+      refuse(std::string(in.name) + " and " + out.name +
+             " overlap, but not as an in-place call may" +
              (in_own < 0 ? "; this collective can't be done in place"
-                         : "; for an in-place call they must name the same memory for this rank's own block"));
+                         : "; for an in-place call they must name the same memory for this rank's "
+                           "own block"));
     }
   }
   return false;

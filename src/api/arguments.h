@@ -5,9 +5,9 @@
 #include <cstddef>
 #include <string>
 
-#include "include/tutti/tutti.h"
 #include "src/comm/communicator.h"
 #include "src/kernels/dtypes.h"
+#include "tutti/tutti.h"
 
 namespace tutti::api {
 
@@ -20,9 +20,10 @@ DType dtype_of(tuttiDataType_t datatype);
 // 0 <= value < n.
 void require_rank(int value, int n, const char* name);
 
-// A buffer argument as a set of blocks; only its memory matters here. Even blocks (counts null) lie one after the other.
+// A buffer argument as a set of blocks; only its memory matters here. Even blocks (counts null) lie
+// one after the other.
 struct BufferArgument {
-  const char* name = "";          // "sendbuff"
+  const char* name = "";  // "sendbuff"
   const void* base = nullptr;
   size_t elem_bytes = 1;
   size_t n_blocks = 1;              // 0: not significant on this rank
@@ -33,8 +34,8 @@ struct BufferArgument {
 // Throws when bytes are needed at NULL or a size does not fit in memory.
 void check_buffer(const BufferArgument& buffer);
 
-// Decides whether the call is in place: block `in_own` of the input is block `out_own` of the output. Throws when
-// the buffers overlap in any other way. in_own < 0: the call is never in place.
+// Decides whether the call is in place: block `in_own` of the input is block `out_own` of the
+// output. Throws when the buffers overlap in any other way. in_own < 0: the call is never in place.
 bool check_in_place(const BufferArgument& in, int in_own, const BufferArgument& out, int out_own);
 
 }  // namespace tutti::api

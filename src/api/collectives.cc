@@ -14,15 +14,15 @@ using plan::Collective;
 struct Request {
   const char* name = "";
   Collective collective = Collective::kBarrier;
-  BufferArgument in;   // its base, name and blocks
+  BufferArgument in;  // its base, name and blocks
   BufferArgument out;
-  int in_own = 0;      // see check_in_place()
+  int in_own = 0;  // see check_in_place()
   int out_own = 0;
   int root = 0;
 };
 
-void run(const Request& request, size_t count, DType dtype, const comm::ResolvedOp& op, comm::Communicator& comm,
-         tuttiStream_t stream) {
+void run(const Request& request, size_t count, DType dtype, const comm::ResolvedOp& op,
+         comm::Communicator& comm, tuttiStream_t stream) {
   BufferArgument in = request.in;
   BufferArgument out = request.out;
   in.elem_bytes = out.elem_bytes = size_of(dtype);
@@ -51,21 +51,27 @@ size_t blocks_if(bool significant, int n = 1) { return significant ? static_cast
 }  // namespace
 }  // namespace tutti::api
 
-using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are outside of any namespace
+using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are
+                             // outside of any namespace
 using tutti::plan::Collective;
 
-tuttiResult_t tuttiAllReduce(const void* sendbuff, void* recvbuff, size_t count, tuttiDataType_t datatype,
-                             tuttiRedOp_t op, tuttiComm_t comm, tuttiStream_t stream) {
+tuttiResult_t tuttiAllReduce(const void* sendbuff, void* recvbuff, size_t count,
+                             tuttiDataType_t datatype, tuttiRedOp_t op, tuttiComm_t comm,
+                             tuttiStream_t stream) {
   return guard_call("tuttiAllReduce", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
     const tutti::DType dtype = dtype_of(datatype);
-    run({.name = "AllReduce", .collective = Collective::kAllReduce, .in = {"sendbuff", sendbuff}, .out = {"recvbuff", recvbuff}},
+    run({.name = "AllReduce",
+         .collective = Collective::kAllReduce,
+         .in = {"sendbuff", sendbuff},
+         .out = {"recvbuff", recvbuff}},
         count, dtype, c.red_ops().resolve(op, dtype, c.n_ranks()), c, stream);
   });
 }
 
-tuttiResult_t tuttiReduce(const void* sendbuff, void* recvbuff, size_t count, tuttiDataType_t datatype,
-                          tuttiRedOp_t op, int root, tuttiComm_t comm, tuttiStream_t stream) {
+tuttiResult_t tuttiReduce(const void* sendbuff, void* recvbuff, size_t count,
+                          tuttiDataType_t datatype, tuttiRedOp_t op, int root, tuttiComm_t comm,
+                          tuttiStream_t stream) {
   return guard_call("tuttiReduce", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
     const tutti::DType dtype = dtype_of(datatype);
@@ -79,8 +85,9 @@ tuttiResult_t tuttiReduce(const void* sendbuff, void* recvbuff, size_t count, tu
   });
 }
 
-tuttiResult_t tuttiBroadcast(const void* sendbuff, void* recvbuff, size_t count, tuttiDataType_t datatype, int root,
-                             tuttiComm_t comm, tuttiStream_t stream) {
+tuttiResult_t tuttiBroadcast(const void* sendbuff, void* recvbuff, size_t count,
+                             tuttiDataType_t datatype, int root, tuttiComm_t comm,
+                             tuttiStream_t stream) {
   return guard_call("tuttiBroadcast", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
     const tutti::DType dtype = dtype_of(datatype);
@@ -94,8 +101,8 @@ tuttiResult_t tuttiBroadcast(const void* sendbuff, void* recvbuff, size_t count,
   });
 }
 
-tuttiResult_t tuttiBcast(void* buff, size_t count, tuttiDataType_t datatype, int root, tuttiComm_t comm,
-                         tuttiStream_t stream) {
+tuttiResult_t tuttiBcast(void* buff, size_t count, tuttiDataType_t datatype, int root,
+                         tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiBcast", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
     const tutti::DType dtype = dtype_of(datatype);
@@ -109,8 +116,8 @@ tuttiResult_t tuttiBcast(void* buff, size_t count, tuttiDataType_t datatype, int
   });
 }
 
-tuttiResult_t tuttiAllGather(const void* sendbuff, void* recvbuff, size_t sendcount, tuttiDataType_t datatype,
-                             tuttiComm_t comm, tuttiStream_t stream) {
+tuttiResult_t tuttiAllGather(const void* sendbuff, void* recvbuff, size_t sendcount,
+                             tuttiDataType_t datatype, tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiAllGather", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
     const tutti::DType dtype = dtype_of(datatype);
@@ -123,8 +130,9 @@ tuttiResult_t tuttiAllGather(const void* sendbuff, void* recvbuff, size_t sendco
   });
 }
 
-tuttiResult_t tuttiReduceScatter(const void* sendbuff, void* recvbuff, size_t recvcount, tuttiDataType_t datatype,
-                                 tuttiRedOp_t op, tuttiComm_t comm, tuttiStream_t stream) {
+tuttiResult_t tuttiReduceScatter(const void* sendbuff, void* recvbuff, size_t recvcount,
+                                 tuttiDataType_t datatype, tuttiRedOp_t op, tuttiComm_t comm,
+                                 tuttiStream_t stream) {
   return guard_call("tuttiReduceScatter", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
     const tutti::DType dtype = dtype_of(datatype);
@@ -137,8 +145,8 @@ tuttiResult_t tuttiReduceScatter(const void* sendbuff, void* recvbuff, size_t re
   });
 }
 
-tuttiResult_t tuttiAllToAll(const void* sendbuff, void* recvbuff, size_t count, tuttiDataType_t datatype,
-                            tuttiComm_t comm, tuttiStream_t stream) {
+tuttiResult_t tuttiAllToAll(const void* sendbuff, void* recvbuff, size_t count,
+                            tuttiDataType_t datatype, tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiAllToAll", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
     const tutti::DType dtype = dtype_of(datatype);
@@ -152,8 +160,9 @@ tuttiResult_t tuttiAllToAll(const void* sendbuff, void* recvbuff, size_t count, 
   });
 }
 
-tuttiResult_t tuttiGather(const void* sendbuff, void* recvbuff, size_t sendcount, tuttiDataType_t datatype, int root,
-                          tuttiComm_t comm, tuttiStream_t stream) {
+tuttiResult_t tuttiGather(const void* sendbuff, void* recvbuff, size_t sendcount,
+                          tuttiDataType_t datatype, int root, tuttiComm_t comm,
+                          tuttiStream_t stream) {
   return guard_call("tuttiGather", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
     const tutti::DType dtype = dtype_of(datatype);
@@ -161,22 +170,27 @@ tuttiResult_t tuttiGather(const void* sendbuff, void* recvbuff, size_t sendcount
     run({.name = "Gather",
          .collective = Collective::kGather,
          .in = {"sendbuff", sendbuff},
-         .out = {.name = "recvbuff", .base = recvbuff, .n_blocks = blocks_if(c.rank() == root, c.n_ranks())},
+         .out = {.name = "recvbuff",
+                 .base = recvbuff,
+                 .n_blocks = blocks_if(c.rank() == root, c.n_ranks())},
          .out_own = c.rank(),
          .root = root},
         sendcount, dtype, kNoOp, c, stream);
   });
 }
 
-tuttiResult_t tuttiScatter(const void* sendbuff, void* recvbuff, size_t recvcount, tuttiDataType_t datatype, int root,
-                           tuttiComm_t comm, tuttiStream_t stream) {
+tuttiResult_t tuttiScatter(const void* sendbuff, void* recvbuff, size_t recvcount,
+                           tuttiDataType_t datatype, int root, tuttiComm_t comm,
+                           tuttiStream_t stream) {
   return guard_call("tuttiScatter", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
     const tutti::DType dtype = dtype_of(datatype);
     require_rank(root, c.n_ranks(), "root");
     run({.name = "Scatter",
          .collective = Collective::kScatter,
-         .in = {.name = "sendbuff", .base = sendbuff, .n_blocks = blocks_if(c.rank() == root, c.n_ranks())},
+         .in = {.name = "sendbuff",
+                .base = sendbuff,
+                .n_blocks = blocks_if(c.rank() == root, c.n_ranks())},
          .out = {"recvbuff", recvbuff},
          .in_own = c.rank(),
          .root = root},
@@ -186,7 +200,7 @@ tuttiResult_t tuttiScatter(const void* sendbuff, void* recvbuff, size_t recvcoun
 
 tuttiResult_t tuttiBarrier(tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiBarrier", [&] {
-    run({.name = "Barrier", .in = {.n_blocks = 0}, .out = {.n_blocks = 0}}, 0, tutti::DType::kInt8, kNoOp,
-        open_comm(comm), stream);
+    run({.name = "Barrier", .in = {.n_blocks = 0}, .out = {.n_blocks = 0}}, 0, tutti::DType::kInt8,
+        kNoOp, open_comm(comm), stream);
   });
 }

@@ -19,7 +19,8 @@ using comm::Communicator;
 using comm::Group;
 
 tuttiComm& handle_of(tuttiComm_t comm) {
-  if (comm == nullptr) refuse("comm is NULL; it must come from tuttiCommInitRank, InitAll or Split");
+  if (comm == nullptr)
+    refuse("comm is NULL; it must come from tuttiCommInitRank, InitAll or Split");
   return *comm;
 }
 
@@ -49,7 +50,8 @@ tuttiResult_t create(tuttiComm_t* out, bool blocking, comm::Handle::Make make) {
 // In a group the calling thread is going to drive all the ranks that it initialises there.
 uint64_t owner_of_new_rank() { return Group::current().active() ? comm::this_thread_token() : 0; }
 
-tuttiResult_t init_rank(tuttiComm_t* comm, int n_ranks, const tuttiUniqueId& id, int rank, const tuttiConfig_t* config) {
+tuttiResult_t init_rank(tuttiComm_t* comm, int n_ranks, const tuttiUniqueId& id, int rank,
+                        const tuttiConfig_t* config) {
   require(comm, "comm");
   if (n_ranks < 1) refuse("nranks is " + std::to_string(n_ranks) + "; it must be at least 1");
   require_rank(rank, n_ranks, "rank");
@@ -80,11 +82,13 @@ void init_all(tuttiComm_t* comms, int n_ranks) {
   for (size_t i = 0; i < handles.size(); ++i) comms[i] = handles[i].release();
 }
 
-tuttiResult_t split(tuttiComm_t comm, int color, int key, tuttiComm_t* newcomm, const tuttiConfig_t* config) {
+tuttiResult_t split(tuttiComm_t comm, int color, int key, tuttiComm_t* newcomm,
+                    const tuttiConfig_t* config) {
   Communicator& parent = open_comm(comm);
   require(newcomm, "newcomm");
   if (color < 0 && color != TUTTI_SPLIT_NOCOLOR) {
-    refuse("color is " + std::to_string(color) + "; allowed are 0 and above, and TUTTI_SPLIT_NOCOLOR (-1)");
+    refuse("color is " + std::to_string(color) +
+           "; allowed are 0 and above, and TUTTI_SPLIT_NOCOLOR (-1)");
   }
   const comm::Options options = options_from(config, parent.options());
   const bool in_group = Group::current().active();
@@ -126,15 +130,18 @@ void fill_stats(Communicator& comm, tuttiCommStats_t* stats) {
 }  // namespace
 }  // namespace tutti::api
 
-using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are outside of any namespace
+using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are
+                             // outside of any namespace
 
 tuttiResult_t tuttiCommInitRank(tuttiComm_t* comm, int nranks, tuttiUniqueId id, int rank) {
-  return guard_call("tuttiCommInitRank", [&] { return init_rank(comm, nranks, id, rank, nullptr); });
+  return guard_call("tuttiCommInitRank",
+                    [&] { return init_rank(comm, nranks, id, rank, nullptr); });
 }
 
 tuttiResult_t tuttiCommInitRankConfig(tuttiComm_t* comm, int nranks, tuttiUniqueId id, int rank,
                                       tuttiConfig_t* config) {
-  return guard_call("tuttiCommInitRankConfig", [&] { return init_rank(comm, nranks, id, rank, config); });
+  return guard_call("tuttiCommInitRankConfig",
+                    [&] { return init_rank(comm, nranks, id, rank, config); });
 }
 
 tuttiResult_t tuttiCommInitAll(tuttiComm_t* comms, int ndev, const int* devlist) {
@@ -146,7 +153,8 @@ tuttiResult_t tuttiCommInitAll(tuttiComm_t* comms, int ndev, const int* devlist)
   });
 }
 
-tuttiResult_t tuttiCommSplit(tuttiComm_t comm, int color, int key, tuttiComm_t* newcomm, tuttiConfig_t* config) {
+tuttiResult_t tuttiCommSplit(tuttiComm_t comm, int color, int key, tuttiComm_t* newcomm,
+                             tuttiConfig_t* config) {
   return guard_call("tuttiCommSplit", [&] { return split(comm, color, key, newcomm, config); });
 }
 
@@ -204,7 +212,8 @@ tuttiResult_t tuttiCommGetAsyncError(tuttiComm_t comm, tuttiResult_t* asyncError
   return guard("tuttiCommGetAsyncError", [&] {
     require(asyncError, "asyncError");
     const tuttiComm& handle = handle_of(comm);
-    *asyncError = handle.busy() ? tuttiInProgress : static_cast<tuttiResult_t>(handle.failure().code());
+    *asyncError =
+        handle.busy() ? tuttiInProgress : static_cast<tuttiResult_t>(handle.failure().code());
   });
 }
 
@@ -212,7 +221,8 @@ tuttiResult_t tuttiCommGetStats(tuttiComm_t comm, tuttiCommStats_t* stats) {
   return guard("tuttiCommGetStats", [&] {
     require(stats, "stats");
     if (stats->size < sizeof stats->size) {
-      refuse("stats.size is " + std::to_string(stats->size) + "; initialise it with TUTTI_COMM_STATS_INITIALIZER");
+      refuse("stats.size is " + std::to_string(stats->size) +
+             "; initialise it with TUTTI_COMM_STATS_INITIALIZER");
     }
     fill_stats(handle_of(comm).ready(), stats);
   });
@@ -229,7 +239,8 @@ tuttiResult_t tuttiRedOpCreatePreMulSum(tuttiRedOp_t* op, void* scalar, tuttiDat
       refuse("residence is " + std::to_string(where) +
              "; allowed are tuttiScalarDevice (0) and tuttiScalarHostImmediate (1)");
     }
-    *op = static_cast<tuttiRedOp_t>(c.red_ops().create(scalar, dtype_of(datatype), where == tuttiScalarHostImmediate));
+    *op = static_cast<tuttiRedOp_t>(
+        c.red_ops().create(scalar, dtype_of(datatype), where == tuttiScalarHostImmediate));
   });
 }
 

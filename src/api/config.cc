@@ -33,8 +33,8 @@ template <size_t N>
 void set_name(char (&into)[N], const char* value, const char* field) {
   if (value == nullptr) return;
   if (std::strlen(value) >= N) {
-    refuse(std::string("config.") + field + " is '" + value + "'; names have at most " + std::to_string(N - 1) +
-           " characters");
+    refuse(std::string("config.") + field + " is '" + value + "'; names have at most " +
+           std::to_string(N - 1) + " characters");
   }
   std::memset(into, 0, N);
   std::memcpy(into, value, std::strlen(value));
@@ -43,7 +43,8 @@ void set_name(char (&into)[N], const char* value, const char* field) {
 void set_seconds(int64_t& into_ns, double seconds, const char* field) {
   if (!(seconds > 0)) return;
   if (seconds > kMostSeconds) {
-    refuse(std::string("config.") + field + " is " + std::to_string(seconds) + "; at most 1e9 seconds are allowed");
+    refuse(std::string("config.") + field + " is " + std::to_string(seconds) +
+           "; at most 1e9 seconds are allowed");
   }
   into_ns = static_cast<int64_t>(seconds * static_cast<double>(kNsPerSecond));
 }
@@ -51,7 +52,9 @@ void set_seconds(int64_t& into_ns, double seconds, const char* field) {
 // Undefined: 0.
 int channel_count(int value, const char* field) {
   if (value == TUTTI_CONFIG_UNDEF_INT) return 0;
-  if (value < 1) refuse(std::string("config.") + field + " is " + std::to_string(value) + "; it must be at least 1");
+  if (value < 1)
+    refuse(std::string("config.") + field + " is " + std::to_string(value) +
+           "; it must be at least 1");
   return value;
 }
 
@@ -59,7 +62,8 @@ void set_channels(AgreedConfig& agreed, const tuttiConfig_t& config) {
   const int least = channel_count(config.minCTAs, "minCTAs");
   const int most = channel_count(config.maxCTAs, "maxCTAs");
   if (least != 0 && most != 0 && least > most) {
-    refuse("config.minCTAs is " + std::to_string(least) + ", above config.maxCTAs, which is " + std::to_string(most));
+    refuse("config.minCTAs is " + std::to_string(least) + ", above config.maxCTAs, which is " +
+           std::to_string(most));
   }
   if (const int channels = channel_count(config.channels, "channels"); channels != 0) {
     agreed.channels = static_cast<uint32_t>(channels);
@@ -71,7 +75,8 @@ void set_channels(AgreedConfig& agreed, const tuttiConfig_t& config) {
 bool flag(int value, const char* field, bool otherwise) {
   if (value == TUTTI_CONFIG_UNDEF_INT) return otherwise;
   if (value != 0 && value != 1) {
-    refuse(std::string("config.") + field + " is " + std::to_string(value) + "; allowed are 0 and 1");
+    refuse(std::string("config.") + field + " is " + std::to_string(value) +
+           "; allowed are 0 and 1");
   }
   return value == 1;
 }

@@ -23,19 +23,28 @@ static_assert(same(StatusCode::kInvalidUsage, tuttiInvalidUsage));
 static_assert(same(StatusCode::kRemoteError, tuttiRemoteError));
 static_assert(same(StatusCode::kInProgress, tuttiInProgress));
 
-constexpr bool same(DType dtype, tuttiDataType_t type) { return static_cast<int>(dtype) == static_cast<int>(type); }
-static_assert(same(DType::kInt8, tuttiInt8) && same(DType::kUint8, tuttiUint8) && same(DType::kInt32, tuttiInt32));
-static_assert(same(DType::kUint32, tuttiUint32) && same(DType::kInt64, tuttiInt64) && same(DType::kUint64, tuttiUint64));
+constexpr bool same(DType dtype, tuttiDataType_t type) {
+  return static_cast<int>(dtype) == static_cast<int>(type);
+}
+static_assert(same(DType::kInt8, tuttiInt8) && same(DType::kUint8, tuttiUint8) &&
+              same(DType::kInt32, tuttiInt32));
+static_assert(same(DType::kUint32, tuttiUint32) && same(DType::kInt64, tuttiInt64) &&
+              same(DType::kUint64, tuttiUint64));
 static_assert(same(DType::kFloat16, tuttiFloat16) && same(DType::kFloat32, tuttiFloat32));
 static_assert(same(DType::kFloat64, tuttiFloat64) && same(DType::kBfloat16, tuttiBfloat16));
-static_assert(same(DType::kFloat8e4m3, tuttiFloat8e4m3) && same(DType::kFloat8e5m2, tuttiFloat8e5m2));
+static_assert(same(DType::kFloat8e4m3, tuttiFloat8e4m3) &&
+              same(DType::kFloat8e5m2, tuttiFloat8e5m2));
 static_assert(kDTypeCount == tuttiNumTypes);
 
-constexpr bool same(Op op, tuttiRedOp_t public_op) { return static_cast<int>(op) == static_cast<int>(public_op); }
+constexpr bool same(Op op, tuttiRedOp_t public_op) {
+  return static_cast<int>(op) == static_cast<int>(public_op);
+}
 static_assert(same(Op::kSum, tuttiSum) && same(Op::kProd, tuttiProd) && same(Op::kMax, tuttiMax));
-static_assert(same(Op::kMin, tuttiMin) && same(Op::kAvg, tuttiAvg) && same(Op::kPreMulSum, tuttiNumOps));
+static_assert(same(Op::kMin, tuttiMin) && same(Op::kAvg, tuttiAvg) &&
+              same(Op::kPreMulSum, tuttiNumOps));
 
-static_assert(comm::kSignalsPerPeer == TUTTI_SIGNALS_PER_PEER && comm::kNoColor == TUTTI_SPLIT_NOCOLOR);
+static_assert(comm::kSignalsPerPeer == TUTTI_SIGNALS_PER_PEER &&
+              comm::kNoColor == TUTTI_SPLIT_NOCOLOR);
 
 std::string& message_slot() noexcept {
   static thread_local std::string message;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The C boundary: nothing is thrown across it, and every failure leaves a message for tuttiGetLastError.
+// The C boundary: nothing is thrown across it, and every failure leaves a message for
+// tuttiGetLastError.
 #pragma once
 
 #include <exception>
@@ -7,8 +8,8 @@
 #include <string>
 #include <type_traits>
 
-#include "include/tutti/tutti.h"
 #include "src/base/error.h"
+#include "tutti/tutti.h"
 
 namespace tutti::api {
 

@@ -4,10 +4,10 @@
 
 #include <memory>
 
-#include "include/tutti/tutti.h"
 #include "src/comm/handle.h"
 #include "src/comm/stream.h"
 #include "src/comm/window.h"
+#include "tutti/tutti.h"
 
 struct tuttiComm final : tutti::comm::Handle {};
 struct tuttiStream final : tutti::comm::Stream {};

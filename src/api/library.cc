@@ -22,7 +22,8 @@ std::optional<bootstrap::Launch> launch_of_this_process() {
   try {
     return bootstrap::detect_launch();
   } catch (const Error& e) {
-    throw Error(e.code() == StatusCode::kInvalidArgument ? StatusCode::kInvalidUsage : e.code(), e.what());
+    throw Error(e.code() == StatusCode::kInvalidArgument ? StatusCode::kInvalidUsage : e.code(),
+                e.what());
   }
 }
 
@@ -35,7 +36,8 @@ uint64_t next_launch_id() noexcept {
 }  // namespace
 }  // namespace tutti::api
 
-using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are outside of any namespace
+using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are
+                             // outside of any namespace
 
 tuttiResult_t tuttiGetVersion(int* version) {
   return guard("tuttiGetVersion", [&] {
@@ -62,13 +64,16 @@ const char* tuttiGetLastError(tuttiComm_t comm) {
 tuttiResult_t tuttiGetUniqueId(tuttiUniqueId* id) {
   return guard("tuttiGetUniqueId", [&] {
     require(id, "id");
-    store(tutti::bootstrap::create_unique_id(tutti::config_from_environment().local.interface_prefix), id);
+    store(
+        tutti::bootstrap::create_unique_id(tutti::config_from_environment().local.interface_prefix),
+        id);
   });
 }
 
 tuttiResult_t tuttiLaunchInfo(int* rank, int* size, int* localRank, int* localSize) {
   return guard("tuttiLaunchInfo", [&] {
-    const tutti::bootstrap::Launch launch = launch_of_this_process().value_or(tutti::bootstrap::Launch{});
+    const tutti::bootstrap::Launch launch =
+        launch_of_this_process().value_or(tutti::bootstrap::Launch{});
     if (rank != nullptr) *rank = launch.rank;
     if (size != nullptr) *size = launch.size;
     if (localRank != nullptr) *localRank = launch.local_rank;
@@ -82,7 +87,9 @@ tuttiResult_t tuttiGetLaunchUniqueId(tuttiUniqueId* id) {
     if (const auto launch = launch_of_this_process()) {
       store(tutti::bootstrap::launch_unique_id(*launch, next_launch_id()), id);
     } else {
-      store(tutti::bootstrap::create_unique_id(tutti::config_from_environment().local.interface_prefix), id);
+      store(tutti::bootstrap::create_unique_id(
+                tutti::config_from_environment().local.interface_prefix),
+            id);
     }
   });
 }

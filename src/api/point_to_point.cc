@@ -8,8 +8,8 @@
 namespace tutti::api {
 namespace {
 
-void transfer(const BufferArgument& buffer, bool is_send, tuttiDataType_t datatype, int peer, tuttiComm_t comm,
-              tuttiStream_t stream) {
+void transfer(const BufferArgument& buffer, bool is_send, tuttiDataType_t datatype, int peer,
+              tuttiComm_t comm, tuttiStream_t stream) {
   comm::Communicator& c = open_comm(comm);
   const DType dtype = dtype_of(datatype);
   require_rank(peer, c.n_ranks(), "peer");
@@ -17,8 +17,9 @@ void transfer(const BufferArgument& buffer, bool is_send, tuttiDataType_t dataty
   sized.elem_bytes = size_of(dtype);
   check_buffer(sized);
   if (peer == c.rank() && !comm::Group::current().active()) {
-    throw Error(StatusCode::kInvalidUsage,
-                "peer is the calling rank itself; a send to self and its receive go into one group");
+    throw Error(
+        StatusCode::kInvalidUsage,
+        "peer is the calling rank itself; a send to self and its receive go into one group");
   }
   comm::issue(c,
               {.name = is_send ? "Send" : "Recv",
@@ -33,19 +34,22 @@ void transfer(const BufferArgument& buffer, bool is_send, tuttiDataType_t dataty
 }  // namespace
 }  // namespace tutti::api
 
-using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are outside of any namespace
+using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are
+                             // outside of any namespace
 
-tuttiResult_t tuttiSend(const void* sendbuff, size_t count, tuttiDataType_t datatype, int peer, tuttiComm_t comm,
-                        tuttiStream_t stream) {
+tuttiResult_t tuttiSend(const void* sendbuff, size_t count, tuttiDataType_t datatype, int peer,
+                        tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiSend", [&] {
-    transfer({.name = "sendbuff", .base = sendbuff, .count = count}, true, datatype, peer, comm, stream);
+    transfer({.name = "sendbuff", .base = sendbuff, .count = count}, true, datatype, peer, comm,
+             stream);
   });
 }
 
-tuttiResult_t tuttiRecv(void* recvbuff, size_t count, tuttiDataType_t datatype, int peer, tuttiComm_t comm,
-                        tuttiStream_t stream) {
+tuttiResult_t tuttiRecv(void* recvbuff, size_t count, tuttiDataType_t datatype, int peer,
+                        tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiRecv", [&] {
-    transfer({.name = "recvbuff", .base = recvbuff, .count = count}, false, datatype, peer, comm, stream);
+    transfer({.name = "recvbuff", .base = recvbuff, .count = count}, false, datatype, peer, comm,
+             stream);
   });
 }
 

@@ -6,7 +6,8 @@
 #include "src/api/guard.h"
 #include "src/api/handles.h"
 
-using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are outside of any namespace
+using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are
+                             // outside of any namespace
 
 tuttiResult_t tuttiStreamCreate(tuttiStream_t* stream) {
   return guard("tuttiStreamCreate", [&] {
@@ -22,8 +23,9 @@ tuttiResult_t tuttiStreamSynchronize(tuttiStream_t stream) {
 }
 
 tuttiResult_t tuttiStreamQuery(tuttiStream_t stream) {
-  return guard("tuttiStreamQuery",
-               [&] { return stream == nullptr || stream->query() ? tuttiSuccess : tuttiInProgress; });
+  return guard("tuttiStreamQuery", [&] {
+    return stream == nullptr || stream->query() ? tuttiSuccess : tuttiInProgress;
+  });
 }
 
 tuttiResult_t tuttiStreamDestroy(tuttiStream_t stream) {

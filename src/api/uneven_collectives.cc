@@ -23,7 +23,8 @@ std::vector<size_t> offsets_of(const size_t* displacements, const std::vector<si
   size_t next = 0;
   for (size_t i = 0; i < counts.size(); ++i) {
     offsets[i] = next;
-    if (__builtin_add_overflow(next, counts[i], &next)) refuse("counts add up to more than fits in memory");
+    if (__builtin_add_overflow(next, counts[i], &next))
+      refuse("counts add up to more than fits in memory");
   }
   return offsets;
 }
@@ -35,7 +36,8 @@ std::vector<size_t> only_own(const comm::Communicator& comm, size_t count) {
   return counts;
 }
 
-void require_own_count(size_t count, const char* name, const size_t* counts, const char* counts_name, int rank) {
+void require_own_count(size_t count, const char* name, const size_t* counts,
+                       const char* counts_name, int rank) {
   if (count == counts[rank]) return;
   refuse(std::string(name) + " is " + std::to_string(count) + "; it must be " + counts_name + "[" +
          std::to_string(rank) + "], which is " + std::to_string(counts[rank]));
@@ -47,7 +49,11 @@ BufferArgument one_block(const char* name, const void* base, size_t elem_bytes, 
 
 BufferArgument blocks(const char* name, const void* base, size_t elem_bytes, const size_t* counts,
                       const std::vector<size_t>& offsets) {
-  return {.name = name, .base = base, .elem_bytes = elem_bytes, .n_blocks = offsets.size(), .counts = counts,
+  return {.name = name,
+          .base = base,
+          .elem_bytes = elem_bytes,
+          .n_blocks = offsets.size(),
+          .counts = counts,
           .offsets = offsets.data()};
 }
 
@@ -58,7 +64,8 @@ struct Sides {
   int out_own = 0;
 };
 
-void run(comm::CollectiveCall call, const Sides& sides, comm::Communicator& comm, tuttiStream_t stream) {
+void run(comm::CollectiveCall call, const Sides& sides, comm::Communicator& comm,
+         tuttiStream_t stream) {
   check_buffer(sides.in);
   check_buffer(sides.out);
   call.input = sides.in.n_blocks == 0 ? nullptr : sides.in.base;
@@ -76,20 +83,26 @@ void all_gather_v(const void* sendbuff, size_t sendcount, void* recvbuff, const 
   uneven->output_offsets = offsets_of(displs, uneven->counts);
   uneven->agreed = true;
   const Sides sides{.in = one_block("sendbuff", sendbuff, size_of(dtype), sendcount),
-                    .out = blocks("recvbuff", recvbuff, size_of(dtype), uneven->counts.data(), uneven->output_offsets),
+                    .out = blocks("recvbuff", recvbuff, size_of(dtype), uneven->counts.data(),
+                                  uneven->output_offsets),
                     .out_own = c.rank()};
-  run({.name = "AllGatherv", .collective = Collective::kAllGather, .dtype = dtype, .uneven = std::move(uneven)}, sides,
-      c, stream);
+  run({.name = "AllGatherv",
+       .collective = Collective::kAllGather,
+       .dtype = dtype,
+       .uneven = std::move(uneven)},
+      sides, c, stream);
 }
 
-void reduce_scatter_v(const void* sendbuff, const size_t* recvcounts, const size_t* displs, void* recvbuff,
-                      DType dtype, const comm::ResolvedOp& op, comm::Communicator& c, tuttiStream_t stream) {
+void reduce_scatter_v(const void* sendbuff, const size_t* recvcounts, const size_t* displs,
+                      void* recvbuff, DType dtype, const comm::ResolvedOp& op,
+                      comm::Communicator& c, tuttiStream_t stream) {
   require(recvcounts, "recvcounts");
   auto uneven = std::make_unique<UnevenBlocks>();
   uneven->counts = copy_of(recvcounts, c.n_ranks());
   uneven->input_offsets = offsets_of(displs, uneven->counts);
   uneven->agreed = true;
-  const Sides sides{.in = blocks("sendbuff", sendbuff, size_of(dtype), uneven->counts.data(), uneven->input_offsets),
+  const Sides sides{.in = blocks("sendbuff", sendbuff, size_of(dtype), uneven->counts.data(),
+                                 uneven->input_offsets),
                     .out = one_block("recvbuff", recvbuff, size_of(dtype), recvcounts[c.rank()]),
                     .in_own = c.rank()};
   run({.name = "ReduceScatterv",
@@ -111,10 +124,12 @@ struct AllToAllvArguments {
   const size_t* rdispls;
 };
 
-void all_to_all_v(const AllToAllvArguments& a, DType dtype, comm::Communicator& c, tuttiStream_t stream) {
+void all_to_all_v(const AllToAllvArguments& a, DType dtype, comm::Communicator& c,
+                  tuttiStream_t stream) {
   require(a.sendcounts, "sendcounts");
   require(a.recvcounts, "recvcounts");
-  require_own_count(a.recvcounts[c.rank()], "recvcounts[rank]", a.sendcounts, "sendcounts", c.rank());
+  require_own_count(a.recvcounts[c.rank()], "recvcounts[rank]", a.sendcounts, "sendcounts",
+                    c.rank());
   auto uneven = std::make_unique<UnevenBlocks>();
   const std::vector<size_t> sends = copy_of(a.sendcounts, c.n_ranks());
   const std::vector<size_t> recvs = copy_of(a.recvcounts, c.n_ranks());
@@ -122,11 +137,15 @@ void all_to_all_v(const AllToAllvArguments& a, DType dtype, comm::Communicator& 
   uneven->output_offsets = offsets_of(a.rdispls, recvs);
   uneven->counts = sends;
   uneven->counts.insert(uneven->counts.end(), recvs.begin(), recvs.end());
-  const Sides sides{.in = blocks("sendbuff", a.sendbuff, size_of(dtype), sends.data(), uneven->input_offsets),
-                    .out = blocks("recvbuff", a.recvbuff, size_of(dtype), recvs.data(), uneven->output_offsets),
-                    .in_own = -1};
-  run({.name = "AllToAllv", .collective = Collective::kAllToAll, .dtype = dtype, .uneven = std::move(uneven)}, sides, c,
-      stream);
+  const Sides sides{
+      .in = blocks("sendbuff", a.sendbuff, size_of(dtype), sends.data(), uneven->input_offsets),
+      .out = blocks("recvbuff", a.recvbuff, size_of(dtype), recvs.data(), uneven->output_offsets),
+      .in_own = -1};
+  run({.name = "AllToAllv",
+       .collective = Collective::kAllToAll,
+       .dtype = dtype,
+       .uneven = std::move(uneven)},
+      sides, c, stream);
 }
 
 struct RootedArguments {
@@ -149,11 +168,16 @@ void gather_v(const RootedArguments& a, DType dtype, comm::Communicator& c, tutt
     require_own_count(a.own_count, "sendcount", a.counts, "recvcounts", c.rank());
     uneven->counts = copy_of(a.counts, c.n_ranks());
     uneven->output_offsets = offsets_of(a.displs, uneven->counts);
-    sides.out = blocks("recvbuff", a.recvbuff, size_of(dtype), uneven->counts.data(), uneven->output_offsets);
+    sides.out = blocks("recvbuff", a.recvbuff, size_of(dtype), uneven->counts.data(),
+                       uneven->output_offsets);
   } else {
     uneven->counts = only_own(c, a.own_count);
   }
-  run({.name = "Gatherv", .collective = Collective::kGather, .dtype = dtype, .root = a.root, .uneven = std::move(uneven)},
+  run({.name = "Gatherv",
+       .collective = Collective::kGather,
+       .dtype = dtype,
+       .root = a.root,
+       .uneven = std::move(uneven)},
       sides, c, stream);
 }
 
@@ -168,60 +192,71 @@ void scatter_v(const RootedArguments& a, DType dtype, comm::Communicator& c, tut
     require_own_count(a.own_count, "recvcount", a.counts, "sendcounts", c.rank());
     uneven->counts = copy_of(a.counts, c.n_ranks());
     uneven->input_offsets = offsets_of(a.displs, uneven->counts);
-    sides.in = blocks("sendbuff", a.sendbuff, size_of(dtype), uneven->counts.data(), uneven->input_offsets);
+    sides.in = blocks("sendbuff", a.sendbuff, size_of(dtype), uneven->counts.data(),
+                      uneven->input_offsets);
   } else {
     uneven->counts = only_own(c, a.own_count);
   }
-  run({.name = "Scatterv", .collective = Collective::kScatter, .dtype = dtype, .root = a.root, .uneven = std::move(uneven)},
+  run({.name = "Scatterv",
+       .collective = Collective::kScatter,
+       .dtype = dtype,
+       .root = a.root,
+       .uneven = std::move(uneven)},
       sides, c, stream);
 }
 
 }  // namespace
 }  // namespace tutti::api
 
-using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are outside of any namespace
+using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are
+                             // outside of any namespace
 
-tuttiResult_t tuttiAllGatherv(const void* sendbuff, size_t sendcount, void* recvbuff, const size_t* recvcounts,
-                              const size_t* displs, tuttiDataType_t datatype, tuttiComm_t comm, tuttiStream_t stream) {
+tuttiResult_t tuttiAllGatherv(const void* sendbuff, size_t sendcount, void* recvbuff,
+                              const size_t* recvcounts, const size_t* displs,
+                              tuttiDataType_t datatype, tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiAllGatherv", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
     all_gather_v(sendbuff, sendcount, recvbuff, recvcounts, displs, dtype_of(datatype), c, stream);
   });
 }
 
-tuttiResult_t tuttiReduceScatterv(const void* sendbuff, const size_t* recvcounts, const size_t* displs, void* recvbuff,
-                                  tuttiDataType_t datatype, tuttiRedOp_t op, tuttiComm_t comm, tuttiStream_t stream) {
+tuttiResult_t tuttiReduceScatterv(const void* sendbuff, const size_t* recvcounts,
+                                  const size_t* displs, void* recvbuff, tuttiDataType_t datatype,
+                                  tuttiRedOp_t op, tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiReduceScatterv", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
     const tutti::DType dtype = dtype_of(datatype);
-    reduce_scatter_v(sendbuff, recvcounts, displs, recvbuff, dtype, c.red_ops().resolve(op, dtype, c.n_ranks()), c,
-                     stream);
+    reduce_scatter_v(sendbuff, recvcounts, displs, recvbuff, dtype,
+                     c.red_ops().resolve(op, dtype, c.n_ranks()), c, stream);
   });
 }
 
-tuttiResult_t tuttiAllToAllv(const void* sendbuff, const size_t* sendcounts, const size_t* sdispls, void* recvbuff,
-                             const size_t* recvcounts, const size_t* rdispls, tuttiDataType_t datatype,
-                             tuttiComm_t comm, tuttiStream_t stream) {
+tuttiResult_t tuttiAllToAllv(const void* sendbuff, const size_t* sendcounts, const size_t* sdispls,
+                             void* recvbuff, const size_t* recvcounts, const size_t* rdispls,
+                             tuttiDataType_t datatype, tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiAllToAllv", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
-    all_to_all_v({sendbuff, sendcounts, sdispls, recvbuff, recvcounts, rdispls}, dtype_of(datatype), c, stream);
+    all_to_all_v({sendbuff, sendcounts, sdispls, recvbuff, recvcounts, rdispls}, dtype_of(datatype),
+                 c, stream);
   });
 }
 
-tuttiResult_t tuttiGatherv(const void* sendbuff, size_t sendcount, void* recvbuff, const size_t* recvcounts,
-                           const size_t* displs, tuttiDataType_t datatype, int root, tuttiComm_t comm,
-                           tuttiStream_t stream) {
+tuttiResult_t tuttiGatherv(const void* sendbuff, size_t sendcount, void* recvbuff,
+                           const size_t* recvcounts, const size_t* displs, tuttiDataType_t datatype,
+                           int root, tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiGatherv", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
-    gather_v({sendbuff, recvbuff, sendcount, recvcounts, displs, root}, dtype_of(datatype), c, stream);
+    gather_v({sendbuff, recvbuff, sendcount, recvcounts, displs, root}, dtype_of(datatype), c,
+             stream);
   });
 }
 
-tuttiResult_t tuttiScatterv(const void* sendbuff, const size_t* sendcounts, const size_t* displs, void* recvbuff,
-                            size_t recvcount, tuttiDataType_t datatype, int root, tuttiComm_t comm,
-                            tuttiStream_t stream) {
+tuttiResult_t tuttiScatterv(const void* sendbuff, const size_t* sendcounts, const size_t* displs,
+                            void* recvbuff, size_t recvcount, tuttiDataType_t datatype, int root,
+                            tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiScatterv", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
-    scatter_v({sendbuff, recvbuff, recvcount, sendcounts, displs, root}, dtype_of(datatype), c, stream);
+    scatter_v({sendbuff, recvbuff, recvcount, sendcounts, displs, root}, dtype_of(datatype), c,
+              stream);
   });
 }

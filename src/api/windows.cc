@@ -26,7 +26,8 @@ void require_zero(unsigned value, const char* name) {
 
 void require_signal(int index) {
   if (index >= 0 && index < TUTTI_SIGNALS_PER_PEER) return;
-  refuse("sigIdx is " + std::to_string(index) + "; allowed are 0 to " + std::to_string(TUTTI_SIGNALS_PER_PEER - 1));
+  refuse("sigIdx is " + std::to_string(index) + "; allowed are 0 to " +
+         std::to_string(TUTTI_SIGNALS_PER_PEER - 1));
 }
 
 void require_window_of(const comm::Window& window, const Communicator& comm) {
@@ -48,12 +49,14 @@ size_t check_put(const Put& put, int peer, const Communicator& comm) {
   if (put.window == nullptr) refuse("peerWin is NULL; it must come from tuttiCommWindowRegister");
   require_window_of(*put.window->window, comm);
   const size_t elem_bytes = size_of(dtype_of(put.datatype));
-  check_buffer({.name = "localbuff", .base = put.data, .elem_bytes = elem_bytes, .count = put.count});
+  check_buffer(
+      {.name = "localbuff", .base = put.data, .elem_bytes = elem_bytes, .count = put.count});
   const size_t bytes = put.count * elem_bytes;
   const size_t room = put.window->window->bytes_of(peer);
   if (put.offset > room || bytes > room - put.offset) {
-    refuse("peerWinOffset is " + std::to_string(put.offset) + " and the data has " + std::to_string(bytes) +
-           " bytes; the window of rank " + std::to_string(peer) + " has " + std::to_string(room));
+    refuse("peerWinOffset is " + std::to_string(put.offset) + " and the data has " +
+           std::to_string(bytes) + " bytes; the window of rank " + std::to_string(peer) + " has " +
+           std::to_string(room));
   }
   return bytes;
 }
@@ -66,21 +69,24 @@ void set_up(Communicator& comm, std::function<void()> job) {
 }
 
 void deregister(const std::shared_ptr<Communicator>& comm, tuttiWindow_t win) {
-  comm::run_now(*comm, comm::CollectiveCall{.name = "CommWindowDeregister"});  // a barrier: nobody writes any more
+  comm::run_now(*comm, comm::CollectiveCall{
+                           .name = "CommWindowDeregister"});  // a barrier: nobody writes any more
   delete win;
 }
 
 }  // namespace
 }  // namespace tutti::api
 
-using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are outside of any namespace
+using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are
+                             // outside of any namespace
 using tutti::comm::Communicator;
 
 tuttiResult_t tuttiMemAlloc(void** ptr, size_t bytes) {
   return guard("tuttiMemAlloc", [&] {
     require(ptr, "ptr");
     *ptr = nullptr;
-    if (bytes > PTRDIFF_MAX) refuse("bytes is " + std::to_string(bytes) + "; that is more than fits in memory");
+    if (bytes > PTRDIFF_MAX)
+      refuse("bytes is " + std::to_string(bytes) + "; that is more than fits in memory");
     if (bytes != 0) *ptr = tutti::device::allocate_shared(bytes);
   });
 }
@@ -110,7 +116,8 @@ tuttiResult_t tuttiCommDeregister(const tuttiComm_t comm, void* handle) {
   });
 }
 
-tuttiResult_t tuttiCommWindowRegister(tuttiComm_t comm, void* buff, size_t bytes, tuttiWindow_t* win, int winFlags) {
+tuttiResult_t tuttiCommWindowRegister(tuttiComm_t comm, void* buff, size_t bytes,
+                                      tuttiWindow_t* win, int winFlags) {
   return guard_call("tuttiCommWindowRegister", [&] {
     Communicator& c = open_comm(comm);
     require(win, "win");
@@ -121,7 +128,9 @@ tuttiResult_t tuttiCommWindowRegister(tuttiComm_t comm, void* buff, size_t bytes
     }
     *win = nullptr;
     set_up(c, [=, owner = c.shared_from_this()] {
-      *win = std::make_unique<tuttiWindow>(tuttiWindow{tutti::comm::Window::create(*owner, buff, bytes)}).release();
+      *win = std::make_unique<tuttiWindow>(
+                 tuttiWindow{tutti::comm::Window::create(*owner, buff, bytes)})
+                 .release();
     });
   });
 }
@@ -135,9 +144,9 @@ tuttiResult_t tuttiCommWindowDeregister(tuttiComm_t comm, tuttiWindow_t win) {
   });
 }
 
-tuttiResult_t tuttiPutSignal(const void* localbuff, size_t count, tuttiDataType_t datatype, int peer,
-                             tuttiWindow_t peerWin, size_t peerWinOffset, int sigIdx, int ctx, unsigned int flags,
-                             tuttiComm_t comm, tuttiStream_t stream) {
+tuttiResult_t tuttiPutSignal(const void* localbuff, size_t count, tuttiDataType_t datatype,
+                             int peer, tuttiWindow_t peerWin, size_t peerWinOffset, int sigIdx,
+                             int ctx, unsigned int flags, tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiPutSignal", [&] {
     Communicator& c = open_comm(comm);
     require_rank(peer, c.n_ranks(), "peer");
@@ -157,18 +166,21 @@ tuttiResult_t tuttiPutSignal(const void* localbuff, size_t count, tuttiDataType_
   });
 }
 
-tuttiResult_t tuttiSignal(int peer, int sigIdx, int ctx, unsigned int flags, tuttiComm_t comm, tuttiStream_t stream) {
+tuttiResult_t tuttiSignal(int peer, int sigIdx, int ctx, unsigned int flags, tuttiComm_t comm,
+                          tuttiStream_t stream) {
   return guard_call("tuttiSignal", [&] {
     Communicator& c = open_comm(comm);
     require_rank(peer, c.n_ranks(), "peer");
     require_signal(sigIdx);
     require_zero(static_cast<unsigned>(ctx), "ctx");
     require_zero(flags, "flags");
-    tutti::comm::issue(c, tutti::comm::SignalCall{.name = "Signal", .peer = peer, .signal = sigIdx}, stream);
+    tutti::comm::issue(c, tutti::comm::SignalCall{.name = "Signal", .peer = peer, .signal = sigIdx},
+                       stream);
   });
 }
 
-tuttiResult_t tuttiWaitSignal(int nDesc, tuttiWaitSignalDesc_t* signalDescs, tuttiComm_t comm, tuttiStream_t stream) {
+tuttiResult_t tuttiWaitSignal(int nDesc, tuttiWaitSignalDesc_t* signalDescs, tuttiComm_t comm,
+                              tuttiStream_t stream) {
   return guard_call("tuttiWaitSignal", [&] {
     Communicator& c = open_comm(comm);
     if (nDesc < 0) refuse("nDesc is " + std::to_string(nDesc) + "; it must not be negative");

@@ -15,12 +15,12 @@
 
 namespace tutti::comm {
 
-// Values follow each other without padding, in host order: both ends are the same build on the same architecture, which the record's
-// version number guards. Lengths are u32.
+// Values follow each other without padding, in host order: both ends are the same build on the same
+// architecture, which the record's version number guards. Lengths are u32.
 class ByteWriter {
  public:
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
+  requires std::is_trivially_copyable_v<T>
   void value(const T& v) {
     const auto* p = reinterpret_cast<const std::byte*>(&v);
     bytes_.insert(bytes_.end(), p, p + sizeof(T));
@@ -41,8 +41,7 @@ class ByteReader {
  public:
   explicit ByteReader(std::span<const std::byte> bytes) : rest_(bytes) {}
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
-  T value() {
+  requires std::is_trivially_copyable_v<T> T value() {
     T v;
     std::memcpy(&v, take(sizeof(T)).data(), sizeof(T));
     return v;
@@ -62,8 +61,9 @@ class ByteReader {
  private:
   std::span<const std::byte> take(size_t size) {
     if (size > rest_.size()) {
-      throw Error(StatusCode::kInternalError, "a set-up record of a peer is cut short: " + std::to_string(size) +
-                                                  " bytes expected, " + std::to_string(rest_.size()) + " left");
+      throw Error(StatusCode::kInternalError,
+                  "a set-up record of a peer is cut short: " + std::to_string(size) +
+                      " bytes expected, " + std::to_string(rest_.size()) + " left");
     }
     const auto taken = rest_.first(size);
     rest_ = rest_.subspan(size);

@@ -30,7 +30,8 @@ Status CallSequence::progress(bool* advanced) noexcept {
       bool started = false;
       const Status sends = comm_.path().collectives.poll_sends();
       if (!sends.ok()) return sends;
-      const Status status = contained(caught_, [&] { started = comm_.path().collectives.try_start(); });
+      const Status status =
+          contained(caught_, [&] { started = comm_.path().collectives.try_start(); });
       if (!status.ok()) return status;
       if (!started) return kInProgressStatus;
       phase_ = Phase::kRun;

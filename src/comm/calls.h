@@ -18,12 +18,13 @@ namespace tutti::comm {
 
 class Window;
 
-// Block sizes and places of a v-variant, in elements, as exec::Binding wants them; empty where the default holds.
+// Block sizes and places of a v-variant, in elements, as exec::Binding wants them; empty where the
+// default holds.
 struct UnevenBlocks {
-  std::vector<size_t> counts;          // by exec::block_index
-  std::vector<size_t> input_offsets;   // by block position
+  std::vector<size_t> counts;         // by exec::block_index
+  std::vector<size_t> input_offsets;  // by block position
   std::vector<size_t> output_offsets;
-  bool agreed = false;                 // every rank passed the same counts
+  bool agreed = false;  // every rank passed the same counts
 };
 
 struct CollectiveCall {
@@ -37,8 +38,8 @@ struct CollectiveCall {
   int root = 0;
   bool in_place = false;
   kernels::Scaling scaling;
-  const void* late_scalar = nullptr;      // PreMulSum: read into `scaling` when the call runs
-  std::unique_ptr<UnevenBlocks> uneven;   // null: even blocks
+  const void* late_scalar = nullptr;     // PreMulSum: read into `scaling` when the call runs
+  std::unique_ptr<UnevenBlocks> uneven;  // null: even blocks
 };
 
 struct P2pCall {
@@ -57,8 +58,9 @@ struct SignalCall {
   int signal = 0;
   const void* data = nullptr;
   size_t bytes = 0;
-  size_t offset = 0;                // in the peer's part of the window
-  std::shared_ptr<Window> window;   // null: only the signal. Shared: a queued put keeps the mapping alive
+  size_t offset = 0;  // in the peer's part of the window
+  std::shared_ptr<Window>
+      window;  // null: only the signal. Shared: a queued put keeps the mapping alive
 };
 
 struct WaitCall {
@@ -70,7 +72,8 @@ struct WaitCall {
   std::vector<Target> targets;
 };
 
-// Set-up that uses the communicator's transports and so needs its turn. Must not throw: a failure would break the communicator.
+// Set-up that uses the communicator's transports and so needs its turn. Must not throw: a failure
+// would break the communicator.
 struct SetUpCall {
   const char* name = "";
   std::function<void()> run;

@@ -70,16 +70,19 @@ Collectives::CallKey Collectives::key_of(const CollectiveCall& call) noexcept {
 }
 
 size_t Collectives::slot_of(const CallKey& key) noexcept {
-  const uint64_t mixed = (key.count ^ static_cast<uint64_t>(key.collective) << 56 ^ static_cast<uint64_t>(key.op) << 48 ^
-                          static_cast<uint64_t>(key.dtype) << 40 ^ static_cast<uint64_t>(key.root) << 24) *
-                         0x9e3779b97f4a7c15ULL;
+  const uint64_t mixed =
+      (key.count ^ static_cast<uint64_t>(key.collective) << 56 ^
+       static_cast<uint64_t>(key.op) << 48 ^ static_cast<uint64_t>(key.dtype) << 40 ^
+       static_cast<uint64_t>(key.root) << 24) *
+      0x9e3779b97f4a7c15ULL;
   return mixed >> 59;
 }
 static_assert(1 << (64 - 59) == 32, "slot_of() takes as many bits as there are remembered calls");
 
 void Collectives::begin(CollectiveCall& call) {
   call_ = &call;
-  if (call.late_scalar != nullptr) std::memcpy(call.scaling.pre, call.late_scalar, size_of(call.dtype));
+  if (call.late_scalar != nullptr)
+    std::memcpy(call.scaling.pre, call.late_scalar, size_of(call.dtype));
   if (call.uneven == nullptr) {
     const CallKey key = key_of(call);
     Prepared& remembered = remembered_[slot_of(key)];
@@ -125,7 +128,8 @@ Collectives::Prepared Collectives::prepare(const CollectiveCall& call) {
   prepared.program = &program_for(choice);
   const exec::Program& program = prepared.program->program;
   const bool counts_agreed = call.uneven == nullptr || call.uneven->agreed;
-  prepared.tiling = exec::make_tiling(program, bind(call), tuning_.layout.area_bytes, counts_agreed);
+  prepared.tiling =
+      exec::make_tiling(program, bind(call), tuning_.layout.area_bytes, counts_agreed);
   prepared.hash = agreed_hash(call, program.plan->hash);
   scratch_.reserve(exec::scratch_bytes(program, prepared.tiling, call.dtype));
   if (tuning_.policy.pull_min_bytes != UINT64_MAX) bounce_.reserve(exec::bounce_bytes(program));
@@ -148,10 +152,11 @@ Collectives::ProgramEntry& Collectives::program_for(const Choice& choice) {
 void Collectives::check_slots(const planner::VerifiedPlan& plan) const {
   const auto slots = static_cast<int64_t>(tuning_.layout.n_areas);
   if (plan.verdict.min_slots <= slots) return;
-  throw Error(StatusCode::kInvalidArgument, "algorithm '" + plan.plan.algorithm + "' needs " +
-                                                std::to_string(plan.verdict.min_slots) +
-                                                " slots per connection, rank 0's configuration gives " +
-                                                std::to_string(slots) + "; raise TUTTI_SLOTS");
+  throw Error(StatusCode::kInvalidArgument,
+              "algorithm '" + plan.plan.algorithm + "' needs " +
+                  std::to_string(plan.verdict.min_slots) +
+                  " slots per connection, rank 0's configuration gives " + std::to_string(slots) +
+                  "; raise TUTTI_SLOTS");
 }
 
 void Collectives::open_connections(ProgramEntry& entry) {
@@ -170,7 +175,8 @@ void Collectives::open_connections(ProgramEntry& entry) {
 
 Status Collectives::poll_sends() noexcept {
   ProgramEntry& entry = *current_.program;
-  if (entry.connected) [[likely]] return kOkStatus;
+  if (entry.connected) [[likely]]
+    return kOkStatus;
   for (size_t i = 0; i < entry.send_ready.size(); ++i) {
     if (entry.send_ready[i]) continue;
     bool ready = false;
@@ -185,7 +191,8 @@ Status Collectives::poll_sends() noexcept {
 }
 
 void Collectives::poll_recvs(ProgramEntry& entry) {
-  entry.connected = std::all_of(entry.send_ready.begin(), entry.send_ready.end(), [](bool ready) { return ready; });
+  entry.connected = std::all_of(entry.send_ready.begin(), entry.send_ready.end(),
+                                [](bool ready) { return ready; });
   for (size_t i = 0; i < entry.connections.recv.size(); ++i) {
     auto*& connection = entry.connections.recv[i];
     const exec::Endpoint& from = entry.program.recv_peers[i];
@@ -208,7 +215,8 @@ int Collectives::missing_peer() const noexcept {
 bool Collectives::misses(int rank) const noexcept {
   const ProgramEntry& entry = *current_.program;
   for (size_t i = 0; i < entry.connections.recv.size(); ++i) {
-    if (entry.connections.recv[i] == nullptr && entry.program.recv_peers[i].peer == rank) return true;
+    if (entry.connections.recv[i] == nullptr && entry.program.recv_peers[i].peer == rank)
+      return true;
   }
   for (size_t i = 0; i < entry.send_ready.size(); ++i) {
     if (!entry.send_ready[i] && entry.program.send_peers[i].peer == rank) return true;
@@ -225,7 +233,9 @@ exec::Binding Collectives::bind(const CollectiveCall& call) const noexcept {
                         .in_place = call.in_place,
                         .block_count = call.count};
   if (call.uneven != nullptr) {
-    const auto offsets = [](const std::vector<size_t>& v) { return v.empty() ? nullptr : v.data(); };
+    const auto offsets = [](const std::vector<size_t>& v) {
+      return v.empty() ? nullptr : v.data();
+    };
     binding.block_counts = call.uneven->counts.data();
     binding.input_offsets = offsets(call.uneven->input_offsets);
     binding.output_offsets = offsets(call.uneven->output_offsets);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs one collective call after the other on a communicator: choice, program, connections, operation.
+// Runs one collective call after the other on a communicator: choice, program, connections,
+// operation.
 #pragma once
 
 #include <array>
@@ -19,7 +20,8 @@ namespace tutti::comm {
 // Memory that grows and is kept; contents do not survive growing.
 class ScratchPool {
  public:
-  explicit ScratchPool(MemoryBudget& budget, const char* purpose) : budget_(budget), purpose_(purpose) {}
+  explicit ScratchPool(MemoryBudget& budget, const char* purpose)
+      : budget_(budget), purpose_(purpose) {}
   void reserve(size_t bytes);  // throws SystemError above the memory cap
   std::byte* data() const noexcept { return data_.get(); }
   size_t bytes() const noexcept { return bytes_; }
@@ -35,9 +37,9 @@ class ScratchPool {
   size_t bytes_ = 0;
 };
 
-// Owned by the communicator's progress. One call at a time: begin(), then poll_sends() and try_start() until that is
-// true, then drive operation().
-// A call like one of the last few (same collective, type, operation, root and count) allocates nothing and looks nothing up.
+// Owned by the communicator's progress. One call at a time: begin(), then poll_sends() and
+// try_start() until that is true, then drive operation(). A call like one of the last few (same
+// collective, type, operation, root and count) allocates nothing and looks nothing up.
 class Collectives {
  public:
   struct Place {
@@ -46,9 +48,14 @@ class Collectives {
     int cores = 1;
   };
   Collectives(const Place& place, const Tuning& tuning, Links& links, MemoryBudget& budget)
-      : place_(place), tuning_(tuning), links_(links), scratch_(budget, "scratch chunks"), bounce_(budget, "bounce buffers") {}
+      : place_(place),
+        tuning_(tuning),
+        links_(links),
+        scratch_(budget, "scratch chunks"),
+        bounce_(budget, "bounce buffers") {}
 
-  // Chooses and compiles, and opens connections. The call must stay until the operation has ended. Throws Error.
+  // Chooses and compiles, and opens connections. The call must stay until the operation has ended.
+  // Throws Error.
   void begin(CollectiveCall& call);
   // Looks after the sending ends that the peers have not attached to yet. A failure names the peer.
   Status poll_sends() noexcept;

@@ -37,7 +37,8 @@ DataPath::DataPath(const Seat& seat, LocalEnd& local, const std::vector<PeerReco
       tuning(resolve(records[0].agreed)),
       boards(local.transports, records),
       links(local.transports, seat.comm_id, seat.rank, tuning.layout),
-      collectives({.rank = seat.rank, .n_ranks = seat.n_ranks, .cores = facts.cores}, tuning, links, local.budget),
+      collectives({.rank = seat.rank, .n_ranks = seat.n_ranks, .cores = facts.cores}, tuning, links,
+                  local.budget),
       signals(seat.n_ranks, seat.rank, local.board, boards) {}
 
 void agree_on_errors(const Exchange& exchange, const Error& mine) {
@@ -49,12 +50,13 @@ void agree_on_errors(const Exchange& exchange, const Error& mine) {
   for (size_t rank = 0; rank < all.size(); ++rank) {
     ByteReader in(all[rank]);
     const auto code = in.value<StatusCode>();
-    if (code != StatusCode::kOk) throw Error(code, "rank " + std::to_string(rank) + ": " + in.text());
+    if (code != StatusCode::kOk)
+      throw Error(code, "rank " + std::to_string(rank) + ": " + in.text());
   }
 }
 
-std::shared_ptr<Communicator> Communicator::create(const Seat& seat, const Options& options, const Exchange& exchange,
-                                                   uint64_t owner) {
+std::shared_ptr<Communicator> Communicator::create(const Seat& seat, const Options& options,
+                                                   const Exchange& exchange, uint64_t owner) {
   std::unique_ptr<LocalEnd> local;
   std::vector<std::byte> mine;
   Error error = error_of([&] {
@@ -63,23 +65,28 @@ std::shared_ptr<Communicator> Communicator::create(const Seat& seat, const Optio
   });
   const auto all = exchange(mine);
   std::unique_ptr<DataPath> path;
-  const bool everybody = std::none_of(all.begin(), all.end(), [](const auto& bytes) { return bytes.empty(); });
+  const bool everybody =
+      std::none_of(all.begin(), all.end(), [](const auto& bytes) { return bytes.empty(); });
   if (error.code() == StatusCode::kOk && everybody) {
     error = error_of([&] {
       std::vector<PeerRecord> records;
+      records.reserve(all.size());
       for (const auto& bytes : all) records.push_back(decode(bytes));
       local->transports.route(records, seat.rank, records[0].agreed.transport);
       path = std::make_unique<DataPath>(seat, *local, records);
     });
   }
   agree_on_errors(exchange, error);
-  log(LogLevel::kInfo, "comm", seat.rank, "communicator {:x}: rank {} of {}, {} ranks on this host, {} cores",
-      seat.comm_id, seat.rank, seat.n_ranks, path->facts.local_ranks, path->facts.cores);
-  return std::shared_ptr<Communicator>(new Communicator(seat, options, std::move(local), std::move(path), owner));
+  log(LogLevel::kInfo, "comm", seat.rank,
+      "communicator {:x}: rank {} of {}, {} ranks on this host, {} cores", seat.comm_id, seat.rank,
+      seat.n_ranks, path->facts.local_ranks, path->facts.cores);
+  return std::shared_ptr<Communicator>(
+      new Communicator(seat, options, std::move(local), std::move(path), owner));
 }
 
-Communicator::Communicator(const Seat& seat, const Options& options, std::unique_ptr<LocalEnd> local,
-                           std::unique_ptr<DataPath> path, uint64_t owner)
+Communicator::Communicator(const Seat& seat, const Options& options,
+                           std::unique_ptr<LocalEnd> local, std::unique_ptr<DataPath> path,
+                           uint64_t owner)
     : seat_(seat),
       options_(options),
       local_(std::move(local)),
@@ -93,10 +100,12 @@ std::string Communicator::place() const {
 }
 
 void Communicator::check_open() const {
-  if (health_.open()) [[likely]] return;
+  if (health_.open()) [[likely]]
+    return;
   if (health_.broken()) throw health_.error();
-  throw Error(StatusCode::kInvalidUsage, "the communicator" + place() +
-                                             " has been finalized; only Destroy, Abort and queries are allowed");
+  throw Error(StatusCode::kInvalidUsage,
+              "the communicator" + place() +
+                  " has been finalized; only Destroy, Abort and queries are allowed");
 }
 
 bool Communicator::drain(Deadline deadline) noexcept {
@@ -125,10 +134,15 @@ void Communicator::post_notice(const Notice& notice, bool relay) noexcept {
 }
 
 void Communicator::abort() noexcept {
-  health_.fail(StatusCode::kInvalidUsage, "the communicator" + place() + " was aborted by tuttiCommAbort");
+  health_.fail(StatusCode::kInvalidUsage,
+               "the communicator" + place() + " was aborted by tuttiCommAbort");
   ring(bell());
   if (drain(Deadline::after_ns(kAbortWaitNs))) {
-    post_notice({.from = rank(), .about = rank(), .cause = Cause::kAborted, .code = StatusCode::kRemoteError}, false);
+    post_notice({.from = rank(),
+                 .about = rank(),
+                 .cause = Cause::kAborted,
+                 .code = StatusCode::kRemoteError},
+                false);
   }
 }
 

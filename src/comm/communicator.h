@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One rank of a communicator: the parts that make it up, wired together. Behaviour lives in the parts.
+// One rank of a communicator: the parts that make it up, wired together. Behaviour lives in the
+// parts.
 #pragma once
 
 #include <atomic>
@@ -43,7 +44,8 @@ struct LocalEnd {
   Transports transports;
 };
 
-// What carries data once the peers are known. Owned by the communicator's progress, except where a part says "any thread".
+// What carries data once the peers are known. Owned by the communicator's progress, except where a
+// part says "any thread".
 struct DataPath {
   DataPath(const Seat& seat, LocalEnd& local, const std::vector<PeerRecord>& records);
 
@@ -58,10 +60,10 @@ struct DataPath {
 // Shared: queued works keep it until they have ended, also after the user has aborted it.
 class Communicator : public std::enable_shared_from_this<Communicator> {
  public:
-  // Collective. `exchange` is called the same number of times on every rank, also when this rank fails; then all ranks throw
-  // the error of the lowest failing rank. `owner`: see Team.
-  static std::shared_ptr<Communicator> create(const Seat& seat, const Options& options, const Exchange& exchange,
-                                              uint64_t owner);
+  // Collective. `exchange` is called the same number of times on every rank, also when this rank
+  // fails; then all ranks throw the error of the lowest failing rank. `owner`: see Team.
+  static std::shared_ptr<Communicator> create(const Seat& seat, const Options& options,
+                                              const Exchange& exchange, uint64_t owner);
 
   int rank() const noexcept { return seat_.rank; }
   int n_ranks() const noexcept { return seat_.n_ranks; }
@@ -86,16 +88,19 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // Numbers the splits of this communicator; all ranks split in the same order.
   uint64_t next_split() noexcept { return splits_.fetch_add(1, std::memory_order_relaxed); }
 
-  // Throws what keeps new operations from being issued: the first failure, or InvalidUsage after finalize().
+  // Throws what keeps new operations from being issued: the first failure, or InvalidUsage after
+  // finalize().
   void check_open() const;
   // Waits until everything issued has ended; false at the deadline.
   bool drain(Deadline deadline) noexcept;
   // No operation after it; what was issued is completed first.
   void finalize();
-  // Ends what runs with an error, from any thread, and tells the peers. Returns within about a second.
+  // Ends what runs with an error, from any thread, and tells the peers. Returns within about a
+  // second.
   void abort() noexcept;
-  // Tells the peers of this rank's failure, once. `relay`: it was heard from a peer, which tells the others itself; those with a
-  // connection to this rank are told again. By the owner of the progress, or when nothing is in flight.
+  // Tells the peers of this rank's failure, once. `relay`: it was heard from a peer, which tells
+  // the others itself; those with a connection to this rank are told again. By the owner of the
+  // progress, or when nothing is in flight.
   void post_notice(const Notice& notice, bool relay) noexcept;
 
  private:
@@ -112,11 +117,12 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   RedOps red_ops_;
   Stats stats_;
   TeamMember team_;
-  std::atomic<uint64_t> splits_{0};    // relaxed: a number
-  std::atomic<bool> noticed_{false};   // relaxed: whoever changes it first posts
+  std::atomic<uint64_t> splits_{0};   // relaxed: a number
+  std::atomic<bool> noticed_{false};  // relaxed: whoever changes it first posts
 };
 
-// Part of a collective set-up: tells all ranks this rank's error (code kOk: none) and throws the error of the lowest failing rank.
+// Part of a collective set-up: tells all ranks this rank's error (code kOk: none) and throws the
+// error of the lowest failing rank.
 void agree_on_errors(const Exchange& exchange, const Error& mine);
 
 }  // namespace tutti::comm

@@ -30,7 +30,8 @@ Round poll(std::span<Work* const> works) noexcept {
 
 Doorbell* common_bell(std::span<Work* const> works) noexcept {
   Communicator* first = &works.front()->comm();
-  const bool same = std::all_of(works.begin(), works.end(), [&](Work* w) { return &w->comm() == first; });
+  const bool same =
+      std::all_of(works.begin(), works.end(), [&](Work* w) { return &w->comm() == first; });
   return same ? &first->bell() : nullptr;
 }
 
@@ -39,7 +40,8 @@ Doorbell* common_bell(std::span<Work* const> works) noexcept {
 void drive(std::span<Work* const> works) noexcept {
   if (works.empty()) return;
   Doorbell* const bell = common_bell(works);
-  // Once we sleep on the bell it must outlive our waking up, also when the communicator is aborted meanwhile.
+  // Once we sleep on the bell it must outlive our waking up, also when the communicator is aborted
+  // meanwhile.
   std::shared_ptr<Communicator> sleeping_on;
   IdleStrategy idle(works.front()->comm().idle_policy());
   while (true) {
@@ -50,7 +52,8 @@ void drive(std::span<Work* const> works) noexcept {
       continue;
     }
     if (!idle.idle(bell)) continue;
-    if (bell != nullptr && sleeping_on == nullptr) sleeping_on = works.front()->comm().shared_from_this();
+    if (bell != nullptr && sleeping_on == nullptr)
+      sleeping_on = works.front()->comm().shared_from_this();
     const int64_t now = now_ns();
     for (Work* work : works) {
       if (!work->done()) work->look(now);

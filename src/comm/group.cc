@@ -39,7 +39,8 @@ void check_not_crowded(Communicator& comm) {
   if (!comm.team().crowded()) return;
   throw Error(StatusCode::kInvalidUsage,
               "this thread drives several ranks of the communicator" + comm.place() +
-                  ", so a call without a stream would wait for itself; put the calls of all its ranks between "
+                  ", so a call without a stream would wait for itself; put the calls of all its "
+                  "ranks between "
                   "tuttiGroupStart and tuttiGroupEnd, or give each rank a stream");
 }
 
@@ -97,19 +98,22 @@ void Group::refuse(const Error& error) {
 
 Group::Pending& Group::pending_for(Communicator& comm, Stream* stream) {
   auto& pending = contents_.pending;
-  auto at = std::find_if(pending.begin(), pending.end(), [&](const Pending& p) { return p.unit->comm.get() == &comm; });
+  auto at = std::find_if(pending.begin(), pending.end(),
+                         [&](const Pending& p) { return p.unit->comm.get() == &comm; });
   if (at == pending.end()) {
-    at = pending.insert(pending.end(), {std::make_unique<Unit>(comm.shared_from_this()), stream, {}});
+    at = pending.insert(pending.end(),
+                        {std::make_unique<Unit>(comm.shared_from_this()), stream, {}});
   } else if (at->stream != stream) {
     throw Error(StatusCode::kInvalidUsage,
-                "stream differs from that of an earlier call of this group on the communicator" + comm.place() +
-                    "; the calls of one communicator in one group use one stream");
+                "stream differs from that of an earlier call of this group on the communicator" +
+                    comm.place() + "; the calls of one communicator in one group use one stream");
   }
   return *at;
 }
 
 void Group::end() {
-  if (depth_ == 0) throw Error(StatusCode::kInvalidUsage, "tuttiGroupEnd without tuttiGroupStart on this thread");
+  if (depth_ == 0)
+    throw Error(StatusCode::kInvalidUsage, "tuttiGroupEnd without tuttiGroupStart on this thread");
   if (--depth_ > 0) return;
   Contents contents = std::exchange(contents_, {});
   if (contents.refused.has_value()) throw *contents.refused;
@@ -139,7 +143,8 @@ void Group::run_calls(std::vector<Pending>& pending) {
   std::vector<Stream::Entry> entries;
   for (Pending& p : pending) {
     if (!p.p2p.empty()) p.unit->p2p.emplace(p.p2p, p.unit->comm->rank());
-    auto entry = std::find_if(entries.begin(), entries.end(), [&](const auto& e) { return e.stream == p.stream; });
+    auto entry = std::find_if(entries.begin(), entries.end(),
+                              [&](const auto& e) { return e.stream == p.stream; });
     if (entry == entries.end()) entry = entries.insert(entries.end(), Stream::Entry{p.stream, {}});
     entry->units.push_back(std::move(p.unit));
   }

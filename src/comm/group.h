@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Issuing: a call outside a group runs or is queued at once; calls between GroupStart and GroupEnd are posted together.
+// Issuing: a call outside a group runs or is queued at once; calls between GroupStart and GroupEnd
+// are posted together.
 #pragma once
 
 #include <functional>
@@ -17,13 +18,16 @@ namespace tutti::comm {
 void issue(Communicator& comm, OrderedCall call, Stream* stream);
 void issue(Communicator& comm, const P2pCall& call, Stream* stream);
 
-// Throws InvalidUsage when a call without a stream would wait for the calling thread itself. Call TeamMember::claim() first.
+// Throws InvalidUsage when a call without a stream would wait for the calling thread itself. Call
+// TeamMember::claim() first.
 void check_not_crowded(Communicator& comm);
 
-// Runs one call on the calling thread, outside any group and without the checks that user calls get; for set-up.
+// Runs one call on the calling thread, outside any group and without the checks that user calls
+// get; for set-up.
 void run_now(Communicator& comm, OrderedCall call);
 
-// Runs each job on a thread of its own, since ranks wait for each other; throws the first error after all have ended.
+// Runs each job on a thread of its own, since ranks wait for each other; throws the first error
+// after all have ended.
 void run_concurrently(const std::vector<std::function<void()>>& jobs);
 
 // The calling thread's group.
@@ -33,11 +37,13 @@ class Group {
 
   bool active() const noexcept { return depth_ > 0; }
   void start() noexcept { ++depth_; }
-  // At the outermost level: first all set-ups concurrently, then posts all calls, then runs those without a stream. A group in which a
-  // call was refused does nothing and throws the first refusal. Throws the first error. InvalidUsage without a start().
+  // At the outermost level: first all set-ups concurrently, then posts all calls, then runs those
+  // without a stream. A group in which a call was refused does nothing and throws the first
+  // refusal. Throws the first error. InvalidUsage without a start().
   void end();
 
-  // Set-up work (initialisation, split, windows), to run at the end; the calling thread's own when no group is active.
+  // Set-up work (initialisation, split, windows), to run at the end; the calling thread's own when
+  // no group is active.
   void set_up(std::function<void()> job);
   // A call of this group was refused.
   void refuse(const Error& error);

@@ -51,9 +51,10 @@ void Handle::close() noexcept {
 
 void Handle::abort() noexcept {
   cancelled_.store(true, std::memory_order_relaxed);
-  if (Communicator* comm = comm_.load(std::memory_order_acquire)) comm->abort();
+  Communicator* const before = comm_.load(std::memory_order_acquire);
+  if (before != nullptr) before->abort();
   if (helper_.joinable()) helper_.join();
-  if (owned_ != nullptr) owned_->abort();
+  if (before == nullptr && owned_ != nullptr) owned_->abort();  // it was made meanwhile
 }
 
 Error Handle::failure() const {
@@ -73,7 +74,8 @@ const char* Handle::failure_text() const noexcept {
 void Handle::throw_not_ready() const {
   if (set_up_.broken()) throw set_up_.error();
   throw Error(StatusCode::kInvalidUsage,
-              "comm is still being initialised; poll tuttiCommGetAsyncError until it is no longer tuttiInProgress");
+              "comm is still being initialised; poll tuttiCommGetAsyncError until it is no longer "
+              "tuttiInProgress");
 }
 
 }  // namespace tutti::comm

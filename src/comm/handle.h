@@ -22,13 +22,14 @@ class Handle {
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
 
-  void make(const Make& make);    // throws what `make` throws
-  void start_making(Make make);   // on a helper thread
+  void make(const Make& make);   // throws what `make` throws
+  void start_making(Make make);  // on a helper thread
 
   // Throws InvalidUsage while the communicator is being made, or the error of making it.
   Communicator& ready() const {
     Communicator* comm = comm_.load(std::memory_order_acquire);  // pairs with make()
-    if (comm == nullptr) [[unlikely]] throw_not_ready();
+    if (comm == nullptr) [[unlikely]]
+      throw_not_ready();
     return *comm;
   }
   std::shared_ptr<Communicator> share() const { return ready().shared_from_this(); }
@@ -54,8 +55,8 @@ class Handle {
   std::shared_ptr<Communicator> owned_;       // written before comm_
   std::atomic<Communicator*> comm_{nullptr};  // release in make() pairs with acquire in ready()
   std::atomic<bool> cancelled_{false};        // relaxed: a request
-  std::atomic<bool> busy_{false};             // release when the helper ends pairs with acquire in busy()
-  Health set_up_;                             // failures of the set-ups themselves
+  std::atomic<bool> busy_{false};  // release when the helper ends pairs with acquire in busy()
+  Health set_up_;                  // failures of the set-ups themselves
   std::thread helper_;
 };
 

@@ -12,7 +12,8 @@
 
 namespace tutti::comm {
 
-// Any thread. The first failure is kept; later ones are its consequences. Reading "open" costs one load.
+// Any thread. The first failure is kept; later ones are its consequences. Reading "open" costs one
+// load.
 class Health {
  public:
   bool open() const noexcept { return state_.load(std::memory_order_acquire) == State::kOpen; }
@@ -32,14 +33,15 @@ class Health {
 
  private:
   enum class State : int { kOpen, kClosed, kBroken };
-  std::atomic<State> state_{State::kOpen};  // release in fail(), close(); acquire in the readers above
-  std::mutex failing_;                      // one writer of code_ and message_
+  std::atomic<State> state_{
+      State::kOpen};    // release in fail(), close(); acquire in the readers above
+  std::mutex failing_;  // one writer of code_ and message_
   StatusCode code_ = StatusCode::kOk;
   std::string message_;
 };
 
-// The one bridge from set-up code, which throws, into progress code, which returns: runs `set_up` and keeps what it throws. A
-// returned failure without a reason means "see caught".
+// The one bridge from set-up code, which throws, into progress code, which returns: runs `set_up`
+// and keeps what it throws. A returned failure without a reason means "see caught".
 template <typename SetUp>
 Status contained(std::optional<Error>& caught, SetUp&& set_up) noexcept {
   try {

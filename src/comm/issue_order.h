@@ -9,8 +9,9 @@
 
 namespace tutti::comm {
 
-// Holding the turn means owning the communicator's progress: connections, programs, counters. Taking a ticket and leaving are one
-// uncontended read-modify-write each; having the turn is a load.
+// Holding the turn means owning the communicator's progress: connections, programs, counters.
+// Taking a ticket and leaving are one uncontended read-modify-write each; having the turn is a
+// load.
 class IssueOrder {
  public:
   // relaxed: a number, it orders nothing.
@@ -19,16 +20,18 @@ class IssueOrder {
   bool is_turn(uint64_t ticket) const noexcept {
     return served_.load(std::memory_order_acquire) == ticket;  // pairs with leave()
   }
-  // Ends the work with this ticket and wakes those that wait for their turn on `bell`; the last touch of the communicator.
-  // Only on a broken communicator may a work leave before its turn.
+  // Ends the work with this ticket and wakes those that wait for their turn on `bell`; the last
+  // touch of the communicator. Only on a broken communicator may a work leave before its turn.
   void leave(uint64_t ticket, Doorbell& bell) noexcept {
-    if (is_turn(ticket)) served_.store(ticket + 1, std::memory_order_release);  // pairs with is_turn()
+    if (is_turn(ticket))
+      served_.store(ticket + 1, std::memory_order_release);  // pairs with is_turn()
     ring(bell);
     left_.fetch_add(1, std::memory_order_release);  // pairs with drained()
   }
   // Every ticket taken so far has left.
   bool drained() const noexcept {
-    // acquire: pairs with leave(). issued_ is read last, so that a ticket taken in between counts as not drained.
+    // acquire: pairs with leave(). issued_ is read last, so that a ticket taken in between counts
+    // as not drained.
     const uint64_t left = left_.load(std::memory_order_acquire);
     return left == issued_.load(std::memory_order_relaxed);
   }

@@ -61,7 +61,8 @@ std::string Links::transports_in_use() const {
   std::string names;
   const uint64_t used = used_.load(std::memory_order_relaxed);
   for (int i = 0; used >> i != 0; ++i) {
-    if ((used >> i & 1) != 0) names += (names.empty() ? "" : ",") + std::string(transports_.name(i));
+    if ((used >> i & 1) != 0)
+      names += (names.empty() ? "" : ",") + std::string(transports_.name(i));
   }
   return names;
 }

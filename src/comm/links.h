@@ -14,16 +14,19 @@
 
 namespace tutti::comm {
 
-// Point-to-point calls use channels of their own, so that they never mix with a collective's messages.
+// Point-to-point calls use channels of their own, so that they never mix with a collective's
+// messages.
 inline constexpr int kP2pChannel = 1 << 15;
 
 // Owned by the communicator's progress.
 class Links {
  public:
-  Links(const Transports& transports, uint64_t comm_id, int rank, const transport::FifoLayout& layout)
+  Links(const Transports& transports, uint64_t comm_id, int rank,
+        const transport::FifoLayout& layout)
       : transports_(transports), comm_id_(comm_id), rank_(rank), layout_(layout) {}
 
-  // The sending end to a peer; started on first use, ready() tells when it may carry messages. Throws Error.
+  // The sending end to a peer; started on first use, ready() tells when it may carry messages.
+  // Throws Error.
   transport::SendConnection& send_to(int peer, int channel);
   // The receiving end from a peer; null while the peer has not started it. Throws Error.
   transport::RecvConnection* try_recv_from(int peer, int channel);
@@ -41,7 +44,8 @@ class Links {
 
  private:
   static uint64_t key(int peer, int channel) noexcept {
-    return static_cast<uint64_t>(static_cast<uint32_t>(peer)) << 32 | static_cast<uint32_t>(channel);
+    return static_cast<uint64_t>(static_cast<uint32_t>(peer)) << 32 |
+           static_cast<uint32_t>(channel);
   }
   static int peer_of(uint64_t key) noexcept { return static_cast<int>(key >> 32); }
   void note_use(int peer) noexcept {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// "The communicator of rank `from` is broken": what ranks tell each other, so that those who do not talk to a dead rank themselves
-// hear of it as well.
+// "The communicator of rank `from` is broken": what ranks tell each other, so that those who do not
+// talk to a dead rank themselves hear of it as well.
 #pragma once
 
 #include <cstdint>

@@ -13,7 +13,9 @@ namespace tutti::comm {
 NoticeBoard::NoticeBoard(int n_ranks, MemoryBudget& budget)
     : n_ranks_(n_ranks),
       charge_(budget, word_count(n_ranks) * sizeof(uint64_t), "signal counters"),
-      words_(static_cast<uint64_t*>(device::allocate_shared(word_count(n_ranks) * sizeof(uint64_t)))) {}
+      words_(
+          static_cast<uint64_t*>(device::allocate_shared(word_count(n_ranks) * sizeof(uint64_t)))) {
+}
 
 NoticeBoard::~NoticeBoard() { device::free_shared(words_); }
 
@@ -27,7 +29,8 @@ uint64_t NoticeBoard::encode(const Notice& notice) noexcept {
 }
 
 std::optional<Notice> NoticeBoard::notice() const noexcept {
-  if (load(count_offset()) == 0) [[likely]] return std::nullopt;
+  if (load(count_offset()) == 0) [[likely]]
+    return std::nullopt;
   for (int rank = 0; rank < n_ranks_; ++rank) {
     const uint64_t word = load(notice_offset(rank));
     if (word == 0) continue;
@@ -57,7 +60,8 @@ PeerBoards::PeerBoards(const Transports& transports, std::span<const PeerRecord>
 transport::RemoteRegion& PeerBoards::at(int peer, Deadline deadline) {
   auto& region = regions_[static_cast<size_t>(peer)];
   if (region == nullptr) {
-    region = transports_.to(peer).import_region(transports_.peer(peer), tokens_[static_cast<size_t>(peer)], deadline);
+    region = transports_.to(peer).import_region(transports_.peer(peer),
+                                                tokens_[static_cast<size_t>(peer)], deadline);
   }
   return *region;
 }
@@ -65,12 +69,15 @@ transport::RemoteRegion& PeerBoards::at(int peer, Deadline deadline) {
 void PeerBoards::post(int peer, const Notice& notice, Deadline deadline) noexcept {
   Error error = error_of([&] {
     transport::RemoteRegion& board = at(peer, deadline);
-    Status status = board.add_signal(NoticeBoard::notice_offset(notice.from), NoticeBoard::encode(notice));
+    Status status =
+        board.add_signal(NoticeBoard::notice_offset(notice.from), NoticeBoard::encode(notice));
     if (status.ok()) status = board.add_signal(NoticeBoard::count_offset(), 1);
-    if (!status.ok()) throw Error(status.code, status.reason != nullptr ? status.reason : "the peer is gone");
+    if (!status.ok())
+      throw Error(status.code, status.reason != nullptr ? status.reason : "the peer is gone");
   });
   if (error.code() == StatusCode::kOk) return;
-  log(LogLevel::kInfo, "comm", notice.from, "rank {} could not be told of the failure: {}", peer, error.what());
+  log(LogLevel::kInfo, "comm", notice.from, "rank {} could not be told of the failure: {}", peer,
+      error.what());
 }
 
 }  // namespace tutti::comm

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory of one rank that its peers write to: signal counters, and notices from peers that have no connection to it.
+// Memory of one rank that its peers write to: signal counters, and notices from peers that have no
+// connection to it.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +24,8 @@ inline constexpr int kSignalsPerPeer = 8;
 //   [0]                       number of notices
 //   [8 .. 8+n)                notice of rank r, 0: none
 //   [8+n .. 8+n+n*8)          signal counters, r * kSignalsPerPeer + s
-// Peers change words with RemoteRegion::add_signal only (release); this rank reads them with acquire.
+// Peers change words with RemoteRegion::add_signal only (release); this rank reads them with
+// acquire.
 class NoticeBoard {
  public:
   NoticeBoard(int n_ranks, MemoryBudget& budget);  // throws SystemError
@@ -42,9 +44,12 @@ class NoticeBoard {
   void signal_self(int rank, int signal) noexcept;
 
   static size_t count_offset() noexcept { return 0; }
-  static size_t notice_offset(int rank) noexcept { return (kFirstNotice + static_cast<size_t>(rank)) * sizeof(uint64_t); }
+  static size_t notice_offset(int rank) noexcept {
+    return (kFirstNotice + static_cast<size_t>(rank)) * sizeof(uint64_t);
+  }
   static size_t signal_offset(int n_ranks, int peer, int signal) noexcept {
-    return (kFirstNotice + static_cast<size_t>(n_ranks) + static_cast<size_t>(peer * kSignalsPerPeer + signal)) *
+    return (kFirstNotice + static_cast<size_t>(n_ranks) +
+            static_cast<size_t>(peer) * kSignalsPerPeer + static_cast<size_t>(signal)) *
            sizeof(uint64_t);
   }
   // A notice as a word, never 0: {about + 1 : 32 | pack() : 24 | 1 : 8}.

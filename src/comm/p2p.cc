@@ -19,10 +19,13 @@ uint32_t p2p_signature(const P2pCall& call) {
 }
 
 exec::P2pTransfer transfer_of(const P2pCall& call) {
-  return {static_cast<std::byte*>(call.data), call.count * size_of(call.dtype), p2p_signature(call)};
+  return {static_cast<std::byte*>(call.data), call.count * size_of(call.dtype),
+          p2p_signature(call)};
 }
 
-std::string describe(const P2pCall& call) { return std::to_string(call.count) + " x " + name(call.dtype); }
+std::string describe(const P2pCall& call) {
+  return std::to_string(call.count) + " x " + name(call.dtype);
+}
 
 }  // namespace
 
@@ -40,23 +43,28 @@ P2pGroup::P2pGroup(const std::vector<P2pCall>& calls, int rank) {
 }
 
 P2pGroup::Lane& P2pGroup::lane(int peer, bool is_send) {
-  const auto at = std::find_if(lanes_.begin(), lanes_.end(),
-                               [&](const Lane& l) { return l.peer == peer && l.is_send == is_send; });
+  const auto at = std::find_if(lanes_.begin(), lanes_.end(), [&](const Lane& l) {
+    return l.peer == peer && l.is_send == is_send;
+  });
   if (at != lanes_.end()) return *at;
   lanes_.push_back({peer, is_send, {}, nullptr, nullptr, false});
   return lanes_.back();
 }
 
-void P2pGroup::pair_self_calls(const std::vector<P2pCall>& sends, const std::vector<P2pCall>& recvs) {
+void P2pGroup::pair_self_calls(const std::vector<P2pCall>& sends,
+                               const std::vector<P2pCall>& recvs) {
   if (sends.size() != recvs.size()) {
-    throw Error(StatusCode::kInvalidUsage, "a group has " + std::to_string(sends.size()) +
-                                               " tuttiSend to the calling rank itself and " + std::to_string(recvs.size()) +
-                                               " tuttiRecv from itself; each send to self needs its receive in the same group");
+    throw Error(
+        StatusCode::kInvalidUsage,
+        "a group has " + std::to_string(sends.size()) +
+            " tuttiSend to the calling rank itself and " + std::to_string(recvs.size()) +
+            " tuttiRecv from itself; each send to self needs its receive in the same group");
   }
   for (size_t i = 0; i < sends.size(); ++i) {
     if (sends[i].count != recvs[i].count || sends[i].dtype != recvs[i].dtype) {
-      throw Error(StatusCode::kInvalidUsage, "the " + std::to_string(i + 1) + ". send to self has " + describe(sends[i]) +
-                                                 ", its receive has " + describe(recvs[i]) + "; both must be equal");
+      throw Error(StatusCode::kInvalidUsage,
+                  "the " + std::to_string(i + 1) + ". send to self has " + describe(sends[i]) +
+                      ", its receive has " + describe(recvs[i]) + "; both must be equal");
     }
     local_.emplace_back(transfer_of(sends[i]), transfer_of(recvs[i]));
   }
@@ -151,7 +159,8 @@ int P2pGroup::waiting_for() const noexcept {
 
 bool P2pGroup::needs(int rank) const noexcept {
   return std::any_of(lanes_.begin(), lanes_.end(), [&](const Lane& lane) {
-    return !lane.done && lane.peer == rank && (lane.operation == nullptr || lane.operation->needs(rank));
+    return !lane.done && lane.peer == rank &&
+           (lane.operation == nullptr || lane.operation->needs(rank));
   });
 }
 

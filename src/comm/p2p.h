@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The point-to-point calls of one group on one communicator: a lane per peer and direction, each with its own connection.
+// The point-to-point calls of one group on one communicator: a lane per peer and direction, each
+// with its own connection.
 #pragma once
 
 #include <memory>
@@ -14,11 +15,12 @@
 
 namespace tutti::comm {
 
-// Lanes do not wait for each other, neither to connect nor to move: calls that depend on each other over several ranks
-// must not. Owned by the communicator's progress.
+// Lanes do not wait for each other, neither to connect nor to move: calls that depend on each other
+// over several ranks must not. Owned by the communicator's progress.
 class P2pGroup final : public exec::Task {
  public:
-  // Sorts the calls into lanes. Throws InvalidUsage when a send to self has no receive, or one of another size.
+  // Sorts the calls into lanes. Throws InvalidUsage when a send to self has no receive, or one of
+  // another size.
   P2pGroup(const std::vector<P2pCall>& calls, int rank);
 
   // Throws Error. Called once, before progress(). `caught` keeps what set-up throws later.

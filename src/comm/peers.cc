@@ -61,8 +61,9 @@ PeerRecord decode(std::span<const std::byte> bytes) {
   ByteReader in(bytes);
   if (const auto version = in.value<uint32_t>(); version != kRecordVersion) {
     throw Error(StatusCode::kInternalError,
-                "a peer speaks set-up version " + std::to_string(version) + ", this library version " +
-                    std::to_string(kRecordVersion) + ": all ranks must use the same libtutti");
+                "a peer speaks set-up version " + std::to_string(version) +
+                    ", this library version " + std::to_string(kRecordVersion) +
+                    ": all ranks must use the same libtutti");
   }
   PeerRecord record;
   record.process = in.value<ProcessIdentity>();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the ranks of a communicator tell each other at set-up, and what follows from it for all of them alike.
+// What the ranks of a communicator tell each other at set-up, and what follows from it for all of
+// them alike.
 #pragma once
 
 #include <array>
@@ -15,8 +16,10 @@
 
 namespace tutti::comm {
 
-// Set-up all-gather: everybody's bytes by rank. By the rendezvous at init, over the parent's data path at split.
-using Exchange = std::function<std::vector<std::vector<std::byte>>(std::span<const std::byte> mine)>;
+// Set-up all-gather: everybody's bytes by rank. By the rendezvous at init, over the parent's data
+// path at split.
+using Exchange =
+    std::function<std::vector<std::vector<std::byte>>(std::span<const std::byte> mine)>;
 
 // The cores that a thread of this process may run on.
 using CoreSet = std::array<uint64_t, 16>;
@@ -25,15 +28,15 @@ int count(const CoreSet& cores) noexcept;
 
 // How to reach a rank by one transport.
 struct TransportAddress {
-  std::string transport;             // row name
+  std::string transport;  // row name
   std::vector<std::byte> address;
-  std::vector<std::byte> board;      // token of the rank's notice board (see notice_board.h)
+  std::vector<std::byte> board;  // token of the rank's notice board (see notice_board.h)
 };
 
 struct PeerRecord {
   ProcessIdentity process;
   CoreSet cores{};
-  AgreedConfig agreed;               // rank 0's counts
+  AgreedConfig agreed;  // rank 0's counts
   std::vector<TransportAddress> transports;
 
   const TransportAddress* find(std::string_view transport) const noexcept;
@@ -43,7 +46,8 @@ PeerRecord decode(std::span<const std::byte> bytes);  // throws InternalError
 
 // Facts about the hosts that every rank computes alike from all records.
 struct HostFacts {
-  int cores = 1;        // fewest usable cores over the hosts; a host's are those that any of its ranks may use
+  int cores =
+      1;  // fewest usable cores over the hosts; a host's are those that any of its ranks may use
   int local_ranks = 1;  // ranks on this rank's host
 };
 HostFacts host_facts(std::span<const PeerRecord> records, int rank);

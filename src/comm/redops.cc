@@ -33,8 +33,9 @@ const RedOps::Custom& RedOps::find(int op) const {
   const auto index = static_cast<size_t>(static_cast<int64_t>(op) - kFirstCustom);
   if (op < kFirstCustom || index >= customs_.size() || !customs_[index].has_value()) {
     throw Error(StatusCode::kInvalidArgument,
-                "op is " + std::to_string(op) + "; allowed are tuttiSum (0) to tuttiAvg (4) and operations that "
-                "tuttiRedOpCreatePreMulSum has made for this communicator");
+                "op is " + std::to_string(op) +
+                    "; allowed are tuttiSum (0) to tuttiAvg (4) and operations that "
+                    "tuttiRedOpCreatePreMulSum has made for this communicator");
   }
   return *customs_[index];
 }
@@ -55,8 +56,9 @@ ResolvedOp RedOps::resolve(int op, DType dtype, int n_ranks) const {
   const std::lock_guard lock(mutex_);
   const Custom& custom = find(op);
   if (custom.dtype != dtype) {
-    throw Error(StatusCode::kInvalidArgument, "op " + std::to_string(op) + " was made for " + name(custom.dtype) +
-                                                  ", datatype is " + name(dtype) + "; both must be equal");
+    throw Error(StatusCode::kInvalidArgument, "op " + std::to_string(op) + " was made for " +
+                                                  name(custom.dtype) + ", datatype is " +
+                                                  name(dtype) + "; both must be equal");
   }
   resolved.op = Op::kPreMulSum;
   std::memcpy(resolved.scaling.pre, custom.scalar.data(), custom.scalar.size());

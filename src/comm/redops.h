@@ -40,7 +40,8 @@ class RedOps {
   const Custom& find(int op) const;  // under mutex_
 
   mutable std::mutex mutex_;
-  std::vector<std::optional<Custom>> customs_;  // op value - kFirstCustom; freed entries are used again
+  std::vector<std::optional<Custom>>
+      customs_;  // op value - kFirstCustom; freed entries are used again
 };
 
 }  // namespace tutti::comm

@@ -12,22 +12,25 @@ namespace {
 
 constexpr uint32_t kDefaultSlotBytes = 64 << 10;  // eight of them fit in half of a core's L2
 constexpr uint32_t kDefaultSlots = 8;
-constexpr uint64_t kDefaultDirectMinBytes = 4 << 10;  // below, copying through a warm slot is cheaper than a reference
+constexpr uint64_t kDefaultDirectMinBytes =
+    4 << 10;  // below, copying through a warm slot is cheaper than a reference
 constexpr uint32_t kMinSlotBytes = 64;
 constexpr uint32_t kMaxSlotBytes = 64 << 20;
 
 uint32_t checked_power_of_two(const char* name, uint32_t value, uint32_t min, uint32_t max) {
   if (value >= min && value <= max && std::has_single_bit(value)) return value;
-  throw Error(StatusCode::kInvalidArgument, std::string(name) + " of rank 0 is " + std::to_string(value) +
-                                                "; allowed are powers of two from " + std::to_string(min) + " to " +
-                                                std::to_string(max));
+  throw Error(StatusCode::kInvalidArgument, std::string(name) + " of rank 0 is " +
+                                                std::to_string(value) +
+                                                "; allowed are powers of two from " +
+                                                std::to_string(min) + " to " + std::to_string(max));
 }
 
 exec::MessagePolicy policy_of(const AgreedConfig& agreed) {
   const std::string_view protocol = agreed.protocol;
   exec::MessagePolicy policy;
   if (protocol.empty()) {
-    policy.direct_min_bytes = agreed.direct_min_bytes != 0 ? agreed.direct_min_bytes : kDefaultDirectMinBytes;
+    policy.direct_min_bytes =
+        agreed.direct_min_bytes != 0 ? agreed.direct_min_bytes : kDefaultDirectMinBytes;
     if (agreed.pull_min_bytes != 0) policy.pull_min_bytes = agreed.pull_min_bytes;
   } else if (protocol == "inline") {
     policy.allow_inline = true;  // what does not fit in a line is staged
@@ -49,7 +52,8 @@ void check_algorithm(std::string_view forced) {
   std::string names;
   for (const planner::AlgorithmRow& row : planner::algorithm_table()) {
     if (forced == row.name) return;
-    if (names.find(row.name) == std::string::npos) names += (names.empty() ? "" : ", ") + std::string(row.name);
+    if (names.find(row.name) == std::string::npos)
+      names += (names.empty() ? "" : ", ") + std::string(row.name);
   }
   throw Error(StatusCode::kInvalidArgument,
               "algorithm of rank 0 is '" + std::string(forced) + "'; known are " + names);
@@ -63,13 +67,15 @@ Tuning resolve(const AgreedConfig& agreed) {
   check_algorithm(tuning.algorithm);
   tuning.channels = agreed.channels == 0 ? 1 : static_cast<int>(agreed.channels);
   if (tuning.channels >= 1 << 10) {
-    throw Error(StatusCode::kInvalidArgument,
-                "channels of rank 0 are " + std::to_string(tuning.channels) + "; allowed are 1 to 1023");
+    throw Error(
+        StatusCode::kInvalidArgument,
+        "channels of rank 0 are " + std::to_string(tuning.channels) + "; allowed are 1 to 1023");
   }
   tuning.layout.area_bytes = checked_power_of_two(
-      "slot_bytes", agreed.slot_bytes == 0 ? kDefaultSlotBytes : agreed.slot_bytes, kMinSlotBytes, kMaxSlotBytes);
-  tuning.layout.n_areas = checked_power_of_two("slots", agreed.slots == 0 ? kDefaultSlots : agreed.slots, 1,
-                                               transport::kMaxAreas);
+      "slot_bytes", agreed.slot_bytes == 0 ? kDefaultSlotBytes : agreed.slot_bytes, kMinSlotBytes,
+      kMaxSlotBytes);
+  tuning.layout.n_areas = checked_power_of_two(
+      "slots", agreed.slots == 0 ? kDefaultSlots : agreed.slots, 1, transport::kMaxAreas);
   tuning.policy = policy_of(agreed);
   return tuning;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a call is carried: algorithm, channels, protocol and slot sizes, as pure functions of agreed values (docs/adr/0006).
+// How a call is carried: algorithm, channels, protocol and slot sizes, as pure functions of agreed
+// values (docs/adr/0006).
 #pragma once
 
 #include <cstddef>
@@ -39,7 +40,8 @@ struct Choice {
 // Throws InvalidArgument when the forced algorithm can't do it.
 Choice select(const Selection& selection, const Tuning& tuning);
 
-// The 30 bits in each message header of the `number`-th collective. `call` hashes everything else that ranks must agree on.
+// The 30 bits in each message header of the `number`-th collective. `call` hashes everything else
+// that ranks must agree on.
 constexpr uint32_t signature(uint64_t call, uint64_t number) noexcept {
   uint64_t z = call + (number + 1) * 0x9e3779b97f4a7c15ULL;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;

@@ -15,7 +15,8 @@ namespace {
 using Blobs = std::vector<std::vector<std::byte>>;
 
 template <typename T>
-CollectiveCall all_gather_call(const char* purpose, const T* mine, T* all, size_t count, DType dtype) {
+CollectiveCall all_gather_call(const char* purpose, const T* mine, T* all, size_t count,
+                               DType dtype) {
   return {.name = purpose,
           .collective = plan::Collective::kAllGather,
           .input = mine,
@@ -43,13 +44,17 @@ std::vector<int> members_of(int color, const std::vector<Ticket>& tickets) {
 
 }  // namespace
 
-std::shared_ptr<Communicator> join(const bootstrap::UniqueId& id, const Seat& seat, const Options& options,
-                                   const std::atomic<bool>* aborted, uint64_t owner) {
+std::shared_ptr<Communicator> join(const bootstrap::UniqueId& id, const Seat& seat,
+                                   const Options& options, const std::atomic<bool>* aborted,
+                                   uint64_t owner) {
   const int64_t limit_ns = options.config.local.init_timeout_ns;
   const Deadline deadline = limit_ns > 0 ? Deadline::after_ns(limit_ns) : Deadline::never();
   const auto meeting = bootstrap::Bootstrap::join(id, seat.n_ranks, seat.rank, deadline, aborted);
-  const Exchange exchange = [&](std::span<const std::byte> mine) { return meeting->all_gather(mine, deadline); };
-  return Communicator::create({meeting->comm_id(), seat.rank, seat.n_ranks}, options, exchange, owner);
+  const Exchange exchange = [&](std::span<const std::byte> mine) {
+    return meeting->all_gather(mine, deadline);
+  };
+  return Communicator::create({meeting->comm_id(), seat.rank, seat.n_ranks}, options, exchange,
+                              owner);
 }
 
 Exchange exchange_over(Communicator& comm, const char* purpose) {
@@ -72,10 +77,12 @@ Exchange exchange_over(Communicator& comm, const char* purpose) {
   };
 }
 
-std::shared_ptr<Communicator> split(Communicator& parent, int color, int key, const Options& options, uint64_t owner) {
+std::shared_ptr<Communicator> split(Communicator& parent, int color, int key,
+                                    const Options& options, uint64_t owner) {
   const Ticket mine{color, key};
   std::vector<Ticket> tickets(static_cast<size_t>(parent.n_ranks()));
-  run_now(parent, all_gather_call("CommSplit", &mine, tickets.data(), sizeof(Ticket), DType::kUint8));
+  run_now(parent,
+          all_gather_call("CommSplit", &mine, tickets.data(), sizeof(Ticket), DType::kUint8));
   const Exchange over_parent = exchange_over(parent, "CommSplit");
   Hasher hash;
   hash.value(parent.comm_id());
@@ -88,7 +95,8 @@ std::shared_ptr<Communicator> split(Communicator& parent, int color, int key, co
   }
   const std::vector<int> members = members_of(color, tickets);
   const auto at = std::find(members.begin(), members.end(), parent.rank());
-  const Seat seat{hash.finish(), static_cast<int>(at - members.begin()), static_cast<int>(members.size())};
+  const Seat seat{hash.finish(), static_cast<int>(at - members.begin()),
+                  static_cast<int>(members.size())};
   const Exchange among_members = [&](std::span<const std::byte> bytes) {
     Blobs all = over_parent(bytes);
     Blobs ours;

@@ -18,7 +18,8 @@ void Signals::send(const SignalCall& call) {
     return;
   }
   transport::RemoteRegion& board = peers_.at(call.peer, Deadline::after_ns(kMapBoardNs));
-  const Status status = board.add_signal(NoticeBoard::signal_offset(n_ranks_, rank_, call.signal), 1);
+  const Status status =
+      board.add_signal(NoticeBoard::signal_offset(n_ranks_, rank_, call.signal), 1);
   if (!status.ok()) {
     throw Error(status.code, "rank " + std::to_string(call.peer) + " can't be signalled: " +
                                  (status.reason != nullptr ? status.reason : "its memory is gone"));
@@ -26,7 +27,8 @@ void Signals::send(const SignalCall& call) {
 }
 
 Status Signals::Waiter::progress(bool* advanced) noexcept {
-  // A counter may be described twice, so counts are taken one by one and given back when the whole has not come.
+  // A counter may be described twice, so counts are taken one by one and given back when the whole
+  // has not come.
   size_t done = 0;
   for (; done < call->targets.size(); ++done) {
     const WaitCall::Target& target = call->targets[done];

@@ -19,7 +19,8 @@ class Signals {
     taken_.resize(static_cast<size_t>(n_ranks) * kSignalsPerPeer);
   }
 
-  // Puts the bytes, if any, then signals. Never waits for the peer, except to map its memory on first use. Throws Error.
+  // Puts the bytes, if any, then signals. Never waits for the peer, except to map its memory on
+  // first use. Throws Error.
   void send(const SignalCall& call);
 
   // The wait as a task; the call must stay until it has ended.
@@ -38,10 +39,11 @@ class Signals {
     const WaitCall* call = nullptr;
   };
   uint64_t& taken(int peer, int signal) noexcept {
-    return taken_[static_cast<size_t>(peer * kSignalsPerPeer + signal)];
+    return taken_[static_cast<size_t>(peer) * kSignalsPerPeer + static_cast<size_t>(signal)];
   }
   bool arrived(const WaitCall::Target& target) noexcept {
-    return mine_.signals(target.peer, target.signal) - taken(target.peer, target.signal) >= target.count;
+    return mine_.signals(target.peer, target.signal) - taken(target.peer, target.signal) >=
+           target.count;
   }
 
   int rank_;

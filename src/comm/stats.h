@@ -11,7 +11,8 @@
 
 namespace tutti::comm {
 
-// One writer (the owner of the communicator's progress). All relaxed: each value is a statistic of its own.
+// One writer (the owner of the communicator's progress). All relaxed: each value is a statistic of
+// its own.
 class Stats {
  public:
   // An operation has completed. `algorithm`: a literal or table entry, null when no plan ran.
@@ -30,8 +31,12 @@ class Stats {
   }
 
   uint64_t operations() const noexcept { return operations_.load(std::memory_order_relaxed); }
-  uint64_t messages(size_t kind) const noexcept { return messages_[kind].load(std::memory_order_relaxed); }
-  uint64_t bytes(size_t kind) const noexcept { return bytes_[kind].load(std::memory_order_relaxed); }
+  uint64_t messages(size_t kind) const noexcept {
+    return messages_[kind].load(std::memory_order_relaxed);
+  }
+  uint64_t bytes(size_t kind) const noexcept {
+    return bytes_[kind].load(std::memory_order_relaxed);
+  }
   const char* algorithm() const noexcept { return algorithm_.load(std::memory_order_relaxed); }
   // Of the last operation: the most direct kind of message that it sent.
   const char* protocol() const noexcept {

@@ -43,9 +43,9 @@ class Stream {
     Stream* stream = nullptr;
     Units units;
   };
-  // Posts all units and queues them, atomically: the order in which tickets are taken is the order in every queue, so streams
-  // can't wait for each other in a circle. Entries with a null stream are posted only.
-  // Lock order: streams by address.
+  // Posts all units and queues them, atomically: the order in which tickets are taken is the order
+  // in every queue, so streams can't wait for each other in a circle. Entries with a null stream
+  // are posted only. Lock order: streams by address.
   static void enqueue(std::vector<Entry>& entries);
 
   // Waits until everything queued has ended. Throws the first error since the last call.

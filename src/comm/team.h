@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which thread of this process drives which ranks of a communicator: to refuse a call that would wait for itself.
+// Which thread of this process drives which ranks of a communicator: to refuse a call that would
+// wait for itself.
 #pragma once
 
 #include <atomic>
@@ -13,12 +14,14 @@ namespace tutti::comm {
 // Names the calling thread; never 0, and never used again for another thread.
 uint64_t this_thread_token() noexcept;
 
-// The ranks of one communicator that live in this process. A thread owns a rank when it was the last one to issue a call on it, or when
-// it has initialised it together with others in a group and nobody has called since. CommInitAll gives ownership to nobody: its
-// ranks are usually handed to one thread each.
+// The ranks of one communicator that live in this process. A thread owns a rank when it was the
+// last one to issue a call on it, or when it has initialised it together with others in a group and
+// nobody has called since. CommInitAll gives ownership to nobody: its ranks are usually handed to
+// one thread each.
 class Team {
  public:
-  // The team of a communicator, made by its first rank in this process. Shared: ranks end in any order.
+  // The team of a communicator, made by its first rank in this process. Shared: ranks end in any
+  // order.
   static std::shared_ptr<Team> join(uint64_t comm_id);
 
   // A new member's slot.
@@ -26,7 +29,8 @@ class Team {
   void leave(int slot) noexcept;
   void own(int slot, uint64_t thread) noexcept;
   int owned_by(uint64_t thread) const noexcept;
-  // Changes with every change of ownership. relaxed: a missed change costs a later check, not safety.
+  // Changes with every change of ownership. relaxed: a missed change costs a later check, not
+  // safety.
   uint64_t version() const noexcept { return version_.load(std::memory_order_relaxed); }
 
  private:
@@ -43,7 +47,8 @@ class TeamMember {
   TeamMember(const TeamMember&) = delete;
   TeamMember& operator=(const TeamMember&) = delete;
 
-  // The calling thread issues a call on this rank. Two loads when nothing has changed since its last call.
+  // The calling thread issues a call on this rank. Two loads when nothing has changed since its
+  // last call.
   void claim() noexcept;
   // True when the calling thread owns further ranks of this communicator. Call claim() first.
   bool crowded() noexcept;
@@ -51,8 +56,10 @@ class TeamMember {
  private:
   std::shared_ptr<Team> team_;
   int slot_ = 0;
-  std::atomic<uint64_t> owner_;  // relaxed: a copy of the team's entry for the calling thread's own check
-  std::atomic<uint64_t> checked_version_{0};  // of the team when its caller was last found alone; relaxed: a cache
+  std::atomic<uint64_t>
+      owner_;  // relaxed: a copy of the team's entry for the calling thread's own check
+  std::atomic<uint64_t> checked_version_{
+      0};  // of the team when its caller was last found alone; relaxed: a cache
 };
 
 }  // namespace tutti::comm

@@ -22,7 +22,8 @@ Transports::Transports(const transport::TransportOptions& options) {
       open_.push_back({row.name, row.create(options)});
     } catch (const Error& e) {
       skipped_.push_back({row.name, e.what()});
-      log(LogLevel::kInfo, "comm", options.rank, "transport {} is not used: {}", row.name, e.what());
+      log(LogLevel::kInfo, "comm", options.rank, "transport {} is not used: {}", row.name,
+          e.what());
     }
   }
 }
@@ -31,7 +32,8 @@ std::vector<TransportAddress> Transports::addresses(const void* board, size_t by
   std::vector<TransportAddress> all;
   all.reserve(open_.size());
   for (const Open& open : open_) {
-    all.push_back({open.name, open.transport->address(), open.transport->export_region(board, bytes)});
+    all.push_back(
+        {open.name, open.transport->address(), open.transport->export_region(board, bytes)});
   }
   return all;
 }
@@ -39,7 +41,8 @@ std::vector<TransportAddress> Transports::addresses(const void* board, size_t by
 std::vector<TransportAddress> Transports::tokens(const void* base, size_t bytes) const {
   std::vector<TransportAddress> all;
   for (const Open& open : open_) {
-    if (open.transport != nullptr) all.push_back({open.name, {}, open.transport->export_region(base, bytes)});
+    if (open.transport != nullptr)
+      all.push_back({open.name, {}, open.transport->export_region(base, bytes)});
   }
   return all;
 }
@@ -47,7 +50,8 @@ std::vector<TransportAddress> Transports::tokens(const void* base, size_t bytes)
 int Transports::choose(const PeerRecord& record, int peer, std::string_view forced) {
   std::string reasons;
   for (const Skipped& skipped : skipped_) {
-    if (forced.empty() || forced == skipped.name) reasons += "; " + skipped.name + ": " + skipped.reason;
+    if (forced.empty() || forced == skipped.name)
+      reasons += "; " + skipped.name + ": " + skipped.reason;
   }
   for (size_t i = 0; i < open_.size(); ++i) {
     if (!forced.empty() && forced != open_[i].name) continue;
@@ -62,16 +66,20 @@ int Transports::choose(const PeerRecord& record, int peer, std::string_view forc
     reasons += "; " + open_[i].name + ": " + reach.reason;
   }
   throw Error(StatusCode::kSystemError,
-              "no transport reaches rank " + std::to_string(peer) + (reasons.empty() ? "" : " (" + reasons.substr(2) + ")") +
-                  (forced.empty() ? "" : "; only '" + std::string(forced) + "' is allowed by rank 0's configuration"));
+              "no transport reaches rank " + std::to_string(peer) +
+                  (reasons.empty() ? "" : " (" + reasons.substr(2) + ")") +
+                  (forced.empty() ? ""
+                                  : "; only '" + std::string(forced) +
+                                        "' is allowed by rank 0's configuration"));
 }
 
 void Transports::route(std::span<const PeerRecord> records, int rank, std::string_view forced) {
   const auto rows = transport::transport_table();
-  const bool known = std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return forced == row.name; });
+  const bool known =
+      std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return forced == row.name; });
   if (!forced.empty() && !known) {
-    throw Error(StatusCode::kInvalidArgument,
-                "transport '" + std::string(forced) + "' is unknown; known are " + transport_names());
+    throw Error(StatusCode::kInvalidArgument, "transport '" + std::string(forced) +
+                                                  "' is unknown; known are " + transport_names());
   }
   peers_.resize(records.size());
   route_.assign(records.size(), -1);
@@ -79,10 +87,12 @@ void Transports::route(std::span<const PeerRecord> records, int rank, std::strin
     const int peer = static_cast<int>(i);
     if (peer == rank) continue;
     route_[i] = choose(records[i], peer, forced);
-    log(LogLevel::kDebug, "comm", rank, "rank {} is reached by {}", peer, open_[static_cast<size_t>(route_[i])].name);
+    log(LogLevel::kDebug, "comm", rank, "rank {} is reached by {}", peer,
+        open_[static_cast<size_t>(route_[i])].name);
   }
   for (size_t i = 0; i < open_.size(); ++i) {
-    if (std::find(route_.begin(), route_.end(), static_cast<int>(i)) == route_.end()) open_[i].transport.reset();
+    if (std::find(route_.begin(), route_.end(), static_cast<int>(i)) == route_.end())
+      open_[i].transport.reset();
   }
 }
 

@@ -20,15 +20,19 @@ class Transports {
 
   // What peers need to know: addresses, and tokens for the memory [board, board+bytes).
   std::vector<TransportAddress> addresses(const void* board, size_t bytes) const;
-  // After route(): tokens for [base, base+bytes), without addresses. Throws InvalidArgument when it is not from tuttiMemAlloc.
+  // After route(): tokens for [base, base+bytes), without addresses. Throws InvalidArgument when it
+  // is not from tuttiMemAlloc.
   std::vector<TransportAddress> tokens(const void* base, size_t bytes) const;
 
-  // Decides for every peer: the first open transport that reaches it, or only `forced` (a row's name; empty: any). Throws InvalidArgument
-  // for an unknown name, SystemError naming the rank and each transport's reason when none reaches it. Unused ones are closed.
+  // Decides for every peer: the first open transport that reaches it, or only `forced` (a row's
+  // name; empty: any). Throws InvalidArgument for an unknown name, SystemError naming the rank and
+  // each transport's reason when none reaches it. Unused ones are closed.
   void route(std::span<const PeerRecord> records, int rank, std::string_view forced);
 
   // After route(). Never for this rank itself.
-  transport::Transport& to(int peer) const { return *open_[static_cast<size_t>(route_[static_cast<size_t>(peer)])].transport; }
+  transport::Transport& to(int peer) const {
+    return *open_[static_cast<size_t>(route_[static_cast<size_t>(peer)])].transport;
+  }
   const transport::Peer& peer(int rank) const { return peers_[static_cast<size_t>(rank)]; }
   int index_of(int peer) const noexcept { return route_[static_cast<size_t>(peer)]; }
   std::string_view name(int index) const noexcept { return open_[static_cast<size_t>(index)].name; }

@@ -33,8 +33,9 @@ std::vector<std::byte> token_of(ByteReader& in, std::string_view transport, int 
     std::vector<std::byte> token = in.blob();
     if (name == transport) return token;
   }
-  throw Error(StatusCode::kInternalError,
-              "rank " + std::to_string(rank) + " exposed no window memory by " + std::string(transport));
+  throw Error(
+      StatusCode::kInternalError,
+      "rank " + std::to_string(rank) + " exposed no window memory by " + std::string(transport));
 }
 
 }  // namespace
@@ -54,12 +55,14 @@ std::shared_ptr<Window> Window::create(Communicator& comm, void* base, size_t by
   window->comm_id_ = comm.comm_id();
   window->rank_ = comm.rank();
   window->base_ = static_cast<std::byte*>(base);
-  run_now(comm, SetUpCall{"CommWindowRegister", [&] { error = error_of([&] { window->import(transports, all); }); }});
+  run_now(comm, SetUpCall{"CommWindowRegister",
+                          [&] { error = error_of([&] { window->import(transports, all); }); }});
   agree_on_errors(exchange, error);
   return window;
 }
 
-void Window::import(const Transports& transports, const std::vector<std::vector<std::byte>>& parts) {
+void Window::import(const Transports& transports,
+                    const std::vector<std::vector<std::byte>>& parts) {
   regions_.resize(parts.size());
   for (size_t i = 0; i < parts.size(); ++i) {
     const int peer = static_cast<int>(i);
@@ -67,7 +70,8 @@ void Window::import(const Transports& transports, const std::vector<std::vector<
     sizes_.push_back(in.value<uint64_t>());
     if (peer == rank_ || sizes_.back() == 0) continue;
     const auto token = token_of(in, transports.name(transports.index_of(peer)), peer);
-    regions_[i] = transports.to(peer).import_region(transports.peer(peer), token, Deadline::after_ns(kMapWindowNs));
+    regions_[i] = transports.to(peer).import_region(transports.peer(peer), token,
+                                                    Deadline::after_ns(kMapWindowNs));
   }
 }
 

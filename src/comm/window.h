@@ -15,7 +15,8 @@ class Transports;
 
 class Window {
  public:
-  // Collective. Throws InvalidArgument on every rank when one rank's memory can't be exposed, naming it.
+  // Collective. Throws InvalidArgument on every rank when one rank's memory can't be exposed,
+  // naming it.
   static std::shared_ptr<Window> create(Communicator& comm, void* base, size_t bytes);
 
   uint64_t comm_id() const noexcept { return comm_id_; }
@@ -30,8 +31,9 @@ class Window {
   uint64_t comm_id_ = 0;
   int rank_ = 0;
   std::byte* base_ = nullptr;
-  std::vector<size_t> sizes_;                                      // by rank, bytes
-  std::vector<std::unique_ptr<transport::RemoteRegion>> regions_;  // by rank; null for this rank and empty parts
+  std::vector<size_t> sizes_;  // by rank, bytes
+  std::vector<std::unique_ptr<transport::RemoteRegion>>
+      regions_;  // by rank; null for this rank and empty parts
 };
 
 }  // namespace tutti::comm

@@ -22,7 +22,11 @@ std::string seconds(int64_t ns) {
 }  // namespace
 
 Work::Work(Communicator& comm, std::span<OrderedCall> calls, P2pGroup* p2p)
-    : comm_(comm), ticket_(comm.order().take()), sequence_(comm, calls, caught_), p2p_(p2p), p2p_done_(p2p == nullptr) {}
+    : comm_(comm),
+      ticket_(comm.order().take()),
+      sequence_(comm, calls, caught_),
+      p2p_(p2p),
+      p2p_done_(p2p == nullptr) {}
 
 void Work::progress(bool* advanced) noexcept {
   if (state_ == State::kTurn) {
@@ -40,8 +44,8 @@ void Work::start() noexcept {
   }
   if (p2p_ == nullptr) return;
   DataPath& path = comm_.path();
-  const Status status =
-      contained(caught_, [&] { p2p_->open(path.links, path.tuning, path.collectives.counters(), caught_); });
+  const Status status = contained(
+      caught_, [&] { p2p_->open(path.links, path.tuning, path.collectives.counters(), caught_); });
   if (!status.ok()) fail(status);
 }
 
@@ -73,14 +77,16 @@ void Work::look(int64_t now_ns) noexcept {
     moved_ = false;
     silent_since_ns_ = now_ns;
   }
-  if (const auto notice = find_notice(); notice.has_value() && still_stuck()) return fail_noticed(*notice);
+  if (const auto notice = find_notice(); notice.has_value() && still_stuck())
+    return fail_noticed(*notice);
   if (state_ == State::kRun && now_ns >= next_liveness_ns_) {
     next_liveness_ns_ = now_ns + kLivenessIntervalNs;
     const int dead = dead_peer();
     if (dead >= 0 && still_stuck() && needs(dead)) return fail_dead(dead);
   }
   const int64_t silence_ns = now_ns - silent_since_ns_;
-  if (state_ == State::kRun && comm_.timeout_ns() > 0 && silence_ns > comm_.timeout_ns()) fail_late(silence_ns);
+  if (state_ == State::kRun && comm_.timeout_ns() > 0 && silence_ns > comm_.timeout_ns())
+    fail_late(silence_ns);
 }
 
 std::optional<Notice> Work::find_notice() const noexcept {
@@ -122,24 +128,28 @@ std::string Work::describe() const {
 
 void Work::fail(const Status& status) noexcept {
   if (status.code == StatusCode::kRemoteError) {
-    // A peer that fell before us has said why; else whatever a dead peer has broken, its death is the cause.
+    // A peer that fell before us has said why; else whatever a dead peer has broken, its death is
+    // the cause.
     if (const auto notice = find_notice()) return fail_noticed(*notice);
     const int dead = await_death(status.rank);
     if (dead >= 0) return fail_dead(dead);
   }
-  const std::string what = status.reason != nullptr ? status.reason : caught_.has_value() ? caught_->what() : "no reason given";
+  const std::string what = status.reason != nullptr ? status.reason
+                           : caught_.has_value()    ? caught_->what()
+                                                    : "no reason given";
   fail({.code = status.code, .about = status.rank},
        (status.rank < 0 ? "" : "with rank " + std::to_string(status.rank) + ": ") + what);
 }
 
-// A process that ends loses its sockets before it counts as ended, so a broken connection may be the first that is seen. Returns
-// the dead peer, -1 when none shows up. `suspect` -1: any.
+// A process that ends loses its sockets before it counts as ended, so a broken connection may be
+// the first that is seen. Returns the dead peer, -1 when none shows up. `suspect` -1: any.
 int Work::await_death(int suspect) const noexcept {
   const Deadline deadline = Deadline::after_ns(kDeathGraceNs);
   while (true) {
     for (int peer = 0; peer < comm_.n_ranks(); ++peer) {
       const bool asked = suspect < 0 || peer == suspect;
-      if (asked && peer != comm_.rank() && !comm_.local().transports.peer_failure(peer).ok()) return peer;
+      if (asked && peer != comm_.rank() && !comm_.local().transports.peer_failure(peer).ok())
+        return peer;
     }
     if (deadline.expired()) return -1;
     sleep_ns(kNsPerMs);
@@ -148,7 +158,8 @@ int Work::await_death(int suspect) const noexcept {
 
 void Work::fail_dead(int peer) noexcept {
   const int32_t pid = comm_.local().transports.peer(peer).process.pid;
-  fail({.about = peer, .cause = Cause::kDied}, "rank " + std::to_string(peer) + " has died (process " + std::to_string(pid) +
+  fail({.about = peer, .cause = Cause::kDied}, "rank " + std::to_string(peer) +
+                                                   " has died (process " + std::to_string(pid) +
                                                    " ended) while this rank waited for it");
 }
 
@@ -160,13 +171,15 @@ void Work::fail_noticed(const Notice& notice) noexcept {
     case Cause::kDied:
       return fail(blame, about + " has died (" + from + " reports it)");
     case Cause::kTimedOut:
-      return fail(blame, notice.about < 0 ? from + " has waited too long" : from + " has waited too long for " + about);
+      return fail(blame, notice.about < 0 ? from + " has waited too long"
+                                          : from + " has waited too long for " + about);
     case Cause::kAborted:
       return fail(blame, about + " has aborted the communicator");
     case Cause::kFailed:
       break;
   }
-  fail(blame, from + " has failed" + (notice.about < 0 ? "" : " because of " + about) + "; its own error says why");
+  fail(blame, from + " has failed" + (notice.about < 0 ? "" : " because of " + about) +
+                  "; its own error says why");
 }
 
 void Work::fail_late(int64_t silence_ns) noexcept {
@@ -174,14 +187,17 @@ void Work::fail_late(int64_t silence_ns) noexcept {
   const std::string whom = peer < 0 ? "its own steps" : "rank " + std::to_string(peer);
   fail({.about = peer, .cause = Cause::kTimedOut},
        "no progress for " + seconds(silence_ns) + " while waiting for " + whom +
-           "; it may be stopped, busy, or has not made the matching call (a thread that drives several ranks must call "
-           "for all of them in one group); TUTTI_TIMEOUT and tuttiConfig_t.timeoutSeconds set the limit");
+           "; it may be stopped, busy, or has not made the matching call (a thread that drives "
+           "several ranks must call "
+           "for all of them in one group); TUTTI_TIMEOUT and tuttiConfig_t.timeoutSeconds set the "
+           "limit");
 }
 
 void Work::fail(const Blame& blame, const std::string& what) noexcept {
   comm_.health().fail(blame.code, describe() + ": " + what);
-  comm_.post_notice({.from = comm_.rank(), .about = blame.about, .cause = blame.cause, .code = blame.code},
-                    blame.heard);
+  comm_.post_notice(
+      {.from = comm_.rank(), .about = blame.about, .cause = blame.cause, .code = blame.code},
+      blame.heard);
   end();
 }
 
@@ -189,7 +205,9 @@ void Work::fail(const Blame& blame, const std::string& what) noexcept {
 void Work::end_aborted() noexcept {
   if (state_ == State::kRun) {
     const int me = comm_.rank();
-    comm_.post_notice({.from = me, .about = me, .cause = Cause::kAborted, .code = StatusCode::kRemoteError}, false);
+    comm_.post_notice(
+        {.from = me, .about = me, .cause = Cause::kAborted, .code = StatusCode::kRemoteError},
+        false);
   }
   end();
 }

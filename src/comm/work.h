@@ -40,8 +40,8 @@ class CallSequence final : public exec::Task {
   exec::Task* task_ = nullptr;  // of the current call; null: it was done by begin()
 };
 
-// Takes its place in the communicator's order when it is made. Afterwards one thread calls progress() until done(). The communicator and
-// the calls must stay until then.
+// Takes its place in the communicator's order when it is made. Afterwards one thread calls
+// progress() until done(). The communicator and the calls must stay until then.
 class Work {
  public:
   Work(Communicator& comm, std::span<OrderedCall> calls, P2pGroup* p2p);
@@ -93,7 +93,7 @@ class Work {
   State state_ = State::kTurn;
   bool sequence_done_ = false;
   bool p2p_done_ = false;
-  bool moved_ = true;         // since the last look
+  bool moved_ = true;  // since the last look
   int64_t silent_since_ns_ = 0;
   int64_t next_liveness_ns_ = 0;
   std::optional<Error> error_;

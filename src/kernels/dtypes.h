@@ -23,7 +23,7 @@ namespace tutti {
   X(kFloat8e5m2, 11, 1, "f8e5m2", float)
 
 enum class DType : uint8_t {
-#define X(id, value, bytes, name, acc) id = value,
+#define X(id, value, bytes, name, acc) id = (value),
   TUTTI_DTYPE_ROWS(X)
 #undef X
 };

@@ -19,7 +19,7 @@ namespace tutti {
   X(kAvg, 4, "avg")
 
 enum class Op : uint8_t {
-#define X(id, value, name) id = value,
+#define X(id, value, name) id = (value),
   TUTTI_OP_ROWS(X)
 #undef X
   kPreMulSum = 5,  // made by tuttiRedOpCreatePreMulSum; "mulsum"

@@ -47,10 +47,7 @@ inline uint8_t* sink_at(const ReduceCopy& call, size_t i, size_t at) {
 template <size_t kBytes>
 HWY_INLINE void prefetch(const uint8_t* from) {
   constexpr size_t kLineBytes = 64;
-  const auto ahead = reinterpret_cast<uintptr_t>(from) + kPrefetchBytes;
-  for (size_t at = 0; at < kBytes; at += kLineBytes) {
-    hwy::Prefetch(reinterpret_cast<const uint8_t*>(ahead + at));
-  }
+  for (size_t at = 0; at < kBytes; at += kLineBytes) hwy::Prefetch(from + kPrefetchBytes + at);
 }
 
 template <class F, size_t kBlocks>

@@ -57,7 +57,7 @@ void run_rank(Board& board, const std::vector<Case>& cases, int rank) {
     return fail_setup(board, rank, tuttiGetLastError(nullptr));
   }
   try {
-    Runner runner(comm, rank, first.n_ranks, first.transport);
+    Runner runner(comm, rank, first);
     for (size_t i = 0; i < cases.size(); ++i) runner.run(cases[i], &board.reports[i][rank]);
   } catch (const std::exception& error) {
     fail_setup(board, rank, error.what());

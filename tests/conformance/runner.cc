@@ -89,20 +89,20 @@ bool counts(const Case& c, const Report* reports, int n_ranks) {
   return false;
 }
 
-// The largest buffer: one block per rank of the largest count (plus the v-variants' gaps), guards,
-// twice.
-static size_t arena_bytes(int n_ranks) {
-  return (size_t{static_cast<unsigned>(n_ranks)} * (10 * 65536 + 4096) + 4096) * 2;
+// Send and receive buffers of the largest case: one block per rank of nine slots and a bit, the
+// v-variants' gaps, and guards.
+static size_t arena_bytes(const Case& c) {
+  return 2 * (static_cast<size_t>(c.n_ranks) * (10 * c.slot_bytes + 4096) + 4096);
 }
 
-Runner::Runner(tuttiComm_t comm, int rank, int n_ranks, const std::string& transport)
+Runner::Runner(tuttiComm_t comm, int rank, const Case& first)
     : comm_(comm),
       rank_(rank),
-      n_ranks_(n_ranks),
-      transport_(transport),
-      private_(arena_bytes(n_ranks)) {
+      n_ranks_(first.n_ranks),
+      transport_(first.transport),
+      private_(new std::byte[arena_bytes(first)]) {
   void* memory = nullptr;
-  require(tuttiMemAlloc(&memory, arena_bytes(n_ranks)), "tuttiMemAlloc");
+  require(tuttiMemAlloc(&memory, arena_bytes(first)), "tuttiMemAlloc");
   shared_ = static_cast<std::byte*>(memory);
 }
 
@@ -111,7 +111,7 @@ Runner::~Runner() { (void)tuttiMemFree(shared_); }
 // Sets call.send and call.recv and fills the input.
 void Runner::place(const Case& c, Call& call) {
   const size_t elem = size_of(static_cast<DType>(c.dtype));
-  Arena arena(c.memory == Memory::kShared ? shared_ : private_.data(), c.misaligned);
+  Arena arena(c.memory == Memory::kShared ? shared_ : private_.get(), c.misaligned);
   const bool nested = c.in_place && call.send_elems != 0 && call.recv_elems != 0;
   if (!nested) {
     call.send = call.send_elems != 0 ? arena.take(call.send_elems * elem) : nullptr;

@@ -4,8 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
-#include <vector>
 
 #include "perf/bench/pattern.h"
 #include "tests/conformance/call.h"
@@ -33,7 +33,8 @@ tuttiConfig_t config_for(const Case& c);
 
 class Runner {
  public:
-  Runner(tuttiComm_t comm, int rank, int n_ranks, const std::string& transport);
+  // `first`: a case of the group that the communicator was made for.
+  Runner(tuttiComm_t comm, int rank, const Case& first);
   ~Runner();
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
@@ -50,7 +51,7 @@ class Runner {
   int n_ranks_;
   std::string transport_;
   bench::Patterns patterns_;
-  std::vector<std::byte> private_;
+  std::unique_ptr<std::byte[]> private_;  // not zeroed
   std::byte* shared_ = nullptr;
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every collective of the C API against its definition, over ranks that are threads and over one thread that drives all of them.
+// Every collective of the C API against its definition, over ranks that are threads and over one
+// thread that drives all of them.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -20,8 +21,8 @@ struct Case {
 
 std::string name_of(const ::testing::TestParamInfo<Case>& info) {
   const Case& c = info.param;
-  return "Ranks" + std::to_string(c.n) + "_Count" + std::to_string(c.count) + (c.in_place ? "_InPlace" : "_OutOfPlace") +
-         (c.grouped ? "_OneThread" : "_Threads");
+  return "Ranks" + std::to_string(c.n) + "_Count" + std::to_string(c.count) +
+         (c.in_place ? "_InPlace" : "_OutOfPlace") + (c.grouped ? "_OneThread" : "_Threads");
 }
 
 std::vector<Case> cases() {
@@ -61,7 +62,9 @@ class Collectives : public ::testing::TestWithParam<Case> {
     }
     return all;
   }
-  std::vector<Ints> blank(size_t elems) const { return std::vector<Ints>(blocks(), Ints(elems, -1)); }
+  std::vector<Ints> blank(size_t elems) const {
+    return std::vector<Ints>(blocks(), Ints(elems, -1));
+  }
   int sum(size_t index) const {
     int total = 0;
     for (int rank = 0; rank < n(); ++rank) total += value(rank, index);
@@ -105,8 +108,8 @@ TEST_P(Collectives, Broadcast_FromLastRank_ReachesAll) {
     if (in_place()) {
       EXPECT_TUTTI(tuttiBcast(mine, count(), tuttiInt32, root, comm, nullptr));
     } else {
-      EXPECT_TUTTI(tuttiBroadcast(r == root ? mine : nullptr, out[static_cast<size_t>(r)].data(), count(), tuttiInt32, root,
-                                  comm, nullptr));
+      EXPECT_TUTTI(tuttiBroadcast(r == root ? mine : nullptr, out[static_cast<size_t>(r)].data(),
+                                  count(), tuttiInt32, root, comm, nullptr));
     }
   });
   for (const Ints& result : in_place() ? in : out) {
@@ -122,10 +125,12 @@ TEST_P(Collectives, AllGather_Blocks_AreInRankOrder) {
     int* own = recv + static_cast<size_t>(r) * count();
     const Ints& mine = in[static_cast<size_t>(r)];
     if (in_place()) std::copy(mine.begin(), mine.end(), own);
-    EXPECT_TUTTI(tuttiAllGather(in_place() ? own : mine.data(), recv, count(), tuttiInt32, comm, nullptr));
+    EXPECT_TUTTI(
+        tuttiAllGather(in_place() ? own : mine.data(), recv, count(), tuttiInt32, comm, nullptr));
   });
   for (const Ints& result : out) {
-    for (size_t i = 0; i < result.size(); ++i) ASSERT_EQ(result[i], value(static_cast<int>(i / count()), i % count())) << i;
+    for (size_t i = 0; i < result.size(); ++i)
+      ASSERT_EQ(result[i], value(static_cast<int>(i / count()), i % count())) << i;
   }
 }
 
@@ -134,12 +139,14 @@ TEST_P(Collectives, ReduceScatter_Sum_LeavesOwnBlock) {
   auto out = blank(count());
   run([&](int r, tuttiComm_t comm) {
     int* send = in[static_cast<size_t>(r)].data();
-    int* recv = in_place() ? send + static_cast<size_t>(r) * count() : out[static_cast<size_t>(r)].data();
+    int* recv =
+        in_place() ? send + static_cast<size_t>(r) * count() : out[static_cast<size_t>(r)].data();
     EXPECT_TUTTI(tuttiReduceScatter(send, recv, count(), tuttiInt32, tuttiSum, comm, nullptr));
   });
   for (size_t r = 0; r < blocks(); ++r) {
     const int* result = in_place() ? in[r].data() + r * count() : out[r].data();
-    for (size_t i = 0; i < count(); ++i) ASSERT_EQ(result[i], sum(r * count() + i)) << r << " " << i;
+    for (size_t i = 0; i < count(); ++i)
+      ASSERT_EQ(result[i], sum(r * count() + i)) << r << " " << i;
   }
 }
 
@@ -147,13 +154,15 @@ TEST_P(Collectives, AllToAll_Blocks_AreTransposed) {
   auto in = filled(count() * blocks());
   auto out = blank(count() * blocks());
   run([&](int r, tuttiComm_t comm) {
-    EXPECT_TUTTI(tuttiAllToAll(in[static_cast<size_t>(r)].data(), out[static_cast<size_t>(r)].data(), count(), tuttiInt32,
-                               comm, nullptr));
+    EXPECT_TUTTI(tuttiAllToAll(in[static_cast<size_t>(r)].data(),
+                               out[static_cast<size_t>(r)].data(), count(), tuttiInt32, comm,
+                               nullptr));
   });
   for (size_t d = 0; d < blocks(); ++d) {
     for (size_t s = 0; s < blocks(); ++s) {
       for (size_t i = 0; i < count(); ++i) {
-        ASSERT_EQ(out[d][s * count() + i], value(static_cast<int>(s), d * count() + i)) << s << " to " << d << ": " << i;
+        ASSERT_EQ(out[d][s * count() + i], value(static_cast<int>(s), d * count() + i))
+            << s << " to " << d << ": " << i;
       }
     }
   }
@@ -171,13 +180,15 @@ TEST_P(Collectives, GatherAndScatter_Root_AreInverse) {
     int* own = recv + static_cast<size_t>(r) * count();
     const bool here = in_place() && r == root;
     if (here) std::copy(mine.begin(), mine.end(), own);
-    EXPECT_TUTTI(tuttiGather(here ? own : mine.data(), r == root ? recv : nullptr, count(), tuttiInt32, root, comm, nullptr));
+    EXPECT_TUTTI(tuttiGather(here ? own : mine.data(), r == root ? recv : nullptr, count(),
+                             tuttiInt32, root, comm, nullptr));
   };
   const auto scatter = [&](int r, tuttiComm_t comm) {
     int* send = all[static_cast<size_t>(r)].data();
     const bool here = in_place() && r == root;
     int* recv = here ? send + static_cast<size_t>(r) * count() : out[static_cast<size_t>(r)].data();
-    EXPECT_TUTTI(tuttiScatter(r == root ? send : nullptr, recv, count(), tuttiInt32, root, comm, nullptr));
+    EXPECT_TUTTI(
+        tuttiScatter(r == root ? send : nullptr, recv, count(), tuttiInt32, root, comm, nullptr));
   };
   if (GetParam().grouped) {
     world.grouped(gather);
@@ -216,12 +227,13 @@ TEST_P(Collectives, AllGatherv_UnevenBlocks_LieAtTheirDisplacements) {
     const auto r = static_cast<size_t>(rank);
     int* own = out[r].data() + b.displs[r];
     if (in_place()) std::copy_n(in[r].begin(), b.counts[r], own);
-    EXPECT_TUTTI(tuttiAllGatherv(in_place() ? own : in[r].data(), b.counts[r], out[r].data(), b.counts.data(),
-                                 b.displs.data(), tuttiInt32, comm, nullptr));
+    EXPECT_TUTTI(tuttiAllGatherv(in_place() ? own : in[r].data(), b.counts[r], out[r].data(),
+                                 b.counts.data(), b.displs.data(), tuttiInt32, comm, nullptr));
   });
   for (const Ints& result : out) {
     for (size_t r = 0; r < blocks(); ++r) {
-      for (size_t i = 0; i < b.counts[r]; ++i) ASSERT_EQ(result[b.displs[r] + i], value(static_cast<int>(r), i));
+      for (size_t i = 0; i < b.counts[r]; ++i)
+        ASSERT_EQ(result[b.displs[r] + i], value(static_cast<int>(r), i));
       ASSERT_EQ(result[b.displs[r] + b.counts[r]], -1) << "the gap after block " << r;
     }
   }
@@ -234,17 +246,20 @@ TEST_P(Collectives, ReduceScatterv_UnevenBlocks_AreReducedAtTheirOwner) {
   run([&](int rank, tuttiComm_t comm) {
     const auto r = static_cast<size_t>(rank);
     int* recv = in_place() ? in[r].data() + b.displs[r] : out[r].data();
-    EXPECT_TUTTI(tuttiReduceScatterv(in[r].data(), b.counts.data(), b.displs.data(), recv, tuttiInt32, tuttiSum, comm,
-                                     nullptr));
+    EXPECT_TUTTI(tuttiReduceScatterv(in[r].data(), b.counts.data(), b.displs.data(), recv,
+                                     tuttiInt32, tuttiSum, comm, nullptr));
   });
   for (size_t r = 0; r < blocks(); ++r) {
     const int* result = in_place() ? in[r].data() + b.displs[r] : out[r].data();
-    for (size_t i = 0; i < b.counts[r]; ++i) ASSERT_EQ(result[i], sum(b.displs[r] + i)) << r << " " << i;
+    for (size_t i = 0; i < b.counts[r]; ++i)
+      ASSERT_EQ(result[i], sum(b.displs[r] + i)) << r << " " << i;
   }
 }
 
 TEST_P(Collectives, AllToAllv_CountsPerPair_Arrive) {
-  const auto pair_count = [&](size_t s, size_t d) { return (s + 2 * d) % 3 == 0 ? 0 : count() / (1 + s + d) + d; };
+  const auto pair_count = [&](size_t s, size_t d) {
+    return (s + 2 * d) % 3 == 0 ? 0 : count() / (1 + s + d) + d;
+  };
   const size_t room = (count() + blocks()) * blocks();
   auto in = filled(room);
   auto out = blank(room);
@@ -255,8 +270,8 @@ TEST_P(Collectives, AllToAllv_CountsPerPair_Arrive) {
       sends.push_back(pair_count(r, peer));
       recvs.push_back(pair_count(peer, r));
     }
-    EXPECT_TUTTI(tuttiAllToAllv(in[r].data(), sends.data(), nullptr, out[r].data(), recvs.data(), nullptr, tuttiInt32,
-                                comm, nullptr));
+    EXPECT_TUTTI(tuttiAllToAllv(in[r].data(), sends.data(), nullptr, out[r].data(), recvs.data(),
+                                nullptr, tuttiInt32, comm, nullptr));
   });
   for (size_t d = 0; d < blocks(); ++d) {
     size_t at = 0;
@@ -264,7 +279,8 @@ TEST_P(Collectives, AllToAllv_CountsPerPair_Arrive) {
       size_t from = 0;
       for (size_t before = 0; before < d; ++before) from += pair_count(s, before);
       for (size_t i = 0; i < pair_count(s, d); ++i) {
-        ASSERT_EQ(out[d][at++], value(static_cast<int>(s), from + i)) << s << " to " << d << ": " << i;
+        ASSERT_EQ(out[d][at++], value(static_cast<int>(s), from + i))
+            << s << " to " << d << ": " << i;
       }
     }
   }
@@ -287,15 +303,16 @@ TEST_P(Collectives, GathervAndScatterv_RootKnowsCounts_AreInverse) {
   both([&](int rank, tuttiComm_t comm) {
     const auto r = static_cast<size_t>(rank);
     const bool here = r == root;
-    EXPECT_TUTTI(tuttiGatherv(in[r].data(), b.counts[r], here ? all.data() : nullptr, here ? b.counts.data() : nullptr,
-                              here ? b.displs.data() : nullptr, tuttiInt32, static_cast<int>(root), comm, nullptr));
+    EXPECT_TUTTI(tuttiGatherv(in[r].data(), b.counts[r], here ? all.data() : nullptr,
+                              here ? b.counts.data() : nullptr, here ? b.displs.data() : nullptr,
+                              tuttiInt32, static_cast<int>(root), comm, nullptr));
   });
   both([&](int rank, tuttiComm_t comm) {
     const auto r = static_cast<size_t>(rank);
     const bool here = r == root;
     EXPECT_TUTTI(tuttiScatterv(here ? all.data() : nullptr, here ? b.counts.data() : nullptr,
-                               here ? b.displs.data() : nullptr, out[r].data(), b.counts[r], tuttiInt32,
-                               static_cast<int>(root), comm, nullptr));
+                               here ? b.displs.data() : nullptr, out[r].data(), b.counts[r],
+                               tuttiInt32, static_cast<int>(root), comm, nullptr));
   });
   for (size_t r = 0; r < blocks(); ++r) {
     for (size_t i = 0; i < b.counts[r]; ++i) ASSERT_EQ(out[r][i], in[r][i]) << r << " " << i;
@@ -307,15 +324,19 @@ TEST_P(Collectives, AllReduce_AvgAndPreMulSum_Scale) {
   auto avg = in;
   auto scaled = in;
   for (int r = 0; r < n(); ++r) {
-    for (size_t i = 0; i < count(); ++i) in[static_cast<size_t>(r)][i] = static_cast<float>(value(r, i));
+    for (size_t i = 0; i < count(); ++i)
+      in[static_cast<size_t>(r)][i] = static_cast<float>(value(r, i));
   }
   run([&](int rank, tuttiComm_t comm) {
     const auto r = static_cast<size_t>(rank);
-    EXPECT_TUTTI(tuttiAllReduce(in[r].data(), avg[r].data(), count(), tuttiFloat32, tuttiAvg, comm, nullptr));
+    EXPECT_TUTTI(tuttiAllReduce(in[r].data(), avg[r].data(), count(), tuttiFloat32, tuttiAvg, comm,
+                                nullptr));
     float scalar = static_cast<float>(rank + 1);
     tuttiRedOp_t op;
-    EXPECT_TUTTI(tuttiRedOpCreatePreMulSum(&op, &scalar, tuttiFloat32, tuttiScalarHostImmediate, comm));
-    EXPECT_TUTTI(tuttiAllReduce(in[r].data(), scaled[r].data(), count(), tuttiFloat32, op, comm, nullptr));
+    EXPECT_TUTTI(
+        tuttiRedOpCreatePreMulSum(&op, &scalar, tuttiFloat32, tuttiScalarHostImmediate, comm));
+    EXPECT_TUTTI(
+        tuttiAllReduce(in[r].data(), scaled[r].data(), count(), tuttiFloat32, op, comm, nullptr));
     EXPECT_TUTTI(tuttiRedOpDestroy(op, comm));
   });
   for (size_t i = 0; i < count(); ++i) {
@@ -353,7 +374,8 @@ TEST(SharedMemory, AllReduceOfMappedBuffers_IsCorrectAndGoesByReference) {
   world.each([&](int r, tuttiComm_t comm) {
     float* in = buffers[static_cast<size_t>(r)];
     std::fill_n(in, kCount, static_cast<float>(r + 1));
-    EXPECT_TUTTI(tuttiAllReduce(in, buffers[static_cast<size_t>(r) + 4], kCount, tuttiFloat32, tuttiSum, comm, nullptr));
+    EXPECT_TUTTI(tuttiAllReduce(in, buffers[static_cast<size_t>(r) + 4], kCount, tuttiFloat32,
+                                tuttiSum, comm, nullptr));
   });
   for (size_t r = 4; r < 8; ++r) {
     for (size_t i = 0; i < kCount; ++i) ASSERT_EQ(buffers[r][i], 10.0f) << i;
@@ -374,7 +396,8 @@ TEST(Misaligned, AllReduceOfOddAddresses_IsCorrect) {
       const double v = value(r, i);
       std::memcpy(in.data() + 1 + i * 8, &v, 8);
     }
-    EXPECT_TUTTI(tuttiAllReduce(in.data() + 1, out.data() + 3, kCount, tuttiFloat64, tuttiMax, comm, nullptr));
+    EXPECT_TUTTI(tuttiAllReduce(in.data() + 1, out.data() + 3, kCount, tuttiFloat64, tuttiMax, comm,
+                                nullptr));
     for (size_t i = 0; i < kCount; ++i) {
       double v;
       std::memcpy(&v, out.data() + 3 + i * 8, 8);

@@ -24,98 +24,164 @@ constexpr auto kBadOp = static_cast<tuttiRedOp_t>(77);
 std::vector<Wrong> collective_rows() {
   int* b = buffer;
   return {
-      {"NullComm", [=](auto) { return tuttiAllReduce(b, b, 1, tuttiInt32, tuttiSum, nullptr, nullptr); },
-       tuttiInvalidArgument, {"tuttiAllReduce", "comm is NULL"}},
-      {"NullSend", [=](auto c) { return tuttiAllReduce(nullptr, b, 3, tuttiInt32, tuttiSum, c, nullptr); },
-       tuttiInvalidArgument, {"sendbuff is NULL", "3 elements of 4 bytes"}},
-      {"NullRecv", [=](auto c) { return tuttiAllReduce(b, nullptr, 3, tuttiInt32, tuttiSum, c, nullptr); },
-       tuttiInvalidArgument, {"recvbuff is NULL"}},
-      {"BadType", [=](auto c) { return tuttiAllReduce(b, b, 1, kBadType, tuttiSum, c, nullptr); },
-       tuttiInvalidArgument, {"datatype is 12", "0 (tuttiInt8) to 11"}},
-      {"BadOp", [=](auto c) { return tuttiAllReduce(b, b, 1, tuttiInt32, kBadOp, c, nullptr); },
-       tuttiInvalidArgument, {"op is 77", "tuttiSum (0) to tuttiAvg (4)"}},
-      {"NegativeRoot", [=](auto c) { return tuttiReduce(b, b, 1, tuttiInt32, tuttiSum, -1, c, nullptr); },
-       tuttiInvalidArgument, {"root is -1", "ranks 0 to 0"}},
-      {"BigRoot", [=](auto c) { return tuttiBroadcast(b, b, 1, tuttiInt32, 1, c, nullptr); },
-       tuttiInvalidArgument, {"tuttiBroadcast", "root is 1"}},
-      {"Overlap", [=](auto c) { return tuttiAllReduce(b, b + 1, 4, tuttiInt32, tuttiSum, c, nullptr); },
-       tuttiInvalidArgument, {"sendbuff and recvbuff overlap"}},
-      {"AllToAllInPlace", [=](auto c) { return tuttiAllToAll(b, b, 4, tuttiInt32, c, nullptr); },
-       tuttiInvalidArgument, {"can't be done in place"}},
-      {"HugeCount", [=](auto c) { return tuttiAllReduce(b, b, SIZE_MAX / 2, tuttiInt32, tuttiSum, c, nullptr); },
-       tuttiInvalidArgument, {"count of sendbuff is", "fits in memory"}},
-      {"CountsNull", [=](auto c) { return tuttiAllGatherv(b, 4, b, nullptr, nullptr, tuttiInt32, c, nullptr); },
-       tuttiInvalidArgument, {"recvcounts is NULL"}},
-      {"CountsDiffer", [=](auto c) { return tuttiAllGatherv(b, 3, b + 8, kCounts, nullptr, tuttiInt32, c, nullptr); },
-       tuttiInvalidArgument, {"sendcount is 3", "recvcounts[0], which is 4"}},
-      {"HugeCounts", [=](auto c) {
+      {"NullComm",
+       [=](auto) { return tuttiAllReduce(b, b, 1, tuttiInt32, tuttiSum, nullptr, nullptr); },
+       tuttiInvalidArgument,
+       {"tuttiAllReduce", "comm is NULL"}},
+      {"NullSend",
+       [=](auto c) { return tuttiAllReduce(nullptr, b, 3, tuttiInt32, tuttiSum, c, nullptr); },
+       tuttiInvalidArgument,
+       {"sendbuff is NULL", "3 elements of 4 bytes"}},
+      {"NullRecv",
+       [=](auto c) { return tuttiAllReduce(b, nullptr, 3, tuttiInt32, tuttiSum, c, nullptr); },
+       tuttiInvalidArgument,
+       {"recvbuff is NULL"}},
+      {"BadType",
+       [=](auto c) { return tuttiAllReduce(b, b, 1, kBadType, tuttiSum, c, nullptr); },
+       tuttiInvalidArgument,
+       {"datatype is 12", "0 (tuttiInt8) to 11"}},
+      {"BadOp",
+       [=](auto c) { return tuttiAllReduce(b, b, 1, tuttiInt32, kBadOp, c, nullptr); },
+       tuttiInvalidArgument,
+       {"op is 77", "tuttiSum (0) to tuttiAvg (4)"}},
+      {"NegativeRoot",
+       [=](auto c) { return tuttiReduce(b, b, 1, tuttiInt32, tuttiSum, -1, c, nullptr); },
+       tuttiInvalidArgument,
+       {"root is -1", "ranks 0 to 0"}},
+      {"BigRoot",
+       [=](auto c) { return tuttiBroadcast(b, b, 1, tuttiInt32, 1, c, nullptr); },
+       tuttiInvalidArgument,
+       {"tuttiBroadcast", "root is 1"}},
+      {"Overlap",
+       [=](auto c) { return tuttiAllReduce(b, b + 1, 4, tuttiInt32, tuttiSum, c, nullptr); },
+       tuttiInvalidArgument,
+       {"sendbuff and recvbuff overlap"}},
+      {"AllToAllInPlace",
+       [=](auto c) { return tuttiAllToAll(b, b, 4, tuttiInt32, c, nullptr); },
+       tuttiInvalidArgument,
+       {"can't be done in place"}},
+      {"HugeCount",
+       [=](auto c) { return tuttiAllReduce(b, b, SIZE_MAX / 2, tuttiInt32, tuttiSum, c, nullptr); },
+       tuttiInvalidArgument,
+       {"count of sendbuff is", "fits in memory"}},
+      {"CountsNull",
+       [=](auto c) { return tuttiAllGatherv(b, 4, b, nullptr, nullptr, tuttiInt32, c, nullptr); },
+       tuttiInvalidArgument,
+       {"recvcounts is NULL"}},
+      {"CountsDiffer",
+       [=](auto c) {
+         return tuttiAllGatherv(b, 3, b + 8, kCounts, nullptr, tuttiInt32, c, nullptr);
+       },
+       tuttiInvalidArgument,
+       {"sendcount is 3", "recvcounts[0], which is 4"}},
+      {"HugeCounts",
+       [=](auto c) {
          return tuttiReduceScatterv(b, kHugeCounts, nullptr, b, tuttiInt32, tuttiSum, c, nullptr);
        },
-       tuttiInvalidArgument, {"fits in memory"}},
-      {"AllToAllvSelf", [=](auto c) {
+       tuttiInvalidArgument,
+       {"fits in memory"}},
+      {"AllToAllvSelf",
+       [=](auto c) {
          static const size_t other[] = {5};
          return tuttiAllToAllv(b, kCounts, nullptr, b + 16, other, nullptr, tuttiInt32, c, nullptr);
        },
-       tuttiInvalidArgument, {"recvcounts[rank] is 5", "sendcounts[0], which is 4"}},
-      {"ScattervCount", [=](auto c) { return tuttiScatterv(b, kCounts, nullptr, b + 16, 5, tuttiInt32, 0, c, nullptr); },
-       tuttiInvalidArgument, {"recvcount is 5", "sendcounts[0]"}},
-      {"BadPeer", [=](auto c) { return tuttiSend(b, 1, tuttiInt32, 9, c, nullptr); },
-       tuttiInvalidArgument, {"peer is 9", "ranks 0 to 0"}},
-      {"SelfWithoutGroup", [=](auto c) { return tuttiRecv(b, 1, tuttiInt32, 0, c, nullptr); },
-       tuttiInvalidUsage, {"calling rank itself", "one group"}},
+       tuttiInvalidArgument,
+       {"recvcounts[rank] is 5", "sendcounts[0], which is 4"}},
+      {"ScattervCount",
+       [=](auto c) {
+         return tuttiScatterv(b, kCounts, nullptr, b + 16, 5, tuttiInt32, 0, c, nullptr);
+       },
+       tuttiInvalidArgument,
+       {"recvcount is 5", "sendcounts[0]"}},
+      {"BadPeer",
+       [=](auto c) { return tuttiSend(b, 1, tuttiInt32, 9, c, nullptr); },
+       tuttiInvalidArgument,
+       {"peer is 9", "ranks 0 to 0"}},
+      {"SelfWithoutGroup",
+       [=](auto c) { return tuttiRecv(b, 1, tuttiInt32, 0, c, nullptr); },
+       tuttiInvalidUsage,
+       {"calling rank itself", "one group"}},
   };
 }
 
 std::vector<Wrong> other_rows() {
   int* b = buffer;
   return {
-      {"WindowNull", [=](auto c) { return tuttiPutSignal(b, 1, tuttiInt32, 0, nullptr, 0, 0, 0, 0, c, nullptr); },
-       tuttiInvalidArgument, {"peerWin is NULL"}},
-      {"BadSignal", [=](auto c) { return tuttiSignal(0, 8, 0, 0, c, nullptr); },
-       tuttiInvalidArgument, {"sigIdx is 8", "0 to 7"}},
-      {"BadContext", [=](auto c) { return tuttiSignal(0, 0, 1, 0, c, nullptr); },
-       tuttiInvalidArgument, {"ctx is 1", "must be 0"}},
-      {"WaitNull", [=](auto c) { return tuttiWaitSignal(1, nullptr, c, nullptr); },
-       tuttiInvalidArgument, {"signalDescs is NULL"}},
-      {"WindowFlags", [=](auto c) {
+      {"WindowNull",
+       [=](auto c) { return tuttiPutSignal(b, 1, tuttiInt32, 0, nullptr, 0, 0, 0, 0, c, nullptr); },
+       tuttiInvalidArgument,
+       {"peerWin is NULL"}},
+      {"BadSignal",
+       [=](auto c) { return tuttiSignal(0, 8, 0, 0, c, nullptr); },
+       tuttiInvalidArgument,
+       {"sigIdx is 8", "0 to 7"}},
+      {"BadContext",
+       [=](auto c) { return tuttiSignal(0, 0, 1, 0, c, nullptr); },
+       tuttiInvalidArgument,
+       {"ctx is 1", "must be 0"}},
+      {"WaitNull",
+       [=](auto c) { return tuttiWaitSignal(1, nullptr, c, nullptr); },
+       tuttiInvalidArgument,
+       {"signalDescs is NULL"}},
+      {"WindowFlags",
+       [=](auto c) {
          tuttiWindow_t win;
          return tuttiCommWindowRegister(c, b, 4, &win, 6);
        },
-       tuttiInvalidArgument, {"winFlags is 6"}},
-      {"RedOpResidence", [=](auto c) {
+       tuttiInvalidArgument,
+       {"winFlags is 6"}},
+      {"RedOpResidence",
+       [=](auto c) {
          tuttiRedOp_t op;
-         return tuttiRedOpCreatePreMulSum(&op, b, tuttiInt32, static_cast<tuttiScalarResidence_t>(2), c);
+         return tuttiRedOpCreatePreMulSum(&op, b, tuttiInt32,
+                                          static_cast<tuttiScalarResidence_t>(2), c);
        },
-       tuttiInvalidArgument, {"residence is 2"}},
-      {"RedOpDestroyed", [=](auto c) {
+       tuttiInvalidArgument,
+       {"residence is 2"}},
+      {"RedOpDestroyed",
+       [=](auto c) {
          tuttiRedOp_t op;
          tuttiRedOpCreatePreMulSum(&op, b, tuttiInt32, tuttiScalarHostImmediate, c);
          tuttiRedOpDestroy(op, c);
          return tuttiRedOpDestroy(op, c);
        },
-       tuttiInvalidArgument, {"op is 5"}},
-      {"RedOpOfOtherType", [=](auto c) {
+       tuttiInvalidArgument,
+       {"op is 5"}},
+      {"RedOpOfOtherType",
+       [=](auto c) {
          tuttiRedOp_t op;
          tuttiRedOpCreatePreMulSum(&op, b, tuttiFloat32, tuttiScalarHostImmediate, c);
          return tuttiAllReduce(b, b, 1, tuttiInt32, op, c, nullptr);
        },
-       tuttiInvalidArgument, {"was made for float", "datatype is int32"}},
-      {"SplitColor", [=](auto c) {
+       tuttiInvalidArgument,
+       {"was made for float", "datatype is int32"}},
+      {"SplitColor",
+       [=](auto c) {
          tuttiComm_t part;
          return tuttiCommSplit(c, -7, 0, &part, nullptr);
        },
-       tuttiInvalidArgument, {"color is -7"}},
-      {"CountNull", [=](auto c) { return tuttiCommCount(c, nullptr); }, tuttiInvalidArgument, {"count is NULL"}},
-      {"FreeOfForeignMemory", [=](auto) { return tuttiMemFree(b); }, tuttiInvalidArgument, {"tuttiMemFree"}},
-      {"StatsSize", [=](auto c) {
+       tuttiInvalidArgument,
+       {"color is -7"}},
+      {"CountNull",
+       [=](auto c) { return tuttiCommCount(c, nullptr); },
+       tuttiInvalidArgument,
+       {"count is NULL"}},
+      {"FreeOfForeignMemory",
+       [=](auto) { return tuttiMemFree(b); },
+       tuttiInvalidArgument,
+       {"tuttiMemFree"}},
+      {"StatsSize",
+       [=](auto c) {
          tuttiCommStats_t stats = {};
          return tuttiCommGetStats(c, &stats);
        },
-       tuttiInvalidArgument, {"stats.size is 0"}},
+       tuttiInvalidArgument,
+       {"stats.size is 0"}},
   };
 }
 
-tuttiResult_t init_with(const std::function<void(tuttiConfig_t&)>& change, int n = 1, int rank = 0) {
+tuttiResult_t init_with(const std::function<void(tuttiConfig_t&)>& change, int n = 1,
+                        int rank = 0) {
   tuttiUniqueId id;
   EXPECT_TUTTI(tuttiGetUniqueId(&id));
   tuttiConfig_t config = TUTTI_CONFIG_INITIALIZER;
@@ -129,35 +195,59 @@ tuttiResult_t init_with(const std::function<void(tuttiConfig_t&)>& change, int n
 std::vector<Wrong> init_rows() {
   const auto nothing = [](tuttiConfig_t&) {};
   return {
-      {"NoRanks", [=](auto) { return init_with(nothing, 0); }, tuttiInvalidArgument, {"nranks is 0"}},
-      {"RankTooBig", [=](auto) { return init_with(nothing, 2, 2); }, tuttiInvalidArgument, {"rank is 2", "0 to 1"}},
-      {"BadMagic", [=](auto) { return init_with([](auto& c) { c.magic = 1; }); }, tuttiInvalidArgument,
+      {"NoRanks",
+       [=](auto) { return init_with(nothing, 0); },
+       tuttiInvalidArgument,
+       {"nranks is 0"}},
+      {"RankTooBig",
+       [=](auto) { return init_with(nothing, 2, 2); },
+       tuttiInvalidArgument,
+       {"rank is 2", "0 to 1"}},
+      {"BadMagic",
+       [=](auto) { return init_with([](auto& c) { c.magic = 1; }); },
+       tuttiInvalidArgument,
        {"TUTTI_CONFIG_INITIALIZER"}},
-      {"BadBlocking", [=](auto) { return init_with([](auto& c) { c.blocking = 2; }); }, tuttiInvalidArgument,
+      {"BadBlocking",
+       [=](auto) { return init_with([](auto& c) { c.blocking = 2; }); },
+       tuttiInvalidArgument,
        {"config.blocking is 2"}},
-      {"BadTransport", [=](auto) { return init_with([](auto& c) { c.transport = "pigeon"; }); }, tuttiInvalidArgument,
+      {"BadTransport",
+       [=](auto) { return init_with([](auto& c) { c.transport = "pigeon"; }); },
+       tuttiInvalidArgument,
        {"transport 'pigeon' is unknown", "inproc, shm"}},
-      {"BadAlgorithm", [=](auto) { return init_with([](auto& c) { c.algorithm = "magic"; }); }, tuttiInvalidArgument,
+      {"BadAlgorithm",
+       [=](auto) { return init_with([](auto& c) { c.algorithm = "magic"; }); },
+       tuttiInvalidArgument,
        {"'magic'", "ring"}},
-      {"BadProtocol", [=](auto) { return init_with([](auto& c) { c.protocol = "slow"; }); }, tuttiInvalidArgument,
+      {"BadProtocol",
+       [=](auto) { return init_with([](auto& c) { c.protocol = "slow"; }); },
+       tuttiInvalidArgument,
        {"'slow'", "inline, staged and direct"}},
-      {"BadChannels", [=](auto) { return init_with([](auto& c) { c.channels = 0; }); }, tuttiInvalidArgument,
+      {"BadChannels",
+       [=](auto) { return init_with([](auto& c) { c.channels = 0; }); },
+       tuttiInvalidArgument,
        {"config.channels is 0"}},
-      {"CtasCrossed", [=](auto) {
+      {"CtasCrossed",
+       [=](auto) {
          return init_with([](auto& c) {
            c.minCTAs = 4;
            c.maxCTAs = 2;
          });
        },
-       tuttiInvalidArgument, {"config.minCTAs is 4", "which is 2"}},
-      {"MemoryCap", [=](auto) { return init_with([](auto& c) { c.memoryCapBytes = 16; }); }, tuttiSystemError,
+       tuttiInvalidArgument,
+       {"config.minCTAs is 4", "which is 2"}},
+      {"MemoryCap",
+       [=](auto) { return init_with([](auto& c) { c.memoryCapBytes = 16; }); },
+       tuttiSystemError,
        {"memory cap", "16"}},
-      {"DamagedId", [=](auto) {
+      {"DamagedId",
+       [=](auto) {
          tuttiUniqueId id = {};
          tuttiComm_t comm = nullptr;
          return tuttiCommInitRank(&comm, 1, id, 0);
        },
-       tuttiInvalidArgument, {"not a Tutti unique id"}},
+       tuttiInvalidArgument,
+       {"not a Tutti unique id"}},
   };
 }
 
@@ -168,7 +258,8 @@ TEST_P(Refusal, WrongArgument_IsNamed) {
   const Wrong& row = GetParam();
   expect_error(row.call(world[0]), row.result, row.fragments);
   int x = 1;
-  EXPECT_TUTTI(tuttiAllReduce(&x, &x, 1, tuttiInt32, tuttiSum, world[0], nullptr));  // nothing was broken by it
+  EXPECT_TUTTI(tuttiAllReduce(&x, &x, 1, tuttiInt32, tuttiSum, world[0],
+                              nullptr));  // nothing was broken by it
 }
 
 std::string name_of(const ::testing::TestParamInfo<Wrong>& info) { return info.param.name; }
@@ -182,14 +273,15 @@ TEST(PutSignal, OutsideTheWindow_IsRefused) {
   EXPECT_TUTTI(tuttiMemAlloc(&memory, 64));
   tuttiWindow_t window = nullptr;
   EXPECT_TUTTI(tuttiCommWindowRegister(world[0], memory, 64, &window, 0));
-  expect_error(tuttiPutSignal(buffer, 4, tuttiInt32, 0, window, 52, 0, 0, 0, world[0], nullptr), tuttiInvalidArgument,
-               {"peerWinOffset is 52", "16 bytes", "has 64"});
+  expect_error(tuttiPutSignal(buffer, 4, tuttiInt32, 0, window, 52, 0, 0, 0, world[0], nullptr),
+               tuttiInvalidArgument, {"peerWinOffset is 52", "16 bytes", "has 64"});
   EXPECT_TUTTI(tuttiCommWindowDeregister(world[0], window));
   EXPECT_TUTTI(tuttiMemFree(memory));
 }
 
 TEST(Library, ErrorStrings_AreNeverNull) {
-  for (int code = -1; code <= 9; ++code) EXPECT_NE(tuttiGetErrorString(static_cast<tuttiResult_t>(code)), nullptr);
+  for (int code = -1; code <= 9; ++code)
+    EXPECT_NE(tuttiGetErrorString(static_cast<tuttiResult_t>(code)), nullptr);
   int version = 0;
   EXPECT_TUTTI(tuttiGetVersion(&version));
   EXPECT_EQ(version, TUTTI_VERSION_CODE);

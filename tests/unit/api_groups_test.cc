@@ -62,7 +62,8 @@ TEST_P(PointToPoint, AllPairsWithSelf_OneThread_Arrive) {
   for (size_t d = 0; d < kRanks; ++d) {
     for (size_t s = 0; s < kRanks; ++s) {
       for (size_t i = 0; i < count; ++i) {
-        ASSERT_EQ(out[d][s * count + i], value(static_cast<int>(s), d * count + i)) << s << " to " << d;
+        ASSERT_EQ(out[d][s * count + i], value(static_cast<int>(s), d * count + i))
+            << s << " to " << d;
       }
     }
   }
@@ -88,7 +89,8 @@ TEST(PointToPointOrder, SeveralToOnePeer_MatchInOrder) {
   });
 }
 
-// A chain in which each rank receives before it sends: a lane must not wait for the connections of others.
+// A chain in which each rank receives before it sends: a lane must not wait for the connections of
+// others.
 TEST(PointToPointOrder, ChainThroughAllRanks_FirstRankGrouped_DoesNotDeadlock) {
   World world(3);
   world.each([&](int r, tuttiComm_t comm) {
@@ -134,7 +136,8 @@ TEST(Group, TwoCommunicatorsInOppositeOrder_DoNotDeadlock) {
     EXPECT_TUTTI(tuttiGroupStart());
     for (int k = 0; k < 2; ++k) {
       World& world = (k == r) ? first : second;
-      EXPECT_TUTTI(tuttiAllReduce(&one, k == r ? &a : &b, 1, tuttiInt32, tuttiSum, world[r], nullptr));
+      EXPECT_TUTTI(
+          tuttiAllReduce(&one, k == r ? &a : &b, 1, tuttiInt32, tuttiSum, world[r], nullptr));
     }
     EXPECT_TUTTI(tuttiGroupEnd());
     EXPECT_EQ(a, 2);
@@ -152,7 +155,8 @@ TEST(Group, InitInsideGroup_OneThread_MakesAllRanks) {
   int values[3] = {1, 2, 3};
   EXPECT_TUTTI(tuttiGroupStart());
   for (int r = 0; r < 3; ++r) {
-    EXPECT_TUTTI(tuttiAllReduce(&values[r], &values[r], 1, tuttiInt32, tuttiSum, comms[r], nullptr));
+    EXPECT_TUTTI(
+        tuttiAllReduce(&values[r], &values[r], 1, tuttiInt32, tuttiSum, comms[r], nullptr));
   }
   EXPECT_TUTTI(tuttiGroupEnd());
   for (const int v : values) EXPECT_EQ(v, 6);
@@ -165,8 +169,8 @@ TEST(Group, NullStreamCallOfThreadWithSeveralRanks_IsRefused) {
   world.grouped([&](int r, tuttiComm_t comm) {
     EXPECT_TUTTI(tuttiAllReduce(&values[r], &values[r], 1, tuttiInt32, tuttiSum, comm, nullptr));
   });
-  expect_error(tuttiAllReduce(&values[0], &values[0], 1, tuttiInt32, tuttiSum, world[0], nullptr), tuttiInvalidUsage,
-               {"several ranks", "tuttiGroupStart"});
+  expect_error(tuttiAllReduce(&values[0], &values[0], 1, tuttiInt32, tuttiSum, world[0], nullptr),
+               tuttiInvalidUsage, {"several ranks", "tuttiGroupStart"});
 }
 
 TEST(Group, RanksHandedToThreads_AreNotRefused) {
@@ -197,12 +201,15 @@ TEST(Group, RefusedCall_RefusesTheGroup) {
   int x = 1, total = 0;
   EXPECT_TUTTI(tuttiGroupStart());
   EXPECT_TUTTI(tuttiAllReduce(&x, &total, 1, tuttiInt32, tuttiSum, world[0], nullptr));
-  expect_error(tuttiSend(&x, 1, tuttiInt32, 5, world[0], nullptr), tuttiInvalidArgument, {"peer is 5"});
+  expect_error(tuttiSend(&x, 1, tuttiInt32, 5, world[0], nullptr), tuttiInvalidArgument,
+               {"peer is 5"});
   expect_error(tuttiGroupEnd(), tuttiInvalidArgument, {"peer is 5"});
   EXPECT_EQ(total, 0);
 }
 
-TEST(Group, EndWithoutStart_IsRefused) { expect_error(tuttiGroupEnd(), tuttiInvalidUsage, {"without tuttiGroupStart"}); }
+TEST(Group, EndWithoutStart_IsRefused) {
+  expect_error(tuttiGroupEnd(), tuttiInvalidUsage, {"without tuttiGroupStart"});
+}
 
 }  // namespace
 }  // namespace tutti::testing

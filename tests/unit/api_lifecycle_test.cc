@@ -36,7 +36,8 @@ TEST(Stream, DependentOperations_RunInOrder) {
   world.each([&](int, tuttiComm_t comm) {
     const StreamHandle stream;
     int64_t x = 1;
-    for (int k = 0; k < 20; ++k) EXPECT_TUTTI(tuttiAllReduce(&x, &x, 1, tuttiInt64, tuttiSum, comm, stream));
+    for (int k = 0; k < 20; ++k)
+      EXPECT_TUTTI(tuttiAllReduce(&x, &x, 1, tuttiInt64, tuttiSum, comm, stream));
     EXPECT_TUTTI(tuttiStreamSynchronize(stream));
     EXPECT_EQ(x, int64_t{1} << 40);
   });
@@ -48,7 +49,8 @@ TEST(Stream, OneThreadWithAStreamPerRank_NeedsNoGroup) {
   std::vector<int> x(3, 1);
   for (int r = 0; r < 3; ++r) {
     int* mine = &x[static_cast<size_t>(r)];
-    EXPECT_TUTTI(tuttiAllReduce(mine, mine, 1, tuttiInt32, tuttiSum, world[r], streams[static_cast<size_t>(r)]));
+    EXPECT_TUTTI(tuttiAllReduce(mine, mine, 1, tuttiInt32, tuttiSum, world[r],
+                                streams[static_cast<size_t>(r)]));
   }
   for (const StreamHandle& stream : streams) EXPECT_TUTTI(tuttiStreamSynchronize(stream));
   for (const int v : x) EXPECT_EQ(v, 3);
@@ -90,8 +92,8 @@ TEST(Stream, CountArrays_AreCopiedAtTheCall) {
     const StreamHandle stream;
     std::vector<size_t> counts{3, 1};
     std::vector<int> in(3, r), out(4, -1);
-    EXPECT_TUTTI(tuttiAllGatherv(in.data(), counts[static_cast<size_t>(r)], out.data(), counts.data(), nullptr, tuttiInt32,
-                                 comm, stream));
+    EXPECT_TUTTI(tuttiAllGatherv(in.data(), counts[static_cast<size_t>(r)], out.data(),
+                                 counts.data(), nullptr, tuttiInt32, comm, stream));
     counts.assign(2, 99);
     EXPECT_TUTTI(tuttiStreamSynchronize(stream));
     EXPECT_EQ(out, (std::vector<int>{0, 0, 0, 1}));
@@ -140,7 +142,8 @@ TEST(Split, InsideGroup_OneThread_MakesAllParts) {
   });
   std::vector<int> x{1, 2, 3, 4};
   EXPECT_TUTTI(tuttiGroupStart());
-  for (size_t r = 0; r < 4; ++r) EXPECT_TUTTI(tuttiAllReduce(&x[r], &x[r], 1, tuttiInt32, tuttiSum, parts[r], nullptr));
+  for (size_t r = 0; r < 4; ++r)
+    EXPECT_TUTTI(tuttiAllReduce(&x[r], &x[r], 1, tuttiInt32, tuttiSum, parts[r], nullptr));
   EXPECT_TUTTI(tuttiGroupEnd());
   EXPECT_EQ(x, (std::vector<int>{3, 3, 7, 7}));
   for (tuttiComm_t part : parts) EXPECT_TUTTI(tuttiCommDestroy(part));
@@ -155,19 +158,22 @@ TEST(Window, PutSignal_IsVisibleAfterWait) {
     EXPECT_TUTTI(tuttiMemAlloc(&memory, 3 * kCount * sizeof(int)));
     const int* received = static_cast<int*>(memory);
     tuttiWindow_t window = nullptr;
-    EXPECT_TUTTI(tuttiCommWindowRegister(comm, memory, 3 * kCount * sizeof(int), &window, TUTTI_WIN_DEFAULT));
+    EXPECT_TUTTI(tuttiCommWindowRegister(comm, memory, 3 * kCount * sizeof(int), &window,
+                                         TUTTI_WIN_DEFAULT));
     std::vector<int> data(kCount);
     for (int round = 0; round < kRounds; ++round) {
       std::vector<tuttiWaitSignalDesc_t> waits;
       for (int peer = 0; peer < 3; ++peer) {
         for (size_t i = 0; i < kCount; ++i) data[i] = value(r, i, round);
-        EXPECT_TUTTI(tuttiPutSignal(data.data(), kCount, tuttiInt32, peer, window, static_cast<size_t>(r) * kCount * sizeof(int),
-                                    3, 0, 0, comm, nullptr));
+        EXPECT_TUTTI(tuttiPutSignal(data.data(), kCount, tuttiInt32, peer, window,
+                                    static_cast<size_t>(r) * kCount * sizeof(int), 3, 0, 0, comm,
+                                    nullptr));
         waits.push_back({1, peer, 3, 0});
       }
       EXPECT_TUTTI(tuttiWaitSignal(3, waits.data(), comm, nullptr));
       for (int peer = 0; peer < 3; ++peer) {
-        for (size_t i = 0; i < kCount; ++i) ASSERT_EQ(received[static_cast<size_t>(peer) * kCount + i], value(peer, i, round));
+        for (size_t i = 0; i < kCount; ++i)
+          ASSERT_EQ(received[static_cast<size_t>(peer) * kCount + i], value(peer, i, round));
       }
       EXPECT_TUTTI(tuttiBarrier(comm, nullptr));
     }
@@ -194,7 +200,8 @@ TEST(Window, OrdinaryMemory_IsRefusedOnEveryRank) {
     void* shared = nullptr;
     EXPECT_TUTTI(tuttiMemAlloc(&shared, 4096));
     tuttiWindow_t window = nullptr;
-    const tuttiResult_t result = tuttiCommWindowRegister(comm, r == 0 ? ordinary.data() : shared, 4096, &window, 0);
+    const tuttiResult_t result =
+        tuttiCommWindowRegister(comm, r == 0 ? ordinary.data() : shared, 4096, &window, 0);
     expect_error(result, tuttiInvalidArgument, {"tuttiMemAlloc"});
     EXPECT_EQ(window, nullptr);
     EXPECT_TUTTI(tuttiMemFree(shared));
@@ -223,7 +230,8 @@ TEST(NonBlocking, Init_ReportsInProgressUntilAllRanksCame) {
   }
   int x[2] = {1, 2};
   EXPECT_TUTTI(tuttiGroupStart());
-  for (int r = 0; r < 2; ++r) EXPECT_TUTTI(tuttiAllReduce(&x[r], &x[r], 1, tuttiInt32, tuttiSum, comms[r], nullptr));
+  for (int r = 0; r < 2; ++r)
+    EXPECT_TUTTI(tuttiAllReduce(&x[r], &x[r], 1, tuttiInt32, tuttiSum, comms[r], nullptr));
   EXPECT_TUTTI(tuttiGroupEnd());
   EXPECT_EQ(x[0], 3);
   for (tuttiComm_t comm : comms) {
@@ -275,7 +283,8 @@ TEST(Abort, WhileThisRankWaits_EndsItsCall) {
   std::thread caller([&] {
     int x = 1;
     issued = true;
-    expect_error(tuttiAllReduce(&x, &x, 1, tuttiInt32, tuttiSum, comm, nullptr), tuttiInvalidUsage, {"aborted"});
+    expect_error(tuttiAllReduce(&x, &x, 1, tuttiInt32, tuttiSum, comm, nullptr), tuttiInvalidUsage,
+                 {"aborted"});
   });
   EXPECT_TRUE(eventually([&] { return issued.load(); }));
   sleep_ns(50 * kNsPerMs);
@@ -312,8 +321,10 @@ TEST(Timeout, SilentPeer_IsNamed) {
   EXPECT_TUTTI(tuttiGroupEnd());
   std::thread([&] {
     int x = 1;
-    expect_error(tuttiAllReduce(&x, &x, 1, tuttiInt32, tuttiSum, comms[0], nullptr), tuttiRemoteError,
-                 {"AllReduce #0", "rank 0 of 2 of 'impatient'", "no progress for", "rank 1", "timeoutSeconds"});
+    expect_error(tuttiAllReduce(&x, &x, 1, tuttiInt32, tuttiSum, comms[0], nullptr),
+                 tuttiRemoteError,
+                 {"AllReduce #0", "rank 0 of 2 of 'impatient'", "no progress for", "rank 1",
+                  "timeoutSeconds"});
   }).join();
   for (tuttiComm_t comm : comms) EXPECT_TUTTI(tuttiCommDestroy(comm));
 }
@@ -332,7 +343,8 @@ TEST(Stats, Operations_AreCountedAndNamed) {
   World world(2);
   world.each([&](int, tuttiComm_t comm) {
     int x = 1;
-    for (int k = 0; k < 3; ++k) EXPECT_TUTTI(tuttiAllReduce(&x, &x, 1, tuttiInt32, tuttiSum, comm, nullptr));
+    for (int k = 0; k < 3; ++k)
+      EXPECT_TUTTI(tuttiAllReduce(&x, &x, 1, tuttiInt32, tuttiSum, comm, nullptr));
     tuttiCommStats_t stats = TUTTI_COMM_STATS_INITIALIZER;
     EXPECT_TUTTI(tuttiCommGetStats(comm, &stats));
     EXPECT_EQ(stats.operations, 3u);
@@ -352,7 +364,8 @@ TEST(Finalize, LaterCalls_AreRefused) {
   World world(1);
   int x = 1;
   EXPECT_TUTTI(tuttiCommFinalize(world[0]));
-  expect_error(tuttiAllReduce(&x, &x, 1, tuttiInt32, tuttiSum, world[0], nullptr), tuttiInvalidUsage, {"finalized"});
+  expect_error(tuttiAllReduce(&x, &x, 1, tuttiInt32, tuttiSum, world[0], nullptr),
+               tuttiInvalidUsage, {"finalized"});
   int count = 0;
   EXPECT_TUTTI(tuttiCommCount(world[0], &count));
   EXPECT_EQ(count, 1);

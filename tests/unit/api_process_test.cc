@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ranks as processes: the launch environment, shared memory, and what survivors are told when one is killed.
+// Ranks as processes: the launch environment, shared memory, and what survivors are told when one
+// is killed.
 #include <signal.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <new>
+
+#include <sys/mman.h>
+#include <sys/wait.h>
 
 #include "src/base/clock.h"
 #include "src/base/wait.h"
@@ -17,7 +19,8 @@
 namespace tutti::testing {
 namespace {
 
-// Forks one child per rank that runs `body` and exits with 0 when no expectation failed. Returns exit codes, -signal when killed.
+// Forks one child per rank that runs `body` and exits with 0 when no expectation failed. Returns
+// exit codes, -signal when killed.
 std::vector<int> fork_ranks(int n, const std::function<void(int rank)>& body) {
   std::vector<pid_t> children;
   for (int rank = 0; rank < n; ++rank) {
@@ -63,7 +66,8 @@ TEST(Processes, LaunchEnvironment_JoinsAndReduces) {
     tuttiComm_t comm = join_launch();
     for (const size_t count : {size_t{1}, size_t{10000}, size_t{300000}}) {
       std::vector<int> in(count, rank + 1), out(count);
-      EXPECT_TUTTI(tuttiAllReduce(in.data(), out.data(), count, tuttiInt32, tuttiSum, comm, nullptr));
+      EXPECT_TUTTI(
+          tuttiAllReduce(in.data(), out.data(), count, tuttiInt32, tuttiSum, comm, nullptr));
       for (const int v : out) ASSERT_EQ(v, 10);
     }
     tuttiCommStats_t stats = TUTTI_COMM_STATS_INITIALIZER;
@@ -95,7 +99,8 @@ TEST(Processes, MappedMemoryAndWindows_CrossProcesses) {
     tuttiWindow_t window = nullptr;
     EXPECT_TUTTI(tuttiCommWindowRegister(comm, memory, kCount * sizeof(int), &window, 0));
     const int token = 100 + rank;
-    EXPECT_TUTTI(tuttiPutSignal(&token, 1, tuttiInt32, (rank + 1) % kRanks, window, 8, 0, 0, 0, comm, nullptr));
+    EXPECT_TUTTI(tuttiPutSignal(&token, 1, tuttiInt32, (rank + 1) % kRanks, window, 8, 0, 0, 0,
+                                comm, nullptr));
     tuttiWaitSignalDesc_t wait{1, (rank + kRanks - 1) % kRanks, 0, 0};
     EXPECT_TUTTI(tuttiWaitSignal(1, &wait, comm, nullptr));
     EXPECT_EQ(data[2], 100 + wait.peer);
@@ -110,8 +115,8 @@ TEST(Processes, MappedMemoryAndWindows_CrossProcesses) {
 class SharedCounter {
  public:
   SharedCounter()
-      : value_(new (::mmap(nullptr, sizeof(std::atomic<int>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))
-                   std::atomic<int>(0)) {}
+      : value_(new (::mmap(nullptr, sizeof(std::atomic<int>), PROT_READ | PROT_WRITE,
+                           MAP_SHARED | MAP_ANONYMOUS, -1, 0)) std::atomic<int>(0)) {}
   ~SharedCounter() { ::munmap(value_, sizeof *value_); }
   SharedCounter(const SharedCounter&) = delete;
   SharedCounter& operator=(const SharedCounter&) = delete;
@@ -134,7 +139,8 @@ struct Killing {
 };
 class KilledPeer : public ::testing::TestWithParam<Killing> {};
 
-// Every survivor hears of it within a second of the death, also those that do not talk to the dead rank.
+// Every survivor hears of it within a second of the death, also those that do not talk to the dead
+// rank.
 TEST_P(KilledPeer, Survivors_AreToldTheRankInTime) {
   const Killing& row = GetParam();
   const int victim = row.n - 1;
@@ -151,7 +157,9 @@ TEST_P(KilledPeer, Survivors_AreToldTheRankInTime) {
     while (result == tuttiSuccess) result = row.call(comm, buffer.data());
     EXPECT_LT(now_ns() - start, kNsPerSecond);
     EXPECT_EQ(result, tuttiRemoteError);
-    EXPECT_NE(std::string(tuttiGetLastError(comm)).find("rank " + std::to_string(victim) + " has died"), std::string::npos)
+    EXPECT_NE(
+        std::string(tuttiGetLastError(comm)).find("rank " + std::to_string(victim) + " has died"),
+        std::string::npos)
         << tuttiGetLastError(comm);
     done.meet(row.n - 1);  // so that no survivor is taken for a victim
     EXPECT_TUTTI(tuttiCommDestroy(comm));
@@ -171,12 +179,19 @@ tuttiResult_t reduce_small(tuttiComm_t comm, int* b) {
   const tuttiResult_t result = tuttiReduce(b, b, 1, tuttiInt32, tuttiSum, 0, comm, nullptr);
   return result == tuttiSuccess ? tuttiBarrier(comm, nullptr) : result;
 }
+tuttiResult_t wait_for_last(tuttiComm_t comm, int*) {
+  int n = 0;
+  tuttiCommCount(comm, &n);
+  tuttiWaitSignalDesc_t wait{1, n - 1, 0, 0};
+  return tuttiWaitSignal(1, &wait, comm, nullptr);
+}
 INSTANTIATE_TEST_SUITE_P(Table, KilledPeer,
                          ::testing::Values(Killing{"SmallWarm", 4, 3, all_reduce_small},
                                            Killing{"SmallCold", 4, 0, all_reduce_small},
                                            Killing{"LargeWarm", 4, 3, all_reduce_large},
                                            Killing{"LargeCold", 5, 0, all_reduce_large},
-                                           Killing{"ReduceCold", 4, 0, reduce_small}),
+                                           Killing{"ReduceCold", 4, 0, reduce_small},
+                                           Killing{"WaitSignal", 5, 0, wait_for_last}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

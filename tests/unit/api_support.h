@@ -2,12 +2,12 @@
 // Ranks for tests of the C API: threads over tuttiCommInitAll, or forked processes.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <functional>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "tutti/tutti.h"
 
@@ -18,18 +18,22 @@ inline void expect_ok(tuttiResult_t result, const char* what) {
 }
 #define EXPECT_TUTTI(call) ::tutti::testing::expect_ok((call), #call)
 
-inline void expect_error(tuttiResult_t result, tuttiResult_t expected, const std::vector<std::string>& fragments) {
+inline void expect_error(tuttiResult_t result, tuttiResult_t expected,
+                         const std::vector<std::string>& fragments) {
   EXPECT_EQ(result, expected) << tuttiGetLastError(nullptr);
   const std::string message = tuttiGetLastError(nullptr);
   for (const std::string& fragment : fragments) {
-    EXPECT_NE(message.find(fragment), std::string::npos) << "no '" << fragment << "' in: " << message;
+    EXPECT_NE(message.find(fragment), std::string::npos)
+        << "no '" << fragment << "' in: " << message;
   }
 }
 
 // A communicator whose ranks are all in this process.
 class World {
  public:
-  explicit World(int n) : comms_(static_cast<size_t>(n)) { EXPECT_TUTTI(tuttiCommInitAll(comms_.data(), n, nullptr)); }
+  explicit World(int n) : comms_(static_cast<size_t>(n)) {
+    EXPECT_TUTTI(tuttiCommInitAll(comms_.data(), n, nullptr));
+  }
   ~World() {
     for (tuttiComm_t comm : comms_) {
       if (comm != nullptr) EXPECT_TUTTI(tuttiCommDestroy(comm));
@@ -44,7 +48,8 @@ class World {
   // One thread per rank.
   void each(const std::function<void(int rank, tuttiComm_t comm)>& body) {
     std::vector<std::thread> threads;
-    for (int rank = 0; rank < size(); ++rank) threads.emplace_back([&, rank] { body(rank, (*this)[rank]); });
+    for (int rank = 0; rank < size(); ++rank)
+      threads.emplace_back([&, rank] { body(rank, (*this)[rank]); });
     for (std::thread& thread : threads) thread.join();
   }
   // All ranks from this thread, in one group.
@@ -60,7 +65,8 @@ class World {
 
 // A small value that depends on all of its arguments.
 inline int value(int rank, size_t index, int salt = 0) {
-  return static_cast<int>((static_cast<size_t>(rank) * 31 + index * 7 + static_cast<size_t>(salt) * 13) % 101);
+  return static_cast<int>(
+      (static_cast<size_t>(rank) * 31 + index * 7 + static_cast<size_t>(salt) * 13) % 101);
 }
 
 }  // namespace tutti::testing

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The small parts of a communicator, each by itself.
-#include <gtest/gtest.h>
-
 #include <set>
 #include <thread>
+
+#include <gtest/gtest.h>
 
 #include "src/base/hash.h"
 #include "src/base/wait.h"
@@ -177,7 +177,8 @@ TEST(Peers, Record_SurvivesEncoding) {
   ASSERT_NE(copy.find("shm"), nullptr);
   EXPECT_EQ(copy.find("shm")->address.size(), 2u);
   EXPECT_EQ(copy.find("ib"), nullptr);
-  for (size_t cut = 0; cut < bytes.size(); ++cut) EXPECT_THROW(decode(std::span(bytes).first(cut)), Error) << cut;
+  for (size_t cut = 0; cut < bytes.size(); ++cut)
+    EXPECT_THROW(decode(std::span(bytes).first(cut)), Error) << cut;
 }
 
 TEST(Peers, HostFacts_UniteCoresOfAHost) {
@@ -196,7 +197,8 @@ TEST(Peers, HostFacts_UniteCoresOfAHost) {
 TEST(NoticeBoard, Words_RoundTrip) {
   for (const Cause cause : {Cause::kFailed, Cause::kDied, Cause::kTimedOut, Cause::kAborted}) {
     for (const int about : {-1, 0, 70000}) {
-      const Notice notice{.from = 3, .about = about, .cause = cause, .code = StatusCode::kRemoteError};
+      const Notice notice{
+          .from = 3, .about = about, .cause = cause, .code = StatusCode::kRemoteError};
       const Notice back = unpack(pack(notice), 3, about);
       EXPECT_EQ(back.cause, cause);
       EXPECT_EQ(back.code, StatusCode::kRemoteError);

@@ -56,7 +56,15 @@ void add_run(CLI::App& app, int* exit_status) {
   run->add_flag(
       "--threads", options->threads,
       "Start one process with TUTTI_THREADS=N, for programs that run their ranks as threads");
-  run->add_flag("--bind", options->bind, "Pin each rank to one usable core, round robin");
+  auto* bind = run->add_flag_callback(
+      "--bind", [options] { options->pinning = Pinning::kRoundRobin; },
+      "Pin each rank to one usable core, round robin (by default a rank is pinned to its share of "
+      "the "
+      "cores, unless there are more ranks than cores)");
+  run->add_flag_callback(
+         "--no-bind", [options] { options->pinning = Pinning::kNone; },
+         "Leave placement to the system")
+      ->excludes(bind);
   run->add_option("--timeout", options->timeout_seconds, "Stop the job after so many seconds")
       ->check(CLI::Range(0.001, 1e9))
       ->type_name("SECONDS");

@@ -8,8 +8,8 @@ class App;
 
 namespace tutti::command {
 
-// Each adds its subcommand to `app`; the callback stores the process's exit status in *exit_status. Errors are thrown
-// (tutti::Error) and printed by main as "tutti SUBCOMMAND: message".
+// Each adds its subcommand to `app`; the callback stores the process's exit status in *exit_status.
+// Errors are thrown (tutti::Error) and printed by main as "tutti SUBCOMMAND: message".
 void add_topo(CLI::App& app, int* exit_status);
 void add_run(CLI::App& app, int* exit_status);
 void add_plan(CLI::App& app, int* exit_status);

@@ -81,15 +81,12 @@ class Job {
 
   void start(const std::string& path) {
     raise_file_limit();
-    const std::vector<std::vector<int32_t>> cores =
-        options_.bind && !options_.threads ? usable_cores() : std::vector<std::vector<int32_t>>();
+    const std::vector<std::vector<int32_t>> cores = cores_to_pin_to();
     uint64_t job = 0;
     if (getrandom(&job, sizeof job, 0) != sizeof job)
       throw system_error("can't draw a job name", errno);
     for (int rank = 0; rank < processes_; ++rank) {
-      std::vector<int32_t> cpus;
-      if (!cores.empty() && !options_.threads) cpus = cores[rank % cores.size()];
-      start_rank(rank, path, fmt::format("{:016x}", job), std::move(cpus));
+      start_rank(rank, path, fmt::format("{:016x}", job), cpus_of(rank, cores));
     }
     if (options_.timeout_seconds > 0)
       deadline_ = Deadline::after_ns(
@@ -137,18 +134,34 @@ class Job {
     setrlimit(RLIMIT_NOFILE, &limit);
   }
 
-  static std::vector<std::vector<int32_t>> usable_cores() {
+  // The CPUs of each usable core; empty when ranks are not to be pinned.
+  std::vector<std::vector<int32_t>> cores_to_pin_to() const {
     std::vector<std::vector<int32_t>> cores;
+    if (options_.threads || options_.pinning == Pinning::kNone) return cores;
     const topology::Report report = topology::detect_hwloc();
     for (const int32_t core : topology::nodes_of_kind(report.graph, topology::NodeKind::kCore)) {
       std::vector<int32_t> cpus =
           topology::parse_cpu_list(report.graph.nodes[core].attributes.usable_cpus);
       if (!cpus.empty()) cores.push_back(std::move(cpus));
     }
-    if (cores.empty())
+    if (options_.pinning == Pinning::kRoundRobin && cores.empty())
       throw Error(StatusCode::kSystemError,
                   "--bind: hwloc reports no core that this process may use");
+    const bool oversubscribed = static_cast<size_t>(processes_) > cores.size();
+    if (options_.pinning == Pinning::kShare && oversubscribed) cores.clear();
     return cores;
+  }
+
+  std::vector<int32_t> cpus_of(int rank, const std::vector<std::vector<int32_t>>& cores) const {
+    if (cores.empty()) return {};
+    const auto r = static_cast<size_t>(rank);
+    if (options_.pinning == Pinning::kRoundRobin) return cores[r % cores.size()];
+    const auto n = static_cast<size_t>(processes_);
+    std::vector<int32_t> cpus;
+    for (size_t core = r * cores.size() / n; core < (r + 1) * cores.size() / n; ++core) {
+      cpus.insert(cpus.end(), cores[core].begin(), cores[core].end());
+    }
+    return cpus;
   }
 
   std::vector<std::string> variables(int rank, const std::string& job) const {

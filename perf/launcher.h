@@ -14,10 +14,17 @@ enum class PrefixMode : uint8_t {
   kNone,
 };
 
+enum class Pinning : uint8_t {
+  kShare,  // as many ranks as cores or fewer: each gets its equal share of the cores; more: not
+           // pinned
+  kRoundRobin,  // each rank to one core
+  kNone,
+};
+
 struct RunOptions {
   int ranks = 1;
   bool threads = false;  // one process that runs the ranks as threads
-  bool bind = false;
+  Pinning pinning = Pinning::kShare;
   double timeout_seconds = 0;  // 0: none
   PrefixMode prefix = PrefixMode::kOthers;
   std::vector<std::string> command;  // program and arguments

@@ -500,6 +500,25 @@ TEST_P(TransportConformance, SenderGone_MessagesNotAccepted_StillReadable) {
   });
 }
 
+TEST_P(TransportConformance, ReceiverAcceptsAndGoes_SenderLooksLater_Ready) {
+  run(2, [](Rank& self) {
+    self.join();
+    if (self.rank == 0) {
+      auto connection = self.connect(1, kSmall);
+      self.exchange.barrier();
+      self.wait_ready(*connection);  // a rank that needs nothing of what follows may have left
+      send_word(*connection, 1);
+      self.exchange.barrier();
+    } else {
+      auto connection = self.accept(0);
+      connection.reset();
+      self.transport.reset();
+      self.exchange.barrier();
+      self.exchange.barrier();
+    }
+  });
+}
+
 TEST_P(TransportConformance, ReceiverGone_SenderGoesOn_UntilCreditsEnd) {
   run(2, [](Rank& self) {
     self.join();

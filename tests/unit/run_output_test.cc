@@ -138,6 +138,23 @@ TEST(RunBind_MoreRanksThanCores, PinsRoundRobin) {
   EXPECT_LE(most->second - least->second, 1);
 }
 
+TEST(RunPinning_AsManyRanksAsCores_DefaultSharesThem, AndNoBindDoesNot) {
+  cpu_set_t mine;
+  ASSERT_EQ(sched_getaffinity(0, sizeof mine, &mine), 0);
+  const int cpus = CPU_COUNT(&mine);
+  if (cpus < 2) GTEST_SKIP() << "one CPU can't be shared";
+  for (const bool pinned : {true, false}) {
+    std::vector<std::string> command = {"run", "-n", "2", "--prefix-all"};
+    if (!pinned) command.push_back("--no-bind");
+    for (const char* word : {"sed", "-n", "s/Cpus_allowed_list:\\t//p", "/proc/self/status"}) {
+      command.push_back(word);
+    }
+    const std::vector<std::string> lines = lines_of(run_tutti(command).out);
+    ASSERT_THAT(lines, SizeIs(2));
+    EXPECT_EQ(lines[0].substr(lines[0].find(' ')) != lines[1].substr(lines[1].find(' ')), pinned);
+  }
+}
+
 class Relay : public ::testing::Test {
  protected:
   void SetUp() override { ASSERT_EQ(pipe2(ends_, O_CLOEXEC | O_NONBLOCK), 0); }

@@ -71,8 +71,20 @@ std::shared_ptr<Pipe> peek_offer(const ConnectionId& id) noexcept {
   });
 }
 
-void take_offer(const ConnectionId& id) noexcept {
-  ProcessLocal<Board>::with([&](Board& board) { board.offers.erase(id); });
+void take_offer(const ConnectionId& id, const BellHandle& receiver_bell) noexcept {
+  ProcessLocal<Board>::with([&](Board& board) {
+    const auto found = board.offers.find(id);
+    if (found == board.offers.end()) return;
+    found->second->receiver_bell = receiver_bell;
+    board.offers.erase(found);
+  });
+}
+
+BellHandle find_receiver(const EndpointKey& sink, const Pipe& pipe) noexcept {
+  return ProcessLocal<Board>::with([&](Board& board) {
+    const auto found = board.endpoints.find(sink);
+    return found == board.endpoints.end() ? pipe.receiver_bell : found->second;
+  });
 }
 
 }  // namespace tutti::transport::inproc

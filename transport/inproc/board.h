@@ -22,6 +22,8 @@ class Pipe {
   const FifoLayout& layout() const noexcept { return layout_; }
   const BellHandle& sender_bell() const noexcept { return sender_bell_; }
 
+  BellHandle receiver_bell;  // set when the offer is taken; guarded by the board
+
  private:
   static constexpr std::align_val_t kAlignment{4096};
   struct Release {
@@ -45,6 +47,10 @@ BellHandle find_endpoint(const EndpointKey& key) noexcept;
 void offer(const ConnectionId& id, std::shared_ptr<Pipe> pipe);
 // Null while there is no such offer.
 std::shared_ptr<Pipe> peek_offer(const ConnectionId& id) noexcept;
-void take_offer(const ConnectionId& id) noexcept;
+void take_offer(const ConnectionId& id, const BellHandle& receiver_bell) noexcept;
+// The bell of the receiver of `pipe`: of the rank while it is there, else what it left when it took
+// the offer. A rank may have gone before the sender looks: it waits for nothing that this
+// connection will carry, or it would still be there.
+BellHandle find_receiver(const EndpointKey& sink, const Pipe& pipe) noexcept;
 
 }  // namespace tutti::transport::inproc

@@ -27,7 +27,7 @@ class InprocSend final : public SendConnection {
 
   Status ready(bool* is_ready) noexcept override {
     if (!bell_) {
-      bell_ = inproc::find_endpoint(sink_);
+      bell_ = inproc::find_receiver(sink_, *pipe_);
       view.peer_bell = bell_.bell;
     }
     *is_ready = static_cast<bool>(bell_);
@@ -170,7 +170,7 @@ class InprocTransport final : public Transport {
     MemoryCharge charge(*options_.budget, pipe->layout().total_bytes(),
                         "connection from rank " + std::to_string(from.rank));
     auto connection = std::make_unique<InprocRecv>(std::move(pipe), std::move(charge));
-    inproc::take_offer(id);
+    inproc::take_offer(id, bell_);
     return connection;
   }
 

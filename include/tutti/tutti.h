@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The whole public C API of Tutti: collectives between ranks that are threads or processes. C99 and C++.
+/* The whole public C API of Tutti: collectives between ranks that are threads or processes. C99 and
+ * C++.
  *
- * Names and semantics follow NCCL with the prefix replaced, so that porting is a rename. Conventions:
- *  - Counts are elements of `datatype`, never bytes, unless the name says so. n is the number of ranks.
- *  - In place, as NCCL defines it: AllReduce, Reduce, Broadcast with sendbuff == recvbuff; AllGather and Gather (at the root) with
- *    sendbuff == recvbuff + rank * sendcount; ReduceScatter and Scatter (at the root) with recvbuff == sendbuff + rank * recvcount.
- *    Any other overlap of a send and a receive buffer is tuttiInvalidArgument. Ranks may differ in being in place.
+ * Names and semantics follow NCCL with the prefix replaced, so that porting is a rename.
+ * Conventions:
+ *  - Counts are elements of `datatype`, never bytes, unless the name says so. n is the number of
+ * ranks.
+ *  - In place, as NCCL defines it: AllReduce, Reduce, Broadcast with sendbuff == recvbuff;
+ * AllGather and Gather (at the root) with sendbuff == recvbuff + rank * sendcount; ReduceScatter
+ * and Scatter (at the root) with recvbuff == sendbuff + rank * recvcount. Any other overlap of a
+ * send and a receive buffer is tuttiInvalidArgument. Ranks may differ in being in place.
  *  - Buffers need no alignment. A zero count is legal everywhere; its buffers may be NULL.
  *  - Every rank of the communicator calls collectives in the same order with matching arguments.
- *  - `stream` NULL: the call returns when the operation is complete for this rank. A stream of tuttiStreamCreate: the call
- *    returns at once and the operation runs in the stream's order.
- *  - Every function returns a tuttiResult_t; on failure tuttiGetLastError tells what was expected, what came, and what to do.
- *    The errors listed with a function are those beside tuttiInvalidArgument (an argument is NULL or out of range),
- *    tuttiSystemError (the system refused memory, a socket or a thread) and tuttiInternalError (a bug of the library).
+ *  - `stream` NULL: the call returns when the operation is complete for this rank. A stream of
+ * tuttiStreamCreate: the call returns at once and the operation runs in the stream's order.
+ *  - Every function returns a tuttiResult_t; on failure tuttiGetLastError tells what was expected,
+ * what came, and what to do. The errors listed with a function are those beside
+ * tuttiInvalidArgument (an argument is NULL or out of range), tuttiSystemError (the system refused
+ * memory, a socket or a thread) and tuttiInternalError (a bug of the library).
  */
 #ifndef TUTTI_TUTTI_H_
 #define TUTTI_TUTTI_H_
@@ -36,7 +41,7 @@
 extern "C" {
 #endif
 
-/* ---- types ---------------------------------------------------------------------------------------------------------- */
+/* ---- types ---- */
 
 typedef struct tuttiComm* tuttiComm_t;
 typedef struct tuttiStream* tuttiStream_t;
@@ -60,15 +65,20 @@ typedef enum {
 } tuttiResult_t;
 
 typedef enum {
-  tuttiInt8 = 0, tuttiChar = 0,
+  tuttiInt8 = 0,
+  tuttiChar = 0,
   tuttiUint8 = 1,
-  tuttiInt32 = 2, tuttiInt = 2,
+  tuttiInt32 = 2,
+  tuttiInt = 2,
   tuttiUint32 = 3,
   tuttiInt64 = 4,
   tuttiUint64 = 5,
-  tuttiFloat16 = 6, tuttiHalf = 6,
-  tuttiFloat32 = 7, tuttiFloat = 7,
-  tuttiFloat64 = 8, tuttiDouble = 8,
+  tuttiFloat16 = 6,
+  tuttiHalf = 6,
+  tuttiFloat32 = 7,
+  tuttiFloat = 7,
+  tuttiFloat64 = 8,
+  tuttiDouble = 8,
   tuttiBfloat16 = 9,
   tuttiFloat8e4m3 = 10,
   tuttiFloat8e5m2 = 11,
@@ -88,11 +98,11 @@ typedef enum {
 
 /* Where the scalar of tuttiRedOpCreatePreMulSum is read. */
 typedef enum {
-  tuttiScalarDevice = 0,        /* when the collective runs (host communicators: from host memory at the call) */
-  tuttiScalarHostImmediate = 1  /* before tuttiRedOpCreatePreMulSum returns */
+  tuttiScalarDevice = 0,       /* when the collective runs; host memory on a host communicator */
+  tuttiScalarHostImmediate = 1 /* before tuttiRedOpCreatePreMulSum returns */
 } tuttiScalarResidence_t;
 
-/* ---- library -------------------------------------------------------------------------------------------------------- */
+/* ---- library ---- */
 
 /* *version = TUTTI_VERSION_CODE of the library in use. */
 TUTTI_API tuttiResult_t tuttiGetVersion(int* version);
@@ -100,40 +110,47 @@ TUTTI_API tuttiResult_t tuttiGetVersion(int* version);
 /* A short constant text for a result code; never NULL, also for unknown codes. */
 TUTTI_API const char* tuttiGetErrorString(tuttiResult_t result);
 
-/* The full message of the last failed call: of `comm` when given and it has failed, else of the calling thread. "" when none.
- * Valid until the next failing call on this thread or communicator. */
+/* The full message of the last failed call: of `comm` when given and it has failed, else of the
+ * calling thread. "" when none. Valid until the next failing call on this thread or communicator.
+ */
 TUTTI_API const char* tuttiGetLastError(tuttiComm_t comm);
 
-/* ---- bootstrap ------------------------------------------------------------------------------------------------------- */
+/* ---- bootstrap ---- */
 
-/* Makes an id for one communicator and starts its rendezvous in this process, which must live until every rank has
- * initialised. Pass the 128 bytes to all ranks by any means. */
+/* Makes an id for one communicator and starts its rendezvous in this process, which must live
+ * until every rank has initialised. Pass the 128 bytes to all ranks by any means. */
 TUTTI_API tuttiResult_t tuttiGetUniqueId(tuttiUniqueId* id);
 
-/* What the launcher told this process: `tutti run`, torchrun, Open MPI, MPICH/PMI or Slurm. Without a launcher rank 0 of 1.
- * Each pointer may be NULL. tuttiInvalidUsage when the launcher's variables contradict each other. */
+/* What the launcher told this process: `tutti run`, torchrun, Open MPI, MPICH/PMI or Slurm. Without
+ * a launcher rank 0 of 1. Each pointer may be NULL. tuttiInvalidUsage when the launcher's variables
+ * contradict each other. */
 TUTTI_API tuttiResult_t tuttiLaunchInfo(int* rank, int* size, int* localRank, int* localSize);
 
-/* The next unique id of this launch: the k-th call returns the same id in every process, without communication. */
+/* The next unique id of this launch: the k-th call returns the same id in every process, without
+ * communication. */
 TUTTI_API tuttiResult_t tuttiGetLaunchUniqueId(tuttiUniqueId* id);
 
-/* ---- communicators --------------------------------------------------------------------------------------------------- */
+/* ---- communicators ---- */
 
 #define TUTTI_CONFIG_UNDEF_INT INT32_MIN
 #define TUTTI_CONFIG_UNDEF_PTR NULL
 #define TUTTI_SPLIT_NOCOLOR (-1)
 
-/* Options of one communicator. Initialise with TUTTI_CONFIG_INITIALIZER; the library reads only the first `size` bytes, so that
- * older programs keep working. Fields left undefined are taken from the environment, then from defaults. Fields
- * marked (0) are decided by rank 0 for all ranks. */
+/* Options of one communicator. Initialise with TUTTI_CONFIG_INITIALIZER; the library reads only
+ * the first `size` bytes, so that older programs keep working. Fields left undefined are taken
+ * from the environment, then from defaults. Fields marked (0) are decided by rank 0 for all
+ * ranks. */
 typedef struct tuttiConfig_v1 {
   size_t size;
   unsigned int magic;
   unsigned int version;
-  int blocking;              /* 1 (default): init, split and finalize wait; 0: they return tuttiInProgress at once */
-  int splitShare;            /* 1: a split communicator may share its parent's connections; accepted, and ignored where it can't */
-  const char* commName;      /* for messages and traces; copied */
-  double timeoutSeconds;     /* a wait with no progress of any peer for this long fails; <= 0: undefined */
+  int blocking;   /* 1 (default): init, split and finalize wait; 0: they return tuttiInProgress at
+                     once */
+  int splitShare; /* 1: a split communicator may share its parent's connections; accepted, and
+                     ignored where it can't */
+  const char* commName; /* for messages and traces; copied */
+  double
+      timeoutSeconds; /* a wait with no progress of any peer for this long fails; <= 0: undefined */
   double initTimeoutSeconds; /* the same for initialisation; <= 0: undefined */
   size_t memoryCapBytes;     /* most bytes that the communicator may hold; 0: undefined */
   const char* transport;     /* (0) "shm", "inproc": use only this one */
@@ -146,188 +163,238 @@ typedef struct tuttiConfig_v1 {
 } tuttiConfig_t;
 
 #define TUTTI_CONFIG_MAGIC 0x74757474u
-#define TUTTI_CONFIG_INITIALIZER                                                                                  \
-  {                                                                                                               \
-    sizeof(tuttiConfig_t), TUTTI_CONFIG_MAGIC, TUTTI_VERSION_CODE, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, \
-        TUTTI_CONFIG_UNDEF_PTR, -1.0, -1.0, 0, TUTTI_CONFIG_UNDEF_PTR, TUTTI_CONFIG_UNDEF_PTR,                    \
-        TUTTI_CONFIG_UNDEF_PTR, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT,           \
-        TUTTI_CONFIG_UNDEF_PTR                                                                                    \
+#define TUTTI_CONFIG_INITIALIZER                                                               \
+  {                                                                                            \
+    sizeof(tuttiConfig_t), TUTTI_CONFIG_MAGIC, TUTTI_VERSION_CODE, TUTTI_CONFIG_UNDEF_INT,     \
+        TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_PTR, -1.0, -1.0, 0, TUTTI_CONFIG_UNDEF_PTR, \
+        TUTTI_CONFIG_UNDEF_PTR, TUTTI_CONFIG_UNDEF_PTR, TUTTI_CONFIG_UNDEF_INT,                \
+        TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_PTR                 \
   }
 
-/* Joins the communicator that `id` names as `rank` of `nranks`. Blocks until all ranks have joined, except inside a group,
- * where the ranks of one thread join together at tuttiGroupEnd.
- * tuttiRemoteError: ranks did not come before the deadline (the message lists them); tuttiInvalidUsage: two processes claim one
- * rank, or disagree on nranks. */
-TUTTI_API tuttiResult_t tuttiCommInitRank(tuttiComm_t* comm, int nranks, tuttiUniqueId id, int rank);
+/* Joins the communicator that `id` names as `rank` of `nranks`. Blocks until all ranks have joined,
+ * except inside a group, where the ranks of one thread join together at tuttiGroupEnd.
+ * tuttiRemoteError: ranks did not come before the deadline (the message lists them);
+ * tuttiInvalidUsage: two processes claim one rank, or disagree on nranks. */
+TUTTI_API tuttiResult_t tuttiCommInitRank(tuttiComm_t* comm, int nranks, tuttiUniqueId id,
+                                          int rank);
 /* The same with options; config may be NULL. */
-TUTTI_API tuttiResult_t tuttiCommInitRankConfig(tuttiComm_t* comm, int nranks, tuttiUniqueId id, int rank,
-                                                tuttiConfig_t* config);
-/* A communicator of `ndev` ranks, all in this process: comms[i] is rank i. devlist is for CUDA and may be NULL. */
+TUTTI_API tuttiResult_t tuttiCommInitRankConfig(tuttiComm_t* comm, int nranks, tuttiUniqueId id,
+                                                int rank, tuttiConfig_t* config);
+/* A communicator of `ndev` ranks, all in this process: comms[i] is rank i. devlist is for CUDA and
+ * may be NULL. */
 TUTTI_API tuttiResult_t tuttiCommInitAll(tuttiComm_t* comms, int ndev, const int* devlist);
 
-/* Collective over `comm`: ranks with equal color (>= 0) form a new communicator, ordered by key, then by old rank.
- * TUTTI_SPLIT_NOCOLOR: *newcomm is NULL. config NULL: the parent's options. */
+/* Collective over `comm`: ranks with equal color (>= 0) form a new communicator, ordered by key,
+ * then by old rank. TUTTI_SPLIT_NOCOLOR: *newcomm is NULL. config NULL: the parent's options. */
 TUTTI_API tuttiResult_t tuttiCommSplit(tuttiComm_t comm, int color, int key, tuttiComm_t* newcomm,
                                        tuttiConfig_t* config);
 
-/* Completes everything issued on the communicator; afterwards only Destroy, Abort and queries are allowed. */
+/* Completes everything issued on the communicator; afterwards only Destroy, Abort and queries are
+ * allowed. */
 TUTTI_API tuttiResult_t tuttiCommFinalize(tuttiComm_t comm);
-/* Frees the communicator (finalizes it first when the user has not). The handle is invalid afterwards. */
+/* Frees the communicator (finalizes it first when the user has not). The handle is invalid
+ * afterwards. */
 TUTTI_API tuttiResult_t tuttiCommDestroy(tuttiComm_t comm);
-/* Ends all operations of this rank with an error and frees the communicator. May be called from any thread. */
+/* Ends all operations of this rank with an error and frees the communicator. May be called from any
+ * thread. */
 TUTTI_API tuttiResult_t tuttiCommAbort(tuttiComm_t comm);
 
 TUTTI_API tuttiResult_t tuttiCommCount(const tuttiComm_t comm, int* count);
 TUTTI_API tuttiResult_t tuttiCommUserRank(const tuttiComm_t comm, int* rank);
 /* The communicator's device: -1 for a host communicator. */
 TUTTI_API tuttiResult_t tuttiCommDevice(const tuttiComm_t comm, int* device);
-/* The first error of operations that have already returned (streams, non-blocking calls); tuttiInProgress while a non-blocking call
- * has not finished. */
+/* The first error of operations that have already returned (streams, non-blocking calls);
+ * tuttiInProgress while a non-blocking call has not finished. */
 TUTTI_API tuttiResult_t tuttiCommGetAsyncError(tuttiComm_t comm, tuttiResult_t* asyncError);
 
-/* What carried the data of a communicator so far, for this rank. The library fills the first `size` bytes. */
+/* What carried the data of a communicator so far, for this rank. The library fills the first `size`
+ * bytes. */
 typedef struct tuttiCommStats_v1 {
   size_t size;
-  uint64_t operations;        /* operations completed, barriers and groups of point-to-point calls included */
-  uint64_t messages[4];       /* messages sent: inline, staged, mapped (by reference, peer maps it), pulled (peer reads it) */
-  uint64_t bytes[4];          /* their payload bytes */
-  uint64_t memoryBytes;       /* held now */
+  uint64_t operations;  /* completed; barriers and groups of point-to-point calls included */
+  uint64_t messages[4]; /* messages sent: inline, staged, mapped (by reference, peer maps it),
+                           pulled (peer reads it) */
+  uint64_t bytes[4];    /* their payload bytes */
+  uint64_t memoryBytes; /* held now */
   uint64_t memoryPeakBytes;
-  char lastAlgorithm[32];     /* of the last collective that ran a plan */
-  char lastProtocol[16];      /* the most direct protocol one of its messages used: "none", "inline", "staged", "mapped", "pulled" */
-  char transports[64];        /* in use by this rank's connections, comma-separated */
+  char lastAlgorithm[32]; /* of the last collective that ran a plan */
+  char lastProtocol[16];  /* the most direct protocol one of its messages used: "none", "inline",
+                             "staged", "mapped", "pulled" */
+  char transports[64];    /* in use by this rank's connections, comma-separated */
 } tuttiCommStats_t;
-#define TUTTI_COMM_STATS_INITIALIZER { sizeof(tuttiCommStats_t) }
+#define TUTTI_COMM_STATS_INITIALIZER                             \
+  {                                                              \
+    sizeof(tuttiCommStats_t), 0, {0}, {0}, 0, 0, {0}, {0}, { 0 } \
+  }
 TUTTI_API tuttiResult_t tuttiCommGetStats(tuttiComm_t comm, tuttiCommStats_t* stats);
 
-/* ---- reduction operations ---------------------------------------------------------------------------------------------- */
+/* ---- reduction operations ---- */
 
-/* An operation that multiplies each input by *scalar (one element of `datatype`) and sums. Valid for this communicator and
- * datatype. For 8- and 16-bit floats the product may be rounded to the datatype before it is summed. */
-TUTTI_API tuttiResult_t tuttiRedOpCreatePreMulSum(tuttiRedOp_t* op, void* scalar, tuttiDataType_t datatype,
-                                                  tuttiScalarResidence_t residence, tuttiComm_t comm);
+/* An operation that multiplies each input by *scalar (one element of `datatype`) and sums. Valid
+ * for this communicator and datatype. For 8- and 16-bit floats the product may be rounded to the
+ * datatype before it is summed. */
+TUTTI_API tuttiResult_t tuttiRedOpCreatePreMulSum(tuttiRedOp_t* op, void* scalar,
+                                                  tuttiDataType_t datatype,
+                                                  tuttiScalarResidence_t residence,
+                                                  tuttiComm_t comm);
 /* Operations already issued with `op` are not affected. */
 TUTTI_API tuttiResult_t tuttiRedOpDestroy(tuttiRedOp_t op, tuttiComm_t comm);
 
-/* ---- collectives --------------------------------------------------------------------------------------------------------
- * Errors of each: tuttiRemoteError: a rank has died or made no progress before the deadline (the message names it);
- * tuttiInvalidUsage: ranks disagree on what to do, the communicator is finalized or aborted, or the call is a NULL-stream call
- * outside a group while this thread owns several ranks of the communicator (it was the last to call on them, or it initialised them
- * in a group and nobody has called since). */
+/* ---- collectives ---- */
 
-/* recvbuff[i] = op over ranks of sendbuff[i]; i < count. Avg: the sum divided by n, rounded once at the end. */
-TUTTI_API tuttiResult_t tuttiAllReduce(const void* sendbuff, void* recvbuff, size_t count, tuttiDataType_t datatype,
-                                       tuttiRedOp_t op, tuttiComm_t comm, tuttiStream_t stream);
+/* Errors of each: tuttiRemoteError: a rank has died or made no progress before the deadline (the
+ * message names it); tuttiInvalidUsage: ranks disagree on what to do, the communicator is finalized
+ * or aborted, or the call is a NULL-stream call outside a group while this thread owns several
+ * ranks of the communicator (it was the last to call on them, or it initialised them in a group and
+ * nobody has called since). */
+
+/* recvbuff[i] = op over ranks of sendbuff[i]; i < count. Avg: the sum divided by n, rounded once at
+ * the end. */
+TUTTI_API tuttiResult_t tuttiAllReduce(const void* sendbuff, void* recvbuff, size_t count,
+                                       tuttiDataType_t datatype, tuttiRedOp_t op, tuttiComm_t comm,
+                                       tuttiStream_t stream);
 /* As AllReduce, on `root` only; recvbuff may be NULL elsewhere. */
-TUTTI_API tuttiResult_t tuttiReduce(const void* sendbuff, void* recvbuff, size_t count, tuttiDataType_t datatype,
-                                    tuttiRedOp_t op, int root, tuttiComm_t comm, tuttiStream_t stream);
+TUTTI_API tuttiResult_t tuttiReduce(const void* sendbuff, void* recvbuff, size_t count,
+                                    tuttiDataType_t datatype, tuttiRedOp_t op, int root,
+                                    tuttiComm_t comm, tuttiStream_t stream);
 /* recvbuff on every rank = sendbuff of `root`; sendbuff may be NULL elsewhere. */
-TUTTI_API tuttiResult_t tuttiBroadcast(const void* sendbuff, void* recvbuff, size_t count, tuttiDataType_t datatype,
-                                       int root, tuttiComm_t comm, tuttiStream_t stream);
+TUTTI_API tuttiResult_t tuttiBroadcast(const void* sendbuff, void* recvbuff, size_t count,
+                                       tuttiDataType_t datatype, int root, tuttiComm_t comm,
+                                       tuttiStream_t stream);
 /* Broadcast in place. */
-TUTTI_API tuttiResult_t tuttiBcast(void* buff, size_t count, tuttiDataType_t datatype, int root, tuttiComm_t comm,
-                                   tuttiStream_t stream);
+TUTTI_API tuttiResult_t tuttiBcast(void* buff, size_t count, tuttiDataType_t datatype, int root,
+                                   tuttiComm_t comm, tuttiStream_t stream);
 /* recvbuff[r*sendcount + i] = sendbuff[i] of rank r; recvbuff holds n*sendcount elements. */
-TUTTI_API tuttiResult_t tuttiAllGather(const void* sendbuff, void* recvbuff, size_t sendcount, tuttiDataType_t datatype,
-                                       tuttiComm_t comm, tuttiStream_t stream);
-/* recvbuff[displs[r] + i] = sendbuff[i] of rank r, i < recvcounts[r]. recvcounts and displs hold n entries, equal on all ranks;
- * sendcount must be recvcounts[rank]. displs NULL: blocks lie one after the other. */
+TUTTI_API tuttiResult_t tuttiAllGather(const void* sendbuff, void* recvbuff, size_t sendcount,
+                                       tuttiDataType_t datatype, tuttiComm_t comm,
+                                       tuttiStream_t stream);
+/* recvbuff[displs[r] + i] = sendbuff[i] of rank r, i < recvcounts[r]. recvcounts and displs hold n
+ * entries, equal on all ranks; sendcount must be recvcounts[rank]. displs NULL: blocks lie one
+ * after the other. */
 TUTTI_API tuttiResult_t tuttiAllGatherv(const void* sendbuff, size_t sendcount, void* recvbuff,
-                                        const size_t* recvcounts, const size_t* displs, tuttiDataType_t datatype,
-                                        tuttiComm_t comm, tuttiStream_t stream);
-/* recvbuff[i] = op over ranks of sendbuff[rank*recvcount + i]; sendbuff holds n*recvcount elements. */
+                                        const size_t* recvcounts, const size_t* displs,
+                                        tuttiDataType_t datatype, tuttiComm_t comm,
+                                        tuttiStream_t stream);
+/* recvbuff[i] = op over ranks of sendbuff[rank*recvcount + i]; sendbuff holds n*recvcount elements.
+ */
 TUTTI_API tuttiResult_t tuttiReduceScatter(const void* sendbuff, void* recvbuff, size_t recvcount,
-                                           tuttiDataType_t datatype, tuttiRedOp_t op, tuttiComm_t comm,
-                                           tuttiStream_t stream);
-/* recvbuff[i] = op over ranks of sendbuff[displs[rank] + i], i < recvcounts[rank]. Arrays as in AllGatherv. */
-TUTTI_API tuttiResult_t tuttiReduceScatterv(const void* sendbuff, const size_t* recvcounts, const size_t* displs,
-                                            void* recvbuff, tuttiDataType_t datatype, tuttiRedOp_t op,
+                                           tuttiDataType_t datatype, tuttiRedOp_t op,
+                                           tuttiComm_t comm, tuttiStream_t stream);
+/* recvbuff[i] = op over ranks of sendbuff[displs[rank] + i], i < recvcounts[rank]. Arrays as in
+ * AllGatherv. */
+TUTTI_API tuttiResult_t tuttiReduceScatterv(const void* sendbuff, const size_t* recvcounts,
+                                            const size_t* displs, void* recvbuff,
+                                            tuttiDataType_t datatype, tuttiRedOp_t op,
                                             tuttiComm_t comm, tuttiStream_t stream);
-/* recvbuff[s*count + i] = sendbuff[d*count + i] of rank s, on rank d; both hold n*count elements. Not in place. */
-TUTTI_API tuttiResult_t tuttiAllToAll(const void* sendbuff, void* recvbuff, size_t count, tuttiDataType_t datatype,
-                                      tuttiComm_t comm, tuttiStream_t stream);
-/* Rank s sends sendcounts[d] elements from sendbuff[sdispls[d]] to rank d, which receives them at recvbuff[rdispls[s]];
- * recvcounts[s] of rank d must equal sendcounts[d] of rank s. Displacements NULL: packed. Not in place. */
-TUTTI_API tuttiResult_t tuttiAllToAllv(const void* sendbuff, const size_t* sendcounts, const size_t* sdispls,
-                                       void* recvbuff, const size_t* recvcounts, const size_t* rdispls,
-                                       tuttiDataType_t datatype, tuttiComm_t comm, tuttiStream_t stream);
+/* recvbuff[s*count + i] = sendbuff[d*count + i] of rank s, on rank d; both hold n*count elements.
+ * Not in place. */
+TUTTI_API tuttiResult_t tuttiAllToAll(const void* sendbuff, void* recvbuff, size_t count,
+                                      tuttiDataType_t datatype, tuttiComm_t comm,
+                                      tuttiStream_t stream);
+/* Rank s sends sendcounts[d] elements from sendbuff[sdispls[d]] to rank d, which receives them at
+ * recvbuff[rdispls[s]]; recvcounts[s] of rank d must equal sendcounts[d] of rank s. Displacements
+ * NULL: packed. Not in place. */
+TUTTI_API tuttiResult_t tuttiAllToAllv(const void* sendbuff, const size_t* sendcounts,
+                                       const size_t* sdispls, void* recvbuff,
+                                       const size_t* recvcounts, const size_t* rdispls,
+                                       tuttiDataType_t datatype, tuttiComm_t comm,
+                                       tuttiStream_t stream);
 /* As AllGather, on `root` only; recvbuff may be NULL elsewhere. */
-TUTTI_API tuttiResult_t tuttiGather(const void* sendbuff, void* recvbuff, size_t sendcount, tuttiDataType_t datatype,
-                                    int root, tuttiComm_t comm, tuttiStream_t stream);
-/* As AllGatherv, on `root` only; recvcounts and displs are read at the root and may be NULL elsewhere. */
-TUTTI_API tuttiResult_t tuttiGatherv(const void* sendbuff, size_t sendcount, void* recvbuff, const size_t* recvcounts,
-                                     const size_t* displs, tuttiDataType_t datatype, int root, tuttiComm_t comm,
+TUTTI_API tuttiResult_t tuttiGather(const void* sendbuff, void* recvbuff, size_t sendcount,
+                                    tuttiDataType_t datatype, int root, tuttiComm_t comm,
+                                    tuttiStream_t stream);
+/* As AllGatherv, on `root` only; recvcounts and displs are read at the root and may be NULL
+ * elsewhere. */
+TUTTI_API tuttiResult_t tuttiGatherv(const void* sendbuff, size_t sendcount, void* recvbuff,
+                                     const size_t* recvcounts, const size_t* displs,
+                                     tuttiDataType_t datatype, int root, tuttiComm_t comm,
                                      tuttiStream_t stream);
-/* recvbuff[i] = sendbuff[rank*recvcount + i] of `root`; sendbuff holds n*recvcount elements there and may be NULL elsewhere. */
-TUTTI_API tuttiResult_t tuttiScatter(const void* sendbuff, void* recvbuff, size_t recvcount, tuttiDataType_t datatype,
-                                     int root, tuttiComm_t comm, tuttiStream_t stream);
-/* Uneven Scatter: sendcounts and displs are read at the root; recvcount must be sendcounts[rank] of the root. */
-TUTTI_API tuttiResult_t tuttiScatterv(const void* sendbuff, const size_t* sendcounts, const size_t* displs,
-                                      void* recvbuff, size_t recvcount, tuttiDataType_t datatype, int root,
-                                      tuttiComm_t comm, tuttiStream_t stream);
+/* recvbuff[i] = sendbuff[rank*recvcount + i] of `root`; sendbuff holds n*recvcount elements there
+ * and may be NULL elsewhere. */
+TUTTI_API tuttiResult_t tuttiScatter(const void* sendbuff, void* recvbuff, size_t recvcount,
+                                     tuttiDataType_t datatype, int root, tuttiComm_t comm,
+                                     tuttiStream_t stream);
+/* Uneven Scatter: sendcounts and displs are read at the root; recvcount must be sendcounts[rank] of
+ * the root. */
+TUTTI_API tuttiResult_t tuttiScatterv(const void* sendbuff, const size_t* sendcounts,
+                                      const size_t* displs, void* recvbuff, size_t recvcount,
+                                      tuttiDataType_t datatype, int root, tuttiComm_t comm,
+                                      tuttiStream_t stream);
 /* Returns (or completes on the stream) when every rank has entered it. */
 TUTTI_API tuttiResult_t tuttiBarrier(tuttiComm_t comm, tuttiStream_t stream);
 
-/* ---- point to point ------------------------------------------------------------------------------------------------------
- * The k-th send of rank a to rank b matches the k-th receive of b from a; counts and datatypes must be equal. Calls that depend on
- * each other go into one group. A send to self is legal in a group that also has the receive. */
-TUTTI_API tuttiResult_t tuttiSend(const void* sendbuff, size_t count, tuttiDataType_t datatype, int peer,
-                                  tuttiComm_t comm, tuttiStream_t stream);
-TUTTI_API tuttiResult_t tuttiRecv(void* recvbuff, size_t count, tuttiDataType_t datatype, int peer, tuttiComm_t comm,
-                                  tuttiStream_t stream);
+/* ---- point to point ---- */
 
-/* Operations between Start and End are posted together at the outermost End: point-to-point calls run concurrently, one thread may
- * drive several ranks, and communicators may be initialised together. Initialisations, splits and window registrations of the group
- * run first; their handles are set when tuttiGroupEnd returns. The calls of one communicator in one group use one stream.
- * tuttiGroupEnd returns the first error; a group in which a call was refused does nothing and returns that refusal.
- * tuttiInvalidUsage: an End without a Start, calls of one communicator on several streams, a send to self without its receive. */
+/* The k-th send of rank a to rank b matches the k-th receive of b from a; counts and datatypes must
+ * be equal. Calls that depend on each other go into one group. A send to self is legal in a group
+ * that also has the receive. */
+TUTTI_API tuttiResult_t tuttiSend(const void* sendbuff, size_t count, tuttiDataType_t datatype,
+                                  int peer, tuttiComm_t comm, tuttiStream_t stream);
+TUTTI_API tuttiResult_t tuttiRecv(void* recvbuff, size_t count, tuttiDataType_t datatype, int peer,
+                                  tuttiComm_t comm, tuttiStream_t stream);
+
+/* Operations between Start and End are posted together at the outermost End: point-to-point calls
+ * run concurrently, one thread may drive several ranks, and communicators may be initialised
+ * together. Initialisations, splits and window registrations of the group run first; their handles
+ * are set when tuttiGroupEnd returns. The calls of one communicator in one group use one stream.
+ * tuttiGroupEnd returns the first error; a group in which a call was refused does nothing and
+ * returns that refusal. tuttiInvalidUsage: an End without a Start, calls of one communicator on
+ * several streams, a send to self without its receive. */
 TUTTI_API tuttiResult_t tuttiGroupStart(void);
 TUTTI_API tuttiResult_t tuttiGroupEnd(void);
 
-/* ---- memory and windows -------------------------------------------------------------------------------------------------- */
+/* ---- memory and windows ---- */
 
-/* Zeroed, page-aligned host memory that peers on this host can map: the fastest to communicate from. 0 bytes: *ptr is NULL. */
+/* Zeroed, page-aligned host memory that peers on this host can map: the fastest to communicate
+ * from. 0 bytes: *ptr is NULL. */
 TUTTI_API tuttiResult_t tuttiMemAlloc(void** ptr, size_t bytes);
 TUTTI_API tuttiResult_t tuttiMemFree(void* ptr);
 
-/* Tells the communicator that [buff, buff+bytes) will be used often. Local call. *handle is for Deregister. */
-TUTTI_API tuttiResult_t tuttiCommRegister(const tuttiComm_t comm, void* buff, size_t bytes, void** handle);
+/* Tells the communicator that [buff, buff+bytes) will be used often. Local call. *handle is for
+ * Deregister. */
+TUTTI_API tuttiResult_t tuttiCommRegister(const tuttiComm_t comm, void* buff, size_t bytes,
+                                          void** handle);
 TUTTI_API tuttiResult_t tuttiCommDeregister(const tuttiComm_t comm, void* handle);
 
 #define TUTTI_WIN_DEFAULT 0x00
 #define TUTTI_WIN_COLL_SYMMETRIC 0x01
 
-/* Collective: exposes [buff, buff+bytes), memory of tuttiMemAlloc, to the communicator's ranks. Sizes may differ by rank; 0 is legal. */
-TUTTI_API tuttiResult_t tuttiCommWindowRegister(tuttiComm_t comm, void* buff, size_t bytes, tuttiWindow_t* win,
-                                                int winFlags);
+/* Collective: exposes [buff, buff+bytes), memory of tuttiMemAlloc, to the communicator's ranks.
+ * Sizes may differ by rank; 0 is legal. */
+TUTTI_API tuttiResult_t tuttiCommWindowRegister(tuttiComm_t comm, void* buff, size_t bytes,
+                                                tuttiWindow_t* win, int winFlags);
 /* Collective. The window must not be in use. */
 TUTTI_API tuttiResult_t tuttiCommWindowDeregister(tuttiComm_t comm, tuttiWindow_t win);
 
-/* Copies count elements of localbuff into `peer`'s part of the window at byte offset peerWinOffset, then adds 1 to the counter that
- * the peer keeps for (this rank, sigIdx). sigIdx < TUTTI_SIGNALS_PER_PEER; ctx and flags must be 0. Complete for the caller when
- * localbuff may be reused. */
+/* Copies count elements of localbuff into `peer`'s part of the window at byte offset peerWinOffset,
+ * then adds 1 to the counter that the peer keeps for (this rank, sigIdx). sigIdx <
+ * TUTTI_SIGNALS_PER_PEER; ctx and flags must be 0. Complete for the caller when localbuff may be
+ * reused. */
 #define TUTTI_SIGNALS_PER_PEER 8
-TUTTI_API tuttiResult_t tuttiPutSignal(const void* localbuff, size_t count, tuttiDataType_t datatype, int peer,
-                                       tuttiWindow_t peerWin, size_t peerWinOffset, int sigIdx, int ctx,
+TUTTI_API tuttiResult_t tuttiPutSignal(const void* localbuff, size_t count,
+                                       tuttiDataType_t datatype, int peer, tuttiWindow_t peerWin,
+                                       size_t peerWinOffset, int sigIdx, int ctx,
                                        unsigned int flags, tuttiComm_t comm, tuttiStream_t stream);
-/* Adds 1 to the peer's counter; everything put to that peer before is visible when the counter is. */
-TUTTI_API tuttiResult_t tuttiSignal(int peer, int sigIdx, int ctx, unsigned int flags, tuttiComm_t comm,
-                                    tuttiStream_t stream);
+/* Adds 1 to the peer's counter; everything put to that peer before is visible when the counter is.
+ */
+TUTTI_API tuttiResult_t tuttiSignal(int peer, int sigIdx, int ctx, unsigned int flags,
+                                    tuttiComm_t comm, tuttiStream_t stream);
 typedef struct {
-  int opCnt;   /* signals to wait for, beyond those that earlier waits have taken */
+  int opCnt; /* signals to wait for, beyond those that earlier waits have taken */
   int peer;
   int sigIdx;
   int ctx;
 } tuttiWaitSignalDesc_t;
 /* Waits until each described counter has grown by opCnt, and takes that many from it. */
-TUTTI_API tuttiResult_t tuttiWaitSignal(int nDesc, tuttiWaitSignalDesc_t* signalDescs, tuttiComm_t comm,
-                                        tuttiStream_t stream);
+TUTTI_API tuttiResult_t tuttiWaitSignal(int nDesc, tuttiWaitSignalDesc_t* signalDescs,
+                                        tuttiComm_t comm, tuttiStream_t stream);
 
-/* ---- host streams --------------------------------------------------------------------------------------------------------- */
+/* ---- host streams ---- */
 
 /* An ordered queue of operations with a worker of its own. */
 TUTTI_API tuttiResult_t tuttiStreamCreate(tuttiStream_t* stream);
-/* Waits until everything queued has ended; returns the first error of it since the last Synchronize. */
+/* Waits until everything queued has ended; returns the first error of it since the last
+ * Synchronize. */
 TUTTI_API tuttiResult_t tuttiStreamSynchronize(tuttiStream_t stream);
 /* tuttiInProgress while something is queued or running, else as Synchronize. */
 TUTTI_API tuttiResult_t tuttiStreamQuery(tuttiStream_t stream);

@@ -70,8 +70,8 @@ comm::Communicator& open_comm(tuttiComm_t comm) {
   return open;
 }
 
-DType dtype_of(tuttiDataType_t datatype) {
-  const int value = datatype;
+DType dtype_of(const tuttiDataType_t& datatype) {
+  const int value = number_of(datatype);
   if (value < 0 || value >= tuttiNumTypes) {
     refuse("datatype is " + std::to_string(value) + "; allowed are 0 (tuttiInt8) to " +
            std::to_string(tuttiNumTypes - 1) + " (tuttiFloat8e5m2)");

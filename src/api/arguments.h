@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 #include <string>
 
 #include "src/comm/communicator.h"
@@ -13,10 +14,20 @@ namespace tutti::api {
 
 [[noreturn]] void refuse(const std::string& message);  // InvalidArgument
 
+// The number behind an enumeration argument. A C caller may pass any; loading it as the enumeration
+// would be undefined.
+template <typename Enum>
+int number_of(const Enum& argument) {
+  static_assert(sizeof(Enum) == sizeof(int));
+  int number = 0;
+  std::memcpy(&number, &argument, sizeof number);
+  return number;
+}
+
 // Throws when the pointer argument `name` is NULL.
 void require(const void* pointer, const char* name);
 comm::Communicator& open_comm(tuttiComm_t comm);  // throws when it can't take operations
-DType dtype_of(tuttiDataType_t datatype);
+DType dtype_of(const tuttiDataType_t& datatype);
 // 0 <= value < n.
 void require_rank(int value, int n, const char* name);
 

@@ -65,7 +65,7 @@ tuttiResult_t tuttiAllReduce(const void* sendbuff, void* recvbuff, size_t count,
          .collective = Collective::kAllReduce,
          .in = {"sendbuff", sendbuff},
          .out = {"recvbuff", recvbuff}},
-        count, dtype, c.red_ops().resolve(op, dtype, c.n_ranks()), c, stream);
+        count, dtype, c.red_ops().resolve(number_of(op), dtype, c.n_ranks()), c, stream);
   });
 }
 
@@ -81,7 +81,7 @@ tuttiResult_t tuttiReduce(const void* sendbuff, void* recvbuff, size_t count,
          .in = {"sendbuff", sendbuff},
          .out = {.name = "recvbuff", .base = recvbuff, .n_blocks = blocks_if(c.rank() == root)},
          .root = root},
-        count, dtype, c.red_ops().resolve(op, dtype, c.n_ranks()), c, stream);
+        count, dtype, c.red_ops().resolve(number_of(op), dtype, c.n_ranks()), c, stream);
   });
 }
 
@@ -141,7 +141,7 @@ tuttiResult_t tuttiReduceScatter(const void* sendbuff, void* recvbuff, size_t re
          .in = {.name = "sendbuff", .base = sendbuff, .n_blocks = blocks_if(true, c.n_ranks())},
          .out = {"recvbuff", recvbuff},
          .in_own = c.rank()},
-        recvcount, dtype, c.red_ops().resolve(op, dtype, c.n_ranks()), c, stream);
+        recvcount, dtype, c.red_ops().resolve(number_of(op), dtype, c.n_ranks()), c, stream);
   });
 }
 

@@ -234,7 +234,7 @@ tuttiResult_t tuttiRedOpCreatePreMulSum(tuttiRedOp_t* op, void* scalar, tuttiDat
     Communicator& c = open_comm(comm);
     require(op, "op");
     require(scalar, "scalar");
-    const int where = residence;
+    const int where = number_of(residence);
     if (where != tuttiScalarDevice && where != tuttiScalarHostImmediate) {
       refuse("residence is " + std::to_string(where) +
              "; allowed are tuttiScalarDevice (0) and tuttiScalarHostImmediate (1)");
@@ -245,5 +245,5 @@ tuttiResult_t tuttiRedOpCreatePreMulSum(tuttiRedOp_t* op, void* scalar, tuttiDat
 }
 
 tuttiResult_t tuttiRedOpDestroy(tuttiRedOp_t op, tuttiComm_t comm) {
-  return guard("tuttiRedOpDestroy", [&] { open_comm(comm).red_ops().destroy(op); });
+  return guard("tuttiRedOpDestroy", [&] { open_comm(comm).red_ops().destroy(number_of(op)); });
 }

@@ -9,6 +9,7 @@
 #include "src/api/arguments.h"
 #include "src/base/clock.h"
 #include "src/base/config.h"
+#include "src/base/log.h"
 
 namespace tutti::api {
 namespace {
@@ -83,7 +84,13 @@ bool flag(int value, const char* field, bool otherwise) {
 
 }  // namespace
 
-comm::Options default_options() { return {.config = config_from_environment()}; }
+comm::Options default_options() {
+  for (const UnknownVariable& unknown : unknown_variables()) {
+    log(LogLevel::kWarn, "config", -1, "{} is set but has no meaning{}", unknown.name,
+        unknown.nearest.empty() ? "" : "; is " + unknown.nearest + " meant?");
+  }
+  return {.config = config_from_environment()};
+}
 
 comm::Options options_from(const tuttiConfig_t* config, comm::Options base) {
   if (config == nullptr) return base;

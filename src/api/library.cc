@@ -52,7 +52,7 @@ const char* tuttiGetErrorString(tuttiResult_t result) {
       "invalid argument", "invalid usage",        "remote error", "operation in progress",
   };
   static_assert(sizeof kTexts / sizeof *kTexts == tuttiNumResults);
-  const int code = result;
+  const int code = number_of(result);
   return code >= 0 && code < tuttiNumResults ? kTexts[code] : "unknown result code";
 }
 

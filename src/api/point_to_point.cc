@@ -8,7 +8,7 @@
 namespace tutti::api {
 namespace {
 
-void transfer(const BufferArgument& buffer, bool is_send, tuttiDataType_t datatype, int peer,
+void transfer(const BufferArgument& buffer, bool is_send, const tuttiDataType_t& datatype, int peer,
               tuttiComm_t comm, tuttiStream_t stream) {
   comm::Communicator& c = open_comm(comm);
   const DType dtype = dtype_of(datatype);

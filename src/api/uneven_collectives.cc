@@ -227,7 +227,7 @@ tuttiResult_t tuttiReduceScatterv(const void* sendbuff, const size_t* recvcounts
     tutti::comm::Communicator& c = open_comm(comm);
     const tutti::DType dtype = dtype_of(datatype);
     reduce_scatter_v(sendbuff, recvcounts, displs, recvbuff, dtype,
-                     c.red_ops().resolve(op, dtype, c.n_ranks()), c, stream);
+                     c.red_ops().resolve(number_of(op), dtype, c.n_ranks()), c, stream);
   });
 }
 

@@ -39,7 +39,7 @@ void require_window_of(const comm::Window& window, const Communicator& comm) {
 struct Put {
   const void* data;
   size_t count;
-  tuttiDataType_t datatype;
+  const tuttiDataType_t& datatype;
   tuttiWindow_t window;
   size_t offset;
 };

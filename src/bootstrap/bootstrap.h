@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the ranks of a communicator find each other: unique id, rendezvous, and an all-gather over a tree.
+// How the ranks of a communicator find each other: unique id, rendezvous, and an all-gather over a
+// tree.
 #pragma once
 
 #include <array>
@@ -17,8 +18,9 @@
 
 namespace tutti::bootstrap {
 
-// The 128 bytes that users pass around. Layout (little endian): magic "TUTTI\0" and version u16 (8), family u8, port u16,
-// scope u32, ip 16 or abstract name (up to 63) in a 72-byte field, key[32], checksum u64, zero fill.
+// The 128 bytes that users pass around. Layout (little endian): magic "TUTTI\0" and version u16
+// (8), family u8, port u16, scope u32, ip 16 or abstract name (up to 63) in a 72-byte field,
+// key[32], checksum u64, zero fill.
 struct UniqueId {
   std::array<std::byte, 128> bytes{};
 };
@@ -27,45 +29,53 @@ struct UniqueIdFields {
   std::array<std::byte, 32> key{};
 };
 UniqueId pack(const UniqueIdFields& fields);
-// Throws InvalidArgument when magic, version or checksum is wrong ("not a Tutti unique id, or damaged in transit").
+// Throws InvalidArgument when magic, version or checksum is wrong ("not a Tutti unique id, or
+// damaged in transit").
 UniqueIdFields unpack(const UniqueId& id);
 
-// Starts a rendezvous root in this process (on its control thread) and returns the id that leads to it. The root gives up after
-// 10 minutes; once the rendezvous is complete or has failed it lingers for 30 s to tell latecomers so.
+// Starts a rendezvous root in this process (on its control thread) and returns the id that leads to
+// it. The root gives up after 10 minutes; once the rendezvous is complete or has failed it lingers
+// for 30 s to tell latecomers so.
 UniqueId create_unique_id(const std::string& interface_prefix);
 
-// What a launcher told this process, from the first that is present: TUTTI_RANK/TUTTI_SIZE (tutti run), torchrun, Open MPI,
-// MPICH and PMI, Slurm.
+// What a launcher told this process, from the first that is present: TUTTI_RANK/TUTTI_SIZE (tutti
+// run), torchrun, Open MPI, MPICH and PMI, Slurm.
 struct Launch {
   std::string launcher;  // "tutti", "torchrun", "openmpi", "pmi", "slurm"
   int rank = 0;
   int size = 1;
   int local_rank = 0;
   int local_size = 1;
-  std::string job;       // what names the job on this host
+  std::string job;  // what names the job on this host
 };
-std::optional<Launch> detect_launch();  // throws InvalidArgument on half-set or malformed variables, naming them
-// The job's `sequence`-th unique id, the same in every process without communication; the process with rank 0 starts the root.
-// One host: an abstract Unix socket named by the job, peer credentials checked. torchrun on several hosts: MASTER_ADDR and the
-// port after MASTER_PORT (or TUTTI_PORT) plus sequence, with TUTTI_KEY as the secret.
+std::optional<Launch>
+detect_launch();  // throws InvalidArgument on half-set or malformed variables, naming them
+// The job's `sequence`-th unique id, the same in every process without communication; the process
+// with rank 0 starts the root. One host: an abstract Unix socket named by the job, peer credentials
+// checked. torchrun on several hosts: MASTER_ADDR and the port after MASTER_PORT (or TUTTI_PORT)
+// plus sequence, with TUTTI_KEY as the secret.
 UniqueId launch_unique_id(const Launch& launch, uint64_t sequence);
 
-// Out-of-band collectives among the ranks of one communicator, over a tree of fan-in 8. Set-up code: throws.
+// Out-of-band collectives among the ranks of one communicator, over a tree of fan-in 8. Set-up
+// code: throws.
 class Bootstrap {
  public:
-  // Rendezvous. Every connection proves the key (challenge and HMAC) before anything else is read. Throws RemoteError at the
-  // deadline, naming the ranks that did not come; InvalidArgument when two processes claim one rank or sizes differ; returns
-  // early with InvalidUsage when *aborted becomes true (may be null).
-  static std::unique_ptr<Bootstrap> join(const UniqueId& id, int n_ranks, int rank, Deadline deadline,
-                                         const std::atomic<bool>* aborted);
+  // Rendezvous. Every connection proves the key (challenge and HMAC) before anything else is read.
+  // Throws RemoteError at the deadline, naming the ranks that did not come; InvalidArgument when
+  // two processes claim one rank or sizes differ; returns early with InvalidUsage when *aborted
+  // becomes true (may be null).
+  static std::unique_ptr<Bootstrap> join(const UniqueId& id, int n_ranks, int rank,
+                                         Deadline deadline, const std::atomic<bool>* aborted);
   ~Bootstrap();
   int rank() const noexcept;
   int n_ranks() const noexcept;
-  // Everybody's bytes, by rank; lengths may differ. At most 64 MiB in all. Throws RemoteError naming the rank that died, left
-  // or did not come by the deadline (every rank gets it, and so does every later call); InvalidUsage early when *aborted.
+  // Everybody's bytes, by rank; lengths may differ. At most 64 MiB in all. Throws RemoteError
+  // naming the rank that died, left or did not come by the deadline (every rank gets it, and so
+  // does every later call); InvalidUsage early when *aborted.
   std::vector<std::vector<std::byte>> all_gather(std::span<const std::byte> mine, Deadline deadline,
                                                  const std::atomic<bool>* aborted = nullptr);
-  // A number that all ranks of this rendezvous agree on and that no other communicator of the job has.
+  // A number that all ranks of this rendezvous agree on and that no other communicator of the job
+  // has.
   uint64_t comm_id() const noexcept;
 
  private:

@@ -71,9 +71,8 @@ std::string CallSequence::describe() const {
   if (const auto* signal = std::get_if<SignalCall>(&call)) return signal->name;
   if (const auto* set_up = std::get_if<SetUpCall>(&call)) return set_up->name;
   if (std::holds_alternative<WaitCall>(call)) return "WaitSignal";
-  const Collectives& collectives = comm_.path().collectives;
-  const uint64_t number = phase_ == Phase::kRun ? collectives.number() - 1 : collectives.number();
-  return std::get<CollectiveCall>(call).name + (" #" + std::to_string(number));
+  const uint64_t begun = comm_.path().collectives.begun();
+  return std::get<CollectiveCall>(call).name + (" #" + std::to_string(begun - 1));
 }
 
 }  // namespace tutti::comm

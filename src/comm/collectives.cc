@@ -81,6 +81,7 @@ static_assert(1 << (64 - 59) == 32, "slot_of() takes as many bits as there are r
 
 void Collectives::begin(CollectiveCall& call) {
   call_ = &call;
+  ++begun_;
   if (call.late_scalar != nullptr)
     std::memcpy(call.scaling.pre, call.late_scalar, size_of(call.dtype));
   if (call.uneven == nullptr) {
@@ -108,11 +109,10 @@ bool Collectives::try_start() {
                     .binding = bind(*call_),
                     .tiling = current_.tiling,
                     .policy = tuning_.policy,
-                    .signature = signature(current_.hash, number_),
+                    .signature = signature(current_.hash, begun_ - 1),
                     .scratch = scratch_.data(),
                     .bounce = {bounce_.data(), bounce_.bytes()},
                     .counters = &counters_});
-  ++number_;
   return true;
 }
 

@@ -70,7 +70,8 @@ class Collectives {
   bool misses(int rank) const noexcept;
 
   const char* algorithm() const noexcept { return current_.program->row->name; }
-  uint64_t number() const noexcept { return number_; }  // of the current call
+  // Calls begun so far: the current one has number begun() - 1.
+  uint64_t begun() const noexcept { return begun_; }
 
  private:
   // A compiled program with its connections, which fill in as peers come.
@@ -118,7 +119,7 @@ class Collectives {
   CollectiveCall* call_ = nullptr;
   exec::Operation operation_;
   exec::TrafficCounters counters_;
-  uint64_t number_ = 0;
+  uint64_t begun_ = 0;
 };
 
 }  // namespace tutti::comm

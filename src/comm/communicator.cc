@@ -141,7 +141,8 @@ void Communicator::abort() noexcept {
     post_notice({.from = rank(),
                  .about = rank(),
                  .cause = Cause::kAborted,
-                 .code = StatusCode::kRemoteError},
+                 .begun = static_cast<uint16_t>(path_->collectives.begun() +
+                                                1)},  // all so far are complete
                 false);
   }
 }

@@ -33,13 +33,14 @@ void Links::announce(const Notice& notice) noexcept {
   for (auto& [key, connection] : recvs_) tell(connection->view);
 }
 
-std::optional<Notice> Links::notice() const noexcept {
+std::optional<Notice> Links::notice(uint16_t begun) const noexcept {
   std::optional<Notice> found;
   const auto look = [&](uint64_t key, const auto& view) {
     uint32_t word = 0;
     int32_t about = -1;
     if (view.peer_failure == nullptr || !view.peer_failure->read(&word, &about)) return;
-    found = unpack(word, peer_of(key), about);
+    const Notice heard = unpack(word, peer_of(key), about);
+    if (concerns(heard, begun)) found = heard;
   };
   for (const auto& [key, connection] : sends_) look(key, connection->view);
   for (const auto& [key, connection] : recvs_) look(key, connection->view);

@@ -33,8 +33,9 @@ class Links {
 
   // Tells the other end of every connection that this rank has given up.
   void announce(const Notice& notice) noexcept;
-  // What the other end of a connection has announced; nullopt when all are in order.
-  std::optional<Notice> notice() const noexcept;
+  // What the other end of a connection has announced, if it concerns a rank that has begun so many
+  // collectives.
+  std::optional<Notice> notice(uint16_t begun) const noexcept;
   // The peer reads announcements: it has attached to a connection.
   bool reaches(int peer) const noexcept;
 

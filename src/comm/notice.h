@@ -15,18 +15,30 @@ struct Notice {
   int from = -1;
   int about = -1;  // -1: about no rank
   Cause cause = Cause::kFailed;
-  StatusCode code = StatusCode::kOk;
+  StatusCode code = StatusCode::kRemoteError;
+  // Collectives that `from` had begun, modulo 2^16: whoever is in an earlier one still gets all it
+  // needs from `from`.
+  uint16_t begun = 0;
 };
 
-// Cause and code in 16 bits: {cause : 8 | code : 8}.
+// Does the notice concern a rank that has begun so many collectives? Modular: ranks are never 2^15
+// collectives apart.
+constexpr bool concerns(const Notice& notice, uint16_t begun) noexcept {
+  return static_cast<int16_t>(static_cast<uint16_t>(notice.begun - begun)) <= 0;
+}
+
+// All but the ranks in 32 bits: {begun : 16 | cause : 8 | code : 8}. Never 0, since code is a
+// failure.
 constexpr uint32_t pack(const Notice& notice) noexcept {
-  return static_cast<uint32_t>(notice.cause) << 8 | static_cast<uint32_t>(notice.code);
+  return uint32_t{notice.begun} << 16 | static_cast<uint32_t>(notice.cause) << 8 |
+         static_cast<uint32_t>(notice.code);
 }
 constexpr Notice unpack(uint32_t word, int from, int about) noexcept {
   return {.from = from,
           .about = about,
           .cause = static_cast<Cause>((word >> 8) & 0xff),
-          .code = static_cast<StatusCode>(word & 0xff)};
+          .code = static_cast<StatusCode>(word & 0xff),
+          .begun = static_cast<uint16_t>(word >> 16)};
 }
 
 }  // namespace tutti::comm

@@ -25,16 +25,18 @@ uint64_t NoticeBoard::load(size_t offset) const noexcept {
 }
 
 uint64_t NoticeBoard::encode(const Notice& notice) noexcept {
-  return 1 | uint64_t{pack(notice)} << 8 | static_cast<uint64_t>(notice.about + 1) << 32;
+  return pack(notice) | static_cast<uint64_t>(notice.about + 1) << 32;
 }
 
-std::optional<Notice> NoticeBoard::notice() const noexcept {
+std::optional<Notice> NoticeBoard::notice(uint16_t begun) const noexcept {
   if (load(count_offset()) == 0) [[likely]]
     return std::nullopt;
   for (int rank = 0; rank < n_ranks_; ++rank) {
     const uint64_t word = load(notice_offset(rank));
     if (word == 0) continue;
-    return unpack(static_cast<uint32_t>(word >> 8), rank, static_cast<int>(word >> 32) - 1);
+    const Notice notice =
+        unpack(static_cast<uint32_t>(word), rank, static_cast<int>(word >> 32) - 1);
+    if (concerns(notice, begun)) return notice;
   }
   return std::nullopt;
 }

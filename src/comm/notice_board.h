@@ -36,8 +36,9 @@ class NoticeBoard {
   const void* data() const noexcept { return words_; }
   size_t bytes() const noexcept { return word_count(n_ranks_) * sizeof(uint64_t); }
 
-  // The first notice that came; nullopt when there is none. One load then.
-  std::optional<Notice> notice() const noexcept;
+  // A notice that concerns a rank that has begun so many collectives; nullopt when there is none.
+  // One load when none has come at all.
+  std::optional<Notice> notice(uint16_t begun) const noexcept;
   // Signals that came so far.
   uint64_t signals(int peer, int signal) const noexcept;
   // A signal of this rank to itself.
@@ -52,7 +53,7 @@ class NoticeBoard {
             static_cast<size_t>(peer) * kSignalsPerPeer + static_cast<size_t>(signal)) *
            sizeof(uint64_t);
   }
-  // A notice as a word, never 0: {about + 1 : 32 | pack() : 24 | 1 : 8}.
+  // A notice as a word, never 0: {about + 1 : 32 | pack() : 32}.
   static uint64_t encode(const Notice& notice) noexcept;
 
  private:

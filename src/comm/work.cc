@@ -9,7 +9,7 @@
 namespace tutti::comm {
 namespace {
 
-constexpr int64_t kLivenessIntervalNs = kNsPerMs;
+constexpr int64_t kCheckIntervalNs = kNsPerMs;
 constexpr int64_t kDeathGraceNs = 50 * kNsPerMs;
 constexpr int kLastPolls = 3;  // after a failure was seen: data may have come before it
 
@@ -77,21 +77,31 @@ void Work::look(int64_t now_ns) noexcept {
     moved_ = false;
     silent_since_ns_ = now_ns;
   }
-  if (const auto notice = find_notice(); notice.has_value() && still_stuck())
-    return fail_noticed(*notice);
-  if (state_ == State::kRun && now_ns >= next_liveness_ns_) {
-    next_liveness_ns_ = now_ns + kLivenessIntervalNs;
-    const int dead = dead_peer();
-    if (dead >= 0 && still_stuck() && needs(dead)) return fail_dead(dead);
+  if (now_ns >= next_check_ns_) {
+    next_check_ns_ = now_ns + kCheckIntervalNs;
+    if (check_peers()) return;
   }
   const int64_t silence_ns = now_ns - silent_since_ns_;
-  if (state_ == State::kRun && comm_.timeout_ns() > 0 && silence_ns > comm_.timeout_ns())
-    fail_late(silence_ns);
+  if (comm_.timeout_ns() > 0 && silence_ns > comm_.timeout_ns()) fail_late(silence_ns);
+}
+
+// Fails when a peer has given up or died and we are stuck because of it; true when this work has
+// ended.
+bool Work::check_peers() noexcept {
+  if (const auto notice = find_notice(); notice.has_value() && still_stuck()) fail_noticed(*notice);
+  if (done()) return true;
+  const int dead = dead_peer();
+  if (dead >= 0 && still_stuck() && needs(dead)) fail_dead(dead);
+  return done();
 }
 
 std::optional<Notice> Work::find_notice() const noexcept {
-  auto notice = comm_.path().links.notice();
-  return notice.has_value() ? notice : comm_.local().board.notice();
+  auto notice = comm_.path().links.notice(begun());
+  return notice.has_value() ? notice : comm_.local().board.notice(begun());
+}
+
+uint16_t Work::begun() const noexcept {
+  return static_cast<uint16_t>(comm_.path().collectives.begun());
 }
 
 // Polls a few times more; true when that changes nothing.
@@ -195,9 +205,12 @@ void Work::fail_late(int64_t silence_ns) noexcept {
 
 void Work::fail(const Blame& blame, const std::string& what) noexcept {
   comm_.health().fail(blame.code, describe() + ": " + what);
-  comm_.post_notice(
-      {.from = comm_.rank(), .about = blame.about, .cause = blame.cause, .code = blame.code},
-      blame.heard);
+  comm_.post_notice({.from = comm_.rank(),
+                     .about = blame.about,
+                     .cause = blame.cause,
+                     .code = blame.code,
+                     .begun = begun()},
+                    blame.heard);
   end();
 }
 
@@ -205,9 +218,7 @@ void Work::fail(const Blame& blame, const std::string& what) noexcept {
 void Work::end_aborted() noexcept {
   if (state_ == State::kRun) {
     const int me = comm_.rank();
-    comm_.post_notice(
-        {.from = me, .about = me, .cause = Cause::kAborted, .code = StatusCode::kRemoteError},
-        false);
+    comm_.post_notice({.from = me, .about = me, .cause = Cause::kAborted, .begun = begun()}, false);
   }
   end();
 }

@@ -71,6 +71,8 @@ class Work {
   void start() noexcept;
   void run(bool* advanced) noexcept;
   std::optional<Notice> find_notice() const noexcept;
+  uint16_t begun() const noexcept;
+  bool check_peers() noexcept;
   bool still_stuck() noexcept;
   int waiting_for() const noexcept;
   bool needs(int rank) const noexcept;
@@ -95,7 +97,7 @@ class Work {
   bool p2p_done_ = false;
   bool moved_ = true;  // since the last look
   int64_t silent_since_ns_ = 0;
-  int64_t next_liveness_ns_ = 0;
+  int64_t next_check_ns_ = 0;
   std::optional<Error> error_;
 };
 

@@ -8,18 +8,18 @@
 namespace tutti {
 
 // X(enumerator, value as in tuttiDataType_t, bytes, nccl-tests name, accumulator of a reduction)
-#define TUTTI_DTYPE_ROWS(X)                  \
-  X(kInt8, 0, 1, "int8", int8_t)             \
-  X(kUint8, 1, 1, "uint8", uint8_t)          \
-  X(kInt32, 2, 4, "int32", int32_t)          \
-  X(kUint32, 3, 4, "uint32", uint32_t)       \
-  X(kInt64, 4, 8, "int64", int64_t)          \
-  X(kUint64, 5, 8, "uint64", uint64_t)       \
-  X(kFloat16, 6, 2, "half", float)           \
-  X(kFloat32, 7, 4, "float", float)          \
-  X(kFloat64, 8, 8, "double", double)        \
-  X(kBfloat16, 9, 2, "bfloat16", float)      \
-  X(kFloat8e4m3, 10, 1, "f8e4m3", float)     \
+#define TUTTI_DTYPE_ROWS(X)              \
+  X(kInt8, 0, 1, "int8", int8_t)         \
+  X(kUint8, 1, 1, "uint8", uint8_t)      \
+  X(kInt32, 2, 4, "int32", int32_t)      \
+  X(kUint32, 3, 4, "uint32", uint32_t)   \
+  X(kInt64, 4, 8, "int64", int64_t)      \
+  X(kUint64, 5, 8, "uint64", uint64_t)   \
+  X(kFloat16, 6, 2, "half", float)       \
+  X(kFloat32, 7, 4, "float", float)      \
+  X(kFloat64, 8, 8, "double", double)    \
+  X(kBfloat16, 9, 2, "bfloat16", float)  \
+  X(kFloat8e4m3, 10, 1, "f8e4m3", float) \
   X(kFloat8e5m2, 11, 1, "f8e5m2", float)
 
 enum class DType : uint8_t {

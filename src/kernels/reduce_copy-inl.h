@@ -27,9 +27,10 @@ HWY_BEFORE_NAMESPACE();
 namespace tutti::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Four accumulator vectors in flight per iteration, whatever the codec's number of parts.
+// Four accumulator vectors in flight per iteration, whatever the codec's number of parts. Plain C++
+// is compiled in its smallest form: it is there for old machines, not for speed.
 template <class F>
-inline constexpr size_t kUnroll = F::kParts < 4 ? 4 / F::kParts : 1;
+inline constexpr size_t kUnroll = kScalarTarget || F::kParts > 4 ? 1 : 4 / F::kParts;
 
 // How far ahead of the loads lines are asked for. A step that converts takes so long that loads of
 // the next steps don't overlap with it by themselves; from DRAM this is worth a factor of 1.1
@@ -143,16 +144,16 @@ void fold_all(const ReduceCopy& call) noexcept {
   const size_t end = call.count * F::kElementBytes;
   size_t at = std::min(end, bytes_to_boundary(call, kBytes, F::kElementBytes));
   if (at != 0) partial_step(fold, call, 0, at);
-  if (call.n_sources == 2 && call.n_sinks == 1) {
-    if (call.sinks[0].streaming &&
-        reinterpret_cast<uintptr_t>(sink_at(call, 0, at)) % kBytes == 0) {
+  if constexpr (!kScalarTarget) {
+    constexpr size_t kStep = kUnroll<F> * kBytes;
+    const auto sink = reinterpret_cast<uintptr_t>(sink_at(call, 0, at));
+    if (call.n_sources != 2 || call.n_sinks != 1) {
+      for (; end - at >= kStep; at += kStep) general_step<F, kUnroll<F>>(fold, call, at);
+    } else if (call.sinks[0].streaming && sink % kBytes == 0) {
       at = two_to_one<F, true>(fold, call, at, end);
     } else {
       at = two_to_one<F, false>(fold, call, at, end);
     }
-  } else {
-    constexpr size_t kStep = kUnroll<F> * kBytes;
-    for (; end - at >= kStep; at += kStep) general_step<F, kUnroll<F>>(fold, call, at);
   }
   for (; end - at >= kBytes; at += kBytes) general_step<F, 1>(fold, call, at);
   if (at != end) partial_step(fold, call, at, end - at);

@@ -16,12 +16,16 @@ struct Operand {
   enum class Kind : uint8_t { kChunk, kPeer };
   Kind kind = Kind::kChunk;
   Buffer buffer = Buffer::kInput;  // kChunk only
-  bool pre = false;                // sources only: apply the operation's input scaling (PreMulSum) to this source
-  int32_t index = 0;               // kChunk: chunk index within the buffer; kPeer: the peer's rank
-  int32_t channel = 0;             // kPeer only: with the two ranks it names the connection
+  bool pre = false;  // sources only: apply the operation's input scaling (PreMulSum) to this source
+  int32_t index = 0;    // kChunk: chunk index within the buffer; kPeer: the peer's rank
+  int32_t channel = 0;  // kPeer only: with the two ranks it names the connection
 
-  static Operand chunk(Buffer b, int32_t i, bool pre = false) { return {Kind::kChunk, b, pre, i, 0}; }
-  static Operand peer(int32_t rank, int32_t channel = 0) { return {Kind::kPeer, Buffer::kInput, false, rank, channel}; }
+  static Operand chunk(Buffer b, int32_t i, bool pre = false) {
+    return {Kind::kChunk, b, pre, i, 0};
+  }
+  static Operand peer(int32_t rank, int32_t channel = 0) {
+    return {Kind::kPeer, Buffer::kInput, false, rank, channel};
+  }
   bool operator==(const Operand&) const = default;
 };
 
@@ -32,14 +36,16 @@ struct Wait {
   bool operator==(const Wait&) const = default;
 };
 
-// sinks <- reduce(sources). Sources fold left to right. No sources and a peer sink: a signal. A peer source and no
-// sinks: wait for a signal. A step runs when its waits have finished, each source peer has a message at the head of its
-// FIFO and each sink peer has a free slot; it then consumes one message per source peer and sends one per sink peer.
-// A chunk may be source and sink of one step (element-wise, same chunk); it may not partially overlap another operand.
+// sinks <- reduce(sources). Sources fold left to right. No sources and a peer sink: a signal. A
+// peer source and no sinks: wait for a signal. A step runs when its waits have finished, each
+// source peer has a message at the head of its FIFO and each sink peer has a free slot; it then
+// consumes one message per source peer and sends one per sink peer. A chunk may be source and sink
+// of one step (element-wise, same chunk); it may not partially overlap another operand.
 struct Step {
   std::vector<Operand> sources;
   std::vector<Operand> sinks;
-  int32_t extent = kNoExtent;  // which piece of the collective's data moves: fixes the element count of every operand
+  int32_t extent = kNoExtent;  // which piece of the collective's data moves: fixes the element
+                               // count of every operand
   bool post = false;           // apply the operation's final scaling (Avg) to the result
   std::vector<Wait> waits;
   bool operator==(const Step&) const = default;
@@ -57,30 +63,34 @@ struct RankProgram {
   bool operator==(const RankProgram&) const = default;
 };
 
-// A connection (source rank, sink rank, channel) is a FIFO of `slots` messages. Each end of it belongs to one lane.
-// Lanes run tiles in order; a lane starts tile t only when every lane of its rank has finished tile t - tiles_in_flight.
+// A connection (source rank, sink rank, channel) is a FIFO of `slots` messages. Each end of it
+// belongs to one lane. Lanes run tiles in order; a lane starts tile t only when every lane of its
+// rank has finished tile t - tiles_in_flight.
 struct Plan {
   std::string algorithm;  // row of the algorithm table that made it, or where it was imported from
   Shape shape;
-  int32_t channels = 1;         // peer operands use channels 0 .. channels-1
-  int32_t slots = 4;            // a connection has at least this many slots
+  int32_t channels = 1;  // peer operands use channels 0 .. channels-1
+  int32_t slots = 4;     // a connection has at least this many slots
   int32_t tiles_in_flight = 2;
   std::vector<RankProgram> ranks;
   bool operator==(const Plan&) const = default;
 };
 
-// Throws InvalidArgument naming rank, lane, step and operand when an index is out of range (chunk, rank, lane, extent of
-// an operand different from the step's). Everything that does not need execution; the verifier calls it first.
+// Throws InvalidArgument naming rank, lane, step and operand when an index is out of range (chunk,
+// rank, lane, extent of an operand different from the step's). Everything that does not need
+// execution; the verifier calls it first.
 void check_well_formed(const Plan& plan);
 
 // Identity of a plan: equal on every rank that built the same plan.
 uint64_t hash(const Plan& plan);
 
-// Native text form; from_json(to_json(p)) == p. from_json throws InvalidArgument with the JSON path of the fault.
+// Native text form; from_json(to_json(p)) == p. from_json throws InvalidArgument with the JSON path
+// of the fault.
 std::string to_json(const Plan& plan);
 Plan from_json(std::string_view text);
 
-// One line per step, for people: "rank 2 lane 0: 3  output[1], peer 3 <- reduce(peer 1, input[1])  post".
+// One line per step, for people: "rank 2 lane 0: 3  output[1], peer 3 <- reduce(peer 1, input[1])
+// post".
 std::string to_text(const Plan& plan);
 
 // Sizes for reports.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Algorithms as rows of a table, and the choice among them: a pure function of agreed values (docs/adr/0006).
+// Algorithms as rows of a table, and the choice among them: a pure function of agreed values
+// (docs/adr/0006).
 #pragma once
 
 #include <cstddef>
@@ -22,45 +23,54 @@ struct PlanRequest {
   bool operator==(const PlanRequest&) const = default;
 };
 
-// Inputs of the cost model. Times in ns, sizes in bytes; fixed defaults until a machine is calibrated.
+// Inputs of the cost model. Times in ns, sizes in bytes; fixed defaults until a machine is
+// calibrated.
 struct CostInput {
   int32_t n_ranks = 1;
-  int32_t cores = 1;       // cores that the ranks share
-  uint64_t bytes = 0;      // size of one block (see plan/collective.h)
-  double alpha_ns = 400;   // one message, one way
-  double beta_ns_per_byte = 0.12;  // one copy through a slot, one core
-  double gamma_ns_per_byte = 0.05; // reduction of one source
+  int32_t cores = 1;                // cores that the ranks share
+  uint64_t bytes = 0;               // size of one block (see plan/collective.h)
+  double alpha_ns = 400;            // one message, one way
+  double beta_ns_per_byte = 0.12;   // one copy through a slot, one core
+  double gamma_ns_per_byte = 0.05;  // reduction of one source
 };
 
 // One algorithm for one collective.
 struct AlgorithmRow {
-  const char* name;  // "ring", "tree", "halving_doubling", "one_shot", "two_shot", "binomial", "chain", "pairwise", "dissemination", ...
+  const char* name;  // "ring", "tree", "halving_doubling", "one_shot", "two_shot", "binomial",
+                     // "chain", "pairwise", "dissemination", ...
   plan::Collective collective;
   const char* source;   // paper or origin
-  bool uneven = false;  // works when block sizes differ between ranks (v-variants) and a rank knows only its own blocks
+  bool uneven = false;  // works when block sizes differ between ranks (v-variants) and a rank knows
+                        // only its own blocks
   bool (*supports)(const PlanRequest&);
   plan::Plan (*build)(const PlanRequest&);
   double (*cost_ns)(const CostInput&);
-  const char* limits = "any number of ranks";  // what `supports` asks for, for messages and listings
+  const char* limits =
+      "any number of ranks";  // what `supports` asks for, for messages and listings
 };
 std::span<const AlgorithmRow> algorithm_table();
 // nullptr when there is no such row.
 const AlgorithmRow* find_algorithm(plan::Collective collective, std::string_view name);
 
-// Picks a row: `forced` where it names a row for this collective that supports the request (and is uneven where
-// `uneven`), else the cheapest supported row. Pure function of its arguments. Throws InvalidArgument when `forced` names
-// a row of this collective that does not support the request, saying why. A name that is a row of other collectives only is ignored
-// here; a name in no row at all throws.
-const AlgorithmRow& choose(const PlanRequest& request, const CostInput& cost, bool uneven, std::string_view forced);
+// Picks a row: `forced` where it names a row for this collective that supports the request (and is
+// uneven where `uneven`), else the cheapest supported row. Pure function of its arguments. Throws
+// InvalidArgument when `forced` names a row of this collective that does not support the request,
+// saying why. A name that is a row of other collectives only is ignored here; a name in no row at
+// all throws.
+const AlgorithmRow& choose(const PlanRequest& request, const CostInput& cost, bool uneven,
+                           std::string_view forced);
 
-// A plan that the verifier has accepted, with what it found. Immutable, shared by every communicator of the process.
+// A plan that the verifier has accepted, with what it found. Immutable, shared by every
+// communicator of the process.
 struct VerifiedPlan {
   plan::Plan plan;
   uint64_t hash = 0;
   verify::Verdict verdict;
 };
-// Builds, verifies and caches (per process, by row and request). Thread-safe. Throws InternalError with the verdict's reason
-// when the verifier rejects the plan: no plan runs that it has not accepted.
-std::shared_ptr<const VerifiedPlan> verified_plan(const AlgorithmRow& row, const PlanRequest& request);
+// Builds, verifies and caches (per process, by row and request). Thread-safe. Throws InternalError
+// with the verdict's reason when the verifier rejects the plan: no plan runs that it has not
+// accepted.
+std::shared_ptr<const VerifiedPlan> verified_plan(const AlgorithmRow& row,
+                                                  const PlanRequest& request);
 
 }  // namespace tutti::planner

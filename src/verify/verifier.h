@@ -12,8 +12,8 @@
 namespace tutti::verify {
 
 // May the messages of this connection carry references to the sender's input and output chunks
-// instead of bytes? (A source stays in use until its receiver has consumed it. Scratch chunks always
-// travel as bytes, and so do sources that the operation at hand really scales.)
+// instead of bytes? (A source stays in use until its receiver has consumed it. Scratch chunks
+// always travel as bytes, and so do sources that the operation at hand really scales.)
 struct ConnectionVerdict {
   int32_t source_rank = 0;
   int32_t sink_rank = 0;

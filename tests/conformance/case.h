@@ -49,7 +49,8 @@ const std::vector<Row>& rows();
 inline constexpr int kRankCounts[] = {1, 2, 3, 4, 5, 7, 8};
 inline constexpr uint32_t kSlotBytes[] = {1024, 65536};
 inline constexpr int kSizeClasses = 15;
-inline constexpr int kOps = 6;  // tuttiSum .. tuttiAvg, PreMulSum
+inline constexpr int kLastSmallSizeClass = 6;  // at most a few lines
+inline constexpr int kOps = 6;                 // tuttiSum .. tuttiAvg, PreMulSum
 inline constexpr int kDTypes = 12;
 inline constexpr int kRoots = 3;  // 0, middle, last
 

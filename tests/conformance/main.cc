@@ -187,8 +187,14 @@ struct Options {
   bool full = false;
   size_t part = 0, parts = 1;
   std::string filter;
+  bool small = false;
   bool verbose = false;
 };
+
+bool wanted(const Options& o, const Case& c) {
+  if (o.small && (c.n_ranks != kMaxRanks || c.size_class > kLastSmallSizeClass)) return false;
+  return o.filter.empty() || c.text().find(o.filter) != std::string::npos;
+}
 
 // Cases that share communicators, in groups of at most kMaxCases.
 class Grouped {
@@ -223,7 +229,7 @@ int run(const Options& o) {
   Suite suite(o.verbose);
   Grouped grouped;
   const auto add = [&](const Case& c) {
-    if (!o.filter.empty() && c.text().find(o.filter) == std::string::npos) return;
+    if (!wanted(o, c)) return;
     if (o.full && grouped.holds_other_than(c))
       grouped.run(suite, false);  // the product is too large to be held
     grouped.add(c);
@@ -258,6 +264,7 @@ int main(int argc, char** argv) {
                  "with --full: run cases whose number is PART modulo PARTS");
   app.add_option("--parts", options.parts, "with --full");
   app.add_option("--filter", options.filter, "only cases whose text contains this");
+  app.add_flag("--small", options.small, "only small messages among the largest number of ranks");
   app.add_flag("--verbose", options.verbose, "print every failure");
   CLI11_PARSE(app, argc, argv);
   return tutti::conformance::run(options);

@@ -197,20 +197,28 @@ TEST(Peers, HostFacts_UniteCoresOfAHost) {
 TEST(NoticeBoard, Words_RoundTrip) {
   for (const Cause cause : {Cause::kFailed, Cause::kDied, Cause::kTimedOut, Cause::kAborted}) {
     for (const int about : {-1, 0, 70000}) {
-      const Notice notice{
-          .from = 3, .about = about, .cause = cause, .code = StatusCode::kRemoteError};
+      const Notice notice{.from = 3, .about = about, .cause = cause, .begun = 40000};
       const Notice back = unpack(pack(notice), 3, about);
       EXPECT_EQ(back.cause, cause);
       EXPECT_EQ(back.code, StatusCode::kRemoteError);
+      EXPECT_EQ(back.begun, 40000);
       EXPECT_EQ(static_cast<int>(NoticeBoard::encode(notice) >> 32) - 1, about);
     }
   }
 }
 
+TEST(Notice, FailureInALaterCollective_DoesNotConcernAnEarlierOne) {
+  EXPECT_TRUE(concerns({.begun = 5}, 5));
+  EXPECT_TRUE(concerns({.begun = 5}, 6));
+  EXPECT_FALSE(concerns({.begun = 5}, 4));
+  EXPECT_TRUE(concerns({.begun = 65535}, 1)) << "the numbers wrap";
+  EXPECT_FALSE(concerns({.begun = 1}, 65535));
+}
+
 TEST(NoticeBoard, OwnSignals_AreCounted) {
   MemoryBudget budget;
   NoticeBoard board(4, budget);
-  EXPECT_FALSE(board.notice().has_value());
+  EXPECT_FALSE(board.notice(0).has_value());
   board.signal_self(2, 7);
   board.signal_self(2, 7);
   EXPECT_EQ(board.signals(2, 7), 2u);

@@ -48,10 +48,10 @@ double cost(const CostInput& in) {
 }  // namespace
 
 constinit const AlgorithmRow kBruckAllGather{.name = kName,
-                                   .collective = plan::Collective::kAllGather,
-                                   .source = "Bruck et al. 1997",
-                                   .supports = any_rank_count,
-                                   .build = all_gather,
-                                   .cost_ns = cost};
+                                             .collective = plan::Collective::kAllGather,
+                                             .source = "Bruck et al. 1997",
+                                             .supports = any_rank_count,
+                                             .build = all_gather,
+                                             .cost_ns = cost};
 
 }  // namespace tutti::planner

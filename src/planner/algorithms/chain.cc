@@ -66,16 +66,16 @@ constexpr const char* kSource = "Watts and van de Geijn 1995";
 }  // namespace
 
 constinit const AlgorithmRow kChainReduce{.name = kName,
-                                .collective = plan::Collective::kReduce,
-                                .source = kSource,
-                                .supports = any_rank_count,
-                                .build = reduce,
-                                .cost_ns = reduce_cost};
+                                          .collective = plan::Collective::kReduce,
+                                          .source = kSource,
+                                          .supports = any_rank_count,
+                                          .build = reduce,
+                                          .cost_ns = reduce_cost};
 constinit const AlgorithmRow kChainBroadcast{.name = kName,
-                                   .collective = plan::Collective::kBroadcast,
-                                   .source = kSource,
-                                   .supports = any_rank_count,
-                                   .build = broadcast,
-                                   .cost_ns = broadcast_cost};
+                                             .collective = plan::Collective::kBroadcast,
+                                             .source = kSource,
+                                             .supports = any_rank_count,
+                                             .build = broadcast,
+                                             .cost_ns = broadcast_cost};
 
 }  // namespace tutti::planner

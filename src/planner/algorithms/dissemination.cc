@@ -36,10 +36,10 @@ double cost(const CostInput& in) {
 }  // namespace
 
 constinit const AlgorithmRow kDisseminationBarrier{.name = kName,
-                                         .collective = plan::Collective::kBarrier,
-                                         .source = "Hensgen, Finkel and Manber 1988",
-                                         .supports = any_rank_count,
-                                         .build = barrier,
-                                         .cost_ns = cost};
+                                                   .collective = plan::Collective::kBarrier,
+                                                   .source = "Hensgen, Finkel and Manber 1988",
+                                                   .supports = any_rank_count,
+                                                   .build = barrier,
+                                                   .cost_ns = cost};
 
 }  // namespace tutti::planner

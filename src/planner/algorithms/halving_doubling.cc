@@ -90,10 +90,10 @@ double cost(const CostInput& in) {
 }  // namespace
 
 constinit const AlgorithmRow kHalvingDoublingAllReduce{.name = kName,
-                                             .collective = plan::Collective::kAllReduce,
-                                             .source = "Rabenseifner 2004",
-                                             .supports = any_rank_count,
-                                             .build = all_reduce,
-                                             .cost_ns = cost};
+                                                       .collective = plan::Collective::kAllReduce,
+                                                       .source = "Rabenseifner 2004",
+                                                       .supports = any_rank_count,
+                                                       .build = all_reduce,
+                                                       .cost_ns = cost};
 
 }  // namespace tutti::planner

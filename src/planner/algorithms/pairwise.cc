@@ -37,11 +37,11 @@ double cost(const CostInput& in) {
 }  // namespace
 
 constinit const AlgorithmRow kPairwiseAllToAll{.name = kName,
-                                     .collective = plan::Collective::kAllToAll,
-                                     .source = "Thakur, Rabenseifner and Gropp 2005",
-                                     .uneven = true,
-                                     .supports = any_rank_count,
-                                     .build = all_to_all,
-                                     .cost_ns = cost};
+                                               .collective = plan::Collective::kAllToAll,
+                                               .source = "Thakur, Rabenseifner and Gropp 2005",
+                                               .uneven = true,
+                                               .supports = any_rank_count,
+                                               .build = all_to_all,
+                                               .cost_ns = cost};
 
 }  // namespace tutti::planner

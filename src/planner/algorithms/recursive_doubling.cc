@@ -100,17 +100,17 @@ constexpr const char* kSource = "Thakur, Rabenseifner and Gropp 2005";
 }  // namespace
 
 constinit const AlgorithmRow kRecursiveDoublingAllReduce{.name = kName,
-                                               .collective = plan::Collective::kAllReduce,
-                                               .source = kSource,
-                                               .supports = any_rank_count,
-                                               .build = all_reduce,
-                                               .cost_ns = all_reduce_cost};
+                                                         .collective = plan::Collective::kAllReduce,
+                                                         .source = kSource,
+                                                         .supports = any_rank_count,
+                                                         .build = all_reduce,
+                                                         .cost_ns = all_reduce_cost};
 constinit const AlgorithmRow kRecursiveDoublingAllGather{.name = kName,
-                                               .collective = plan::Collective::kAllGather,
-                                               .source = kSource,
-                                               .supports = power_of_two,
-                                               .build = all_gather,
-                                               .cost_ns = all_gather_cost,
-                                               .limits = kPowerOfTwo};
+                                                         .collective = plan::Collective::kAllGather,
+                                                         .source = kSource,
+                                                         .supports = power_of_two,
+                                                         .build = all_gather,
+                                                         .cost_ns = all_gather_cost,
+                                                         .limits = kPowerOfTwo};
 
 }  // namespace tutti::planner

@@ -51,12 +51,13 @@ double cost(const CostInput& in) {
 
 }  // namespace
 
-constinit const AlgorithmRow kRecursiveHalvingReduceScatter{.name = kName,
-                                                  .collective = plan::Collective::kReduceScatter,
-                                                  .source = "Thakur, Rabenseifner and Gropp 2005",
-                                                  .supports = power_of_two,
-                                                  .build = reduce_scatter,
-                                                  .cost_ns = cost,
-                                                  .limits = kPowerOfTwo};
+constinit const AlgorithmRow kRecursiveHalvingReduceScatter{
+    .name = kName,
+    .collective = plan::Collective::kReduceScatter,
+    .source = "Thakur, Rabenseifner and Gropp 2005",
+    .supports = power_of_two,
+    .build = reduce_scatter,
+    .cost_ns = cost,
+    .limits = kPowerOfTwo};
 
 }  // namespace tutti::planner

@@ -122,22 +122,22 @@ constexpr const char* kSource = "Patarasuk and Yuan 2009";
 }  // namespace
 
 constinit const AlgorithmRow kRingAllReduce{.name = "ring",
-                                  .collective = plan::Collective::kAllReduce,
-                                  .source = kSource,
-                                  .supports = any_rank_count,
-                                  .build = all_reduce,
-                                  .cost_ns = all_reduce_cost};
+                                            .collective = plan::Collective::kAllReduce,
+                                            .source = kSource,
+                                            .supports = any_rank_count,
+                                            .build = all_reduce,
+                                            .cost_ns = all_reduce_cost};
 constinit const AlgorithmRow kRingAllGather{.name = "ring",
-                                  .collective = plan::Collective::kAllGather,
-                                  .source = kSource,
-                                  .supports = any_rank_count,
-                                  .build = all_gather,
-                                  .cost_ns = all_gather_cost};
+                                            .collective = plan::Collective::kAllGather,
+                                            .source = kSource,
+                                            .supports = any_rank_count,
+                                            .build = all_gather,
+                                            .cost_ns = all_gather_cost};
 constinit const AlgorithmRow kRingReduceScatter{.name = "ring",
-                                      .collective = plan::Collective::kReduceScatter,
-                                      .source = kSource,
-                                      .supports = any_rank_count,
-                                      .build = reduce_scatter,
-                                      .cost_ns = reduce_scatter_cost};
+                                                .collective = plan::Collective::kReduceScatter,
+                                                .source = kSource,
+                                                .supports = any_rank_count,
+                                                .build = reduce_scatter,
+                                                .cost_ns = reduce_scatter_cost};
 
 }  // namespace tutti::planner

@@ -6,17 +6,35 @@
 #include "src/planner/planner.h"
 
 // In this order; where two cost the same, the first is chosen.
-#define TUTTI_ALGORITHM_ROWS(X)                                                              \
-  X(kOneShotAllReduce) X(kTwoShotAllReduce) X(kRingAllReduce) X(kTreeAllReduce)              \
-  X(kHalvingDoublingAllReduce) X(kRecursiveDoublingAllReduce)                                \
-  X(kOneShotReduce) X(kBinomialReduce) X(kChainReduce)                                       \
-  X(kOneShotBroadcast) X(kBinomialBroadcast) X(kChainBroadcast) X(kScatterAllGatherBroadcast)\
-  X(kOneShotAllGather) X(kRingAllGather) X(kRecursiveDoublingAllGather) X(kBruckAllGather)   \
-  X(kOneShotReduceScatter) X(kRingReduceScatter) X(kRecursiveHalvingReduceScatter)           \
-  X(kPairwiseAllToAll)                                                                       \
-  X(kDirectGather) X(kBinomialGather)                                                        \
-  X(kDirectScatter) X(kBinomialScatter)                                                      \
+// clang-format off
+#define TUTTI_ALGORITHM_ROWS(X) \
+  X(kOneShotAllReduce) \
+  X(kTwoShotAllReduce) \
+  X(kRingAllReduce) \
+  X(kTreeAllReduce) \
+  X(kHalvingDoublingAllReduce) \
+  X(kRecursiveDoublingAllReduce) \
+  X(kOneShotReduce) \
+  X(kBinomialReduce) \
+  X(kChainReduce) \
+  X(kOneShotBroadcast) \
+  X(kBinomialBroadcast) \
+  X(kChainBroadcast) \
+  X(kScatterAllGatherBroadcast) \
+  X(kOneShotAllGather) \
+  X(kRingAllGather) \
+  X(kRecursiveDoublingAllGather) \
+  X(kBruckAllGather) \
+  X(kOneShotReduceScatter) \
+  X(kRingReduceScatter) \
+  X(kRecursiveHalvingReduceScatter) \
+  X(kPairwiseAllToAll) \
+  X(kDirectGather) \
+  X(kBinomialGather) \
+  X(kDirectScatter) \
+  X(kBinomialScatter) \
   X(kDisseminationBarrier)
+// clang-format on
 
 namespace tutti::planner {
 

@@ -58,10 +58,10 @@ double cost(const CostInput& in) {
 }  // namespace
 
 constinit const AlgorithmRow kScatterAllGatherBroadcast{.name = kName,
-                                              .collective = plan::Collective::kBroadcast,
-                                              .source = "Barnett et al. 1994",
-                                              .supports = any_rank_count,
-                                              .build = broadcast,
-                                              .cost_ns = cost};
+                                                        .collective = plan::Collective::kBroadcast,
+                                                        .source = "Barnett et al. 1994",
+                                                        .supports = any_rank_count,
+                                                        .build = broadcast,
+                                                        .cost_ns = cost};
 
 }  // namespace tutti::planner

@@ -114,10 +114,10 @@ double cost(const CostInput& in) {
 }  // namespace
 
 constinit const AlgorithmRow kTreeAllReduce{.name = "tree",
-                                  .collective = plan::Collective::kAllReduce,
-                                  .source = "Sanders, Speck and Traeff 2009",
-                                  .supports = any_rank_count,
-                                  .build = all_reduce,
-                                  .cost_ns = cost};
+                                            .collective = plan::Collective::kAllReduce,
+                                            .source = "Sanders, Speck and Traeff 2009",
+                                            .supports = any_rank_count,
+                                            .build = all_reduce,
+                                            .cost_ns = cost};
 
 }  // namespace tutti::planner

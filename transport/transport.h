@@ -125,7 +125,7 @@ class Transport {
   // What peers need to reach this rank; exchanged by bootstrap, opaque to everybody else.
   virtual std::vector<std::byte> address() const = 0;
   virtual Reach reach(const Peer& peer) const = 0;
-  // What direct messages this transport can carry here, and why not others; for `tutti doctor` and
+  // What direct messages this transport can carry here, and why not others; for reports and
   // the log.
   virtual std::string direct_capability() const = 0;
 

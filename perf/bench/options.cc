@@ -142,7 +142,7 @@ bool parse(int argc, char** argv, const char* program, Options* options, int* ex
     o.ops = parse_names("-o", texts.op, kOpCount, op_name);
     o.types = parse_names("-d", texts.type, kDTypeCount, type_name);
   } catch (const CLI::ParseError& error) {
-    *exit_status = app.exit(error);
+    *exit_status = app.exit(error) == 0 ? 0 : 2;
     return false;
   }
   return true;

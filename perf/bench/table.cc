@@ -53,7 +53,7 @@ Table::Table(const Options& options, const Test& test, bool writes)
     : options_(options),
       test_(test),
       writes_(writes),
-      terminal_(isatty(STDOUT_FILENO) != 0),
+      terminal_(isatty(STDOUT_FILENO) != 0 && isatty(STDERR_FILENO) != 0),
       json_(std::make_unique<Json>()) {}
 Table::~Table() = default;
 

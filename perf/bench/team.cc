@@ -79,7 +79,11 @@ void Team::allocate(size_t bytes) {
         require(tuttiMemAlloc(&m, bytes), "tuttiMemAlloc");
       } else {
         m = std::aligned_alloc(kAlignBytes, bytes);
-        require(m == nullptr ? tuttiSystemError : tuttiSuccess, "aligned_alloc");
+        if (m == nullptr) {
+          std::fprintf(stderr, "rank %d can't allocate a buffer of %zu bytes; lower -e\n", rank(i),
+                       bytes);
+          _exit(1);
+        }
       }
       if (options_.registration == 1) {
         handles_.push_back(nullptr);

@@ -31,7 +31,8 @@ bootstrap::UniqueId id_of(const tuttiUniqueId& id) {
 }
 
 // Makes *out, now, in the background, or at the end of the group.
-tuttiResult_t create(tuttiComm_t* out, bool blocking, comm::Handle::Make make) {
+tuttiResult_t create(tuttiComm_t* out, const Communicator* parent, bool blocking,
+                     comm::Handle::Make make) {
   *out = nullptr;
   if (!blocking) {
     auto handle = std::make_unique<tuttiComm>();
@@ -39,7 +40,7 @@ tuttiResult_t create(tuttiComm_t* out, bool blocking, comm::Handle::Make make) {
     *out = handle.release();
     return tuttiInProgress;
   }
-  Group::current().set_up([out, make = std::move(make)] {
+  Group::current().set_up(parent, [out, make = std::move(make)] {
     auto handle = std::make_unique<tuttiComm>();
     handle->make(make);
     *out = handle.release();
@@ -53,15 +54,17 @@ uint64_t owner_of_new_rank() { return Group::current().active() ? comm::this_thr
 tuttiResult_t init_rank(tuttiComm_t* comm, int n_ranks, const tuttiUniqueId& id, int rank,
                         const tuttiConfig_t* config) {
   require(comm, "comm");
+  *comm = nullptr;  // a refused call leaves no stale handle behind
   if (n_ranks < 1) refuse("nranks is " + std::to_string(n_ranks) + "; it must be at least 1");
   require_rank(rank, n_ranks, "rank");
   const comm::Options options = options_from(config, default_options());
   bootstrap::unpack(id_of(id));  // refuses a damaged id before anybody waits for it
   const comm::Seat seat{.rank = rank, .n_ranks = n_ranks};
   const uint64_t owner = owner_of_new_rank();
-  return create(comm, options.blocking, [=, inner = id_of(id)](const std::atomic<bool>* cancelled) {
-    return comm::join(inner, seat, options, cancelled, owner);
-  });
+  return create(comm, nullptr, options.blocking,
+                [=, inner = id_of(id)](const std::atomic<bool>* cancelled) {
+                  return comm::join(inner, seat, options, cancelled, owner);
+                });
 }
 
 void init_all(tuttiComm_t* comms, int n_ranks) {
@@ -86,6 +89,7 @@ tuttiResult_t split(tuttiComm_t comm, int color, int key, tuttiComm_t* newcomm,
                     const tuttiConfig_t* config) {
   Communicator& parent = open_comm(comm);
   require(newcomm, "newcomm");
+  *newcomm = nullptr;
   if (color < 0 && color != TUTTI_SPLIT_NOCOLOR) {
     refuse("color is " + std::to_string(color) +
            "; allowed are 0 and above, and TUTTI_SPLIT_NOCOLOR (-1)");
@@ -98,9 +102,8 @@ tuttiResult_t split(tuttiComm_t comm, int color, int key, tuttiComm_t* newcomm,
   const auto make = [=, shared = parent.shared_from_this()](const std::atomic<bool>*) {
     return comm::split(*shared, color, key, options, owner);
   };
-  if (color != TUTTI_SPLIT_NOCOLOR) return create(newcomm, options.blocking, make);
-  *newcomm = nullptr;
-  Group::current().set_up([make] { make(nullptr); });
+  if (color != TUTTI_SPLIT_NOCOLOR) return create(newcomm, &parent, options.blocking, make);
+  Group::current().set_up(&parent, [make] { make(nullptr); });
   return tuttiSuccess;
 }
 

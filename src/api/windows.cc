@@ -65,7 +65,7 @@ size_t check_put(const Put& put, int peer, const Communicator& comm) {
 void set_up(Communicator& comm, std::function<void()> job) {
   comm.team().claim();
   if (!comm::Group::current().active()) comm::check_not_crowded(comm);
-  comm::Group::current().set_up(std::move(job));
+  comm::Group::current().set_up(&comm, std::move(job));
 }
 
 void deregister(const std::shared_ptr<Communicator>& comm, tuttiWindow_t win) {

@@ -137,7 +137,7 @@ constexpr ConfigEntry kEntries[] = {
        store_name(row, value, into->agreed.protocol);
      }},
     {{"TUTTI_TRANSPORT", "name", "", kRank0,
-      "Transport to use for every pair of ranks, e.g. shm; `tutti doctor` prints the names. Empty: "
+      "Transport to use for every pair of ranks, inproc (threads of one process) or shm. Empty: "
       "the library chooses."},
      [](Row row, Text value, Config* into) { store_name(row, value, into->agreed.transport); }},
     {{"TUTTI_CHANNELS", "count", "0", kRank0,
@@ -146,7 +146,7 @@ constexpr ConfigEntry kEntries[] = {
        into->agreed.channels = static_cast<uint32_t>(count_in(row, value, 0, 64));
      }},
     {{"TUTTI_SLOT_BYTES", "bytes", "0", kRank0,
-      "Bytes of one staging slot, a power of two from 64 to 256M. 0: the library chooses."},
+      "Bytes of one staging slot, a power of two from 64 to 64M. 0: the library chooses."},
      [](Row row, Text value, Config* into) {
        into->agreed.slot_bytes =
            static_cast<uint32_t>(power_of_two_in(row, value, bytes_of(row, value), 64, 256u << 20));

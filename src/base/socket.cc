@@ -275,7 +275,8 @@ bool Socket::try_send_packet(std::span<const std::byte> bytes, std::span<const i
   }
   while (::sendmsg(fd(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
     if (errno == EINTR) continue;
-    if (means_would_block(errno)) return false;
+    // ETOOMANYREFS: the user has too many descriptors in flight; receivers will take some.
+    if (means_would_block(errno) || errno == ETOOMANYREFS) return false;
     const std::string what = "sending a packet of " + std::to_string(bytes.size()) + " bytes";
     if (means_closed(errno)) throw_closed(fd(), what);
     throw system_error("failed " + what + " to " + peer_text(fd()), errno);

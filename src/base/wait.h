@@ -49,6 +49,8 @@ void ring_sleepers(Doorbell& bell) noexcept;
 // Called by a writer after it has published something the bell's owner may wait for.
 // Relaxed load: ordered against the sleeper's store by the sleeper's membarrier (see Doorbell).
 inline void ring(Doorbell& bell) noexcept {
+  // For the compiler only: the publishing store before must not sink below this load.
+  asm volatile("" ::: "memory");
   if (bell.sleepers.load(std::memory_order_relaxed) != 0) [[unlikely]]
     ring_sleepers(bell);
 }

@@ -65,6 +65,7 @@ std::shared_ptr<Communicator> Communicator::create(const Seat& seat, const Optio
   });
   const auto all = exchange(mine);
   std::unique_ptr<DataPath> path;
+  Options agreed = options;
   const bool everybody =
       std::none_of(all.begin(), all.end(), [](const auto& bytes) { return bytes.empty(); });
   if (error.code() == StatusCode::kOk && everybody) {
@@ -72,6 +73,7 @@ std::shared_ptr<Communicator> Communicator::create(const Seat& seat, const Optio
       std::vector<PeerRecord> records;
       records.reserve(all.size());
       for (const auto& bytes : all) records.push_back(decode(bytes));
+      agreed.config.agreed = records[0].agreed;  // what splits of this communicator inherit
       local->transports.route(records, seat.rank, records[0].agreed.transport);
       path = std::make_unique<DataPath>(seat, *local, records);
     });
@@ -81,7 +83,7 @@ std::shared_ptr<Communicator> Communicator::create(const Seat& seat, const Optio
       "communicator {:x}: rank {} of {}, {} ranks on this host, {} cores", seat.comm_id, seat.rank,
       seat.n_ranks, path->facts.local_ranks, path->facts.cores);
   return std::shared_ptr<Communicator>(
-      new Communicator(seat, options, std::move(local), std::move(path), owner));
+      new Communicator(seat, agreed, std::move(local), std::move(path), owner));
 }
 
 Communicator::Communicator(const Seat& seat, const Options& options,

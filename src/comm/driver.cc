@@ -49,6 +49,11 @@ void drive(std::span<Work* const> works) noexcept {
     if (round.all_done) return;
     if (round.advanced) {
       idle.reset();
+      // An operation that keeps moving must notice an abort too.
+      for (Work* work : works) {
+        if (!work->done() && work->comm().health().broken()) [[unlikely]]
+          work->look(now_ns());
+      }
       continue;
     }
     if (!idle.idle(bell)) continue;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -31,6 +32,19 @@ void enqueue(std::unique_ptr<Unit> unit, Stream* stream) {
   entries[0].stream = stream;
   entries[0].units.push_back(std::move(unit));
   Stream::enqueue(entries);
+}
+
+// All of them, also after a failure: the other ranks run them all.
+void run_in_order(const std::vector<std::function<void()>>& jobs) {
+  std::exception_ptr first;
+  for (const std::function<void()>& job : jobs) {
+    try {
+      job();
+    } catch (...) {
+      if (first == nullptr) first = std::current_exception();
+    }
+  }
+  if (first != nullptr) std::rethrow_exception(first);
 }
 
 }  // namespace
@@ -87,9 +101,17 @@ Group& Group::current() noexcept {
   return group;
 }
 
-void Group::set_up(std::function<void()> job) {
+void Group::set_up(const Communicator* parent, std::function<void()> job) {
   if (!active()) return job();
-  contents_.set_ups.push_back(std::move(job));
+  auto& set_ups = contents_.set_ups;
+  const auto same = std::find_if(set_ups.begin(), set_ups.end(), [&](const SetUps& s) {
+    return parent != nullptr && s.parent == parent;
+  });
+  if (same != set_ups.end()) {
+    same->jobs.push_back(std::move(job));
+  } else {
+    set_ups.push_back({parent, {std::move(job)}});
+  }
 }
 
 void Group::refuse(const Error& error) {
@@ -117,7 +139,9 @@ void Group::end() {
   if (--depth_ > 0) return;
   Contents contents = std::exchange(contents_, {});
   if (contents.refused.has_value()) throw *contents.refused;
-  run_concurrently(contents.set_ups);
+  std::vector<std::function<void()>> set_ups;
+  for (const SetUps& s : contents.set_ups) set_ups.emplace_back([&s] { run_in_order(s.jobs); });
+  run_concurrently(set_ups);
   run_calls(contents.pending);
 }
 
@@ -133,7 +157,17 @@ void run_concurrently(const std::vector<std::function<void()>>& jobs) {
     }
   };
   std::vector<std::thread> helpers;
-  for (size_t i = 1; i < jobs.size(); ++i) helpers.emplace_back(guarded, std::cref(jobs[i]));
+  const std::function<void()> start_helpers = [&] {
+    try {
+      for (size_t i = 1; i < jobs.size(); ++i) helpers.emplace_back(guarded, std::cref(jobs[i]));
+    } catch (const std::system_error& e) {
+      throw Error(
+          StatusCode::kSystemError,
+          "only " + std::to_string(helpers.size() + 1) + " of the " + std::to_string(jobs.size()) +
+              " threads that set up the ranks of this process could be started: " + e.what());
+    }
+  };
+  guarded(start_helpers);
   if (!jobs.empty()) guarded(jobs.front());
   for (std::thread& helper : helpers) helper.join();
   if (first != nullptr) std::rethrow_exception(first);

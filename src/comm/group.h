@@ -27,7 +27,7 @@ void check_not_crowded(Communicator& comm);
 void run_now(Communicator& comm, OrderedCall call);
 
 // Runs each job on a thread of its own, since ranks wait for each other; throws the first error
-// after all have ended.
+// after all have ended; SystemError when not all could be started.
 void run_concurrently(const std::vector<std::function<void()>>& jobs);
 
 // The calling thread's group.
@@ -43,8 +43,10 @@ class Group {
   void end();
 
   // Set-up work (initialisation, split, windows), to run at the end; the calling thread's own when
-  // no group is active.
-  void set_up(std::function<void()> job);
+  // no group is active. Set-ups of one `parent` communicator exchange bytes over it, so they run
+  // one after the other, in issue order, the same on every rank; null (initialisation):
+  // concurrently.
+  void set_up(const Communicator* parent, std::function<void()> job);
   // A call of this group was refused.
   void refuse(const Error& error);
 
@@ -56,9 +58,13 @@ class Group {
     Stream* stream = nullptr;
     std::vector<P2pCall> p2p;
   };
+  struct SetUps {
+    const Communicator* parent = nullptr;
+    std::vector<std::function<void()>> jobs;
+  };
   struct Contents {
     std::vector<Pending> pending;
-    std::vector<std::function<void()>> set_ups;
+    std::vector<SetUps> set_ups;
     std::optional<Error> refused;
   };
   Pending& pending_for(Communicator& comm, Stream* stream);

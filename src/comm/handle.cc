@@ -55,6 +55,9 @@ void Handle::abort() noexcept {
   if (before != nullptr) before->abort();
   if (helper_.joinable()) helper_.join();
   if (before == nullptr && owned_ != nullptr) owned_->abort();  // it was made meanwhile
+  // A call of another thread has not come back within abort()'s patience (it may be mapping memory
+  // of a stopped peer). It still uses the communicator, which therefore is never freed.
+  if (owned_ != nullptr && !owned_->order().drained()) (void)new std::shared_ptr(owned_);
 }
 
 Error Handle::failure() const {

@@ -66,16 +66,18 @@ Tuning resolve(const AgreedConfig& agreed) {
   tuning.algorithm = agreed.algorithm;
   check_algorithm(tuning.algorithm);
   tuning.channels = agreed.channels == 0 ? 1 : static_cast<int>(agreed.channels);
-  if (tuning.channels >= 1 << 10) {
-    throw Error(
-        StatusCode::kInvalidArgument,
-        "channels of rank 0 are " + std::to_string(tuning.channels) + "; allowed are 1 to 1023");
+  if (tuning.channels > planner::kMaxChannels) {
+    throw Error(StatusCode::kInvalidArgument,
+                "channels of rank 0 (config.channels, config.minCTAs or TUTTI_CHANNELS) are " +
+                    std::to_string(tuning.channels) + "; allowed are 1 to " +
+                    std::to_string(planner::kMaxChannels));
   }
   tuning.layout.area_bytes = checked_power_of_two(
-      "slot_bytes", agreed.slot_bytes == 0 ? kDefaultSlotBytes : agreed.slot_bytes, kMinSlotBytes,
-      kMaxSlotBytes);
-  tuning.layout.n_areas = checked_power_of_two(
-      "slots", agreed.slots == 0 ? kDefaultSlots : agreed.slots, 1, transport::kMaxAreas);
+      "slot_bytes (TUTTI_SLOT_BYTES)",
+      agreed.slot_bytes == 0 ? kDefaultSlotBytes : agreed.slot_bytes, kMinSlotBytes, kMaxSlotBytes);
+  tuning.layout.n_areas =
+      checked_power_of_two("slots (TUTTI_SLOTS)", agreed.slots == 0 ? kDefaultSlots : agreed.slots,
+                           1, transport::kMaxAreas);
   tuning.policy = policy_of(agreed);
   return tuning;
 }

@@ -51,7 +51,7 @@ std::shared_ptr<Communicator> join(const bootstrap::UniqueId& id, const Seat& se
   const Deadline deadline = limit_ns > 0 ? Deadline::after_ns(limit_ns) : Deadline::never();
   const auto meeting = bootstrap::Bootstrap::join(id, seat.n_ranks, seat.rank, deadline, aborted);
   const Exchange exchange = [&](std::span<const std::byte> mine) {
-    return meeting->all_gather(mine, deadline);
+    return meeting->all_gather(mine, deadline, aborted);
   };
   return Communicator::create({meeting->comm_id(), seat.rank, seat.n_ranks}, options, exchange,
                               owner);

@@ -8,6 +8,7 @@
 #include "src/comm/bytes.h"
 #include "src/comm/group.h"
 #include "src/comm/setup.h"
+#include "src/device/device.h"
 
 namespace tutti::comm {
 namespace {
@@ -15,6 +16,12 @@ namespace {
 constexpr int64_t kMapWindowNs = 30 * kNsPerSecond;
 
 std::vector<std::byte> encode_part(const Transports& transports, void* base, size_t bytes) {
+  if (bytes != 0 && device::find_shared(base, bytes) == nullptr) {
+    throw Error(
+        StatusCode::kInvalidArgument,
+        "buff with bytes " + std::to_string(bytes) +
+            " is not within one allocation of tuttiMemAlloc; only such memory can be a window");
+  }
   ByteWriter out;
   out.value(static_cast<uint64_t>(bytes));
   const auto tokens = bytes == 0 ? std::vector<TransportAddress>{} : transports.tokens(base, bytes);

@@ -64,7 +64,7 @@ ReduceCopyFn reduce_copy_for(DType dtype, Op op) noexcept;
 // dtype.
 void copy_bytes(void* sink, const void* source, size_t bytes, bool streaming) noexcept;
 
-// Name of the instruction set in use, e.g. "AVX3", for `tutti doctor`.
+// Name of the instruction set in use, e.g. "AVX3", for reports.
 const char* instruction_set() noexcept;
 
 }  // namespace tutti::kernels

@@ -15,6 +15,8 @@
 
 namespace tutti::planner {
 
+inline constexpr int32_t kMaxChannels = 64;
+
 struct PlanRequest {
   plan::Collective collective = plan::Collective::kAllReduce;
   int32_t n_ranks = 1;

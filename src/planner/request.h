@@ -6,8 +6,6 @@
 
 namespace tutti::planner {
 
-inline constexpr int32_t kMaxChannels = 64;
-
 // Ranks, root (0 where the collective has none) and channels are in range.
 void check_request(const PlanRequest& request);
 // The row is for this collective and supports the request.

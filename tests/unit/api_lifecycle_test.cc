@@ -134,6 +134,51 @@ TEST(Split, ColorsAndKeys_FormOrderedCommunicators) {
   });
 }
 
+// Each is a series of exchanges over the parent, which all ranks must make in the same order.
+TEST(SetUpsOfOneCommunicator, TwoSplitsAndTwoWindowsInOneGroup_DoNotMix) {
+  constexpr size_t kBytes = 4096;
+  World world(4);
+  world.each([&](int r, tuttiComm_t comm) {
+    void* memory = nullptr;
+    EXPECT_TUTTI(tuttiMemAlloc(&memory, 2 * kBytes));
+    for (int round = 0; round < 10; ++round) {
+      tuttiComm_t by_half = nullptr, by_parity = nullptr;
+      tuttiWindow_t small = nullptr, large = nullptr;
+      EXPECT_TUTTI(tuttiGroupStart());
+      EXPECT_TUTTI(tuttiCommSplit(comm, r / 2, r, &by_half, nullptr));
+      EXPECT_TUTTI(tuttiCommSplit(comm, r % 2, r, &by_parity, nullptr));
+      EXPECT_TUTTI(tuttiCommWindowRegister(comm, memory, kBytes, &small, TUTTI_WIN_DEFAULT));
+      EXPECT_TUTTI(tuttiCommWindowRegister(comm, memory, 2 * kBytes, &large, TUTTI_WIN_DEFAULT));
+      EXPECT_TUTTI(tuttiGroupEnd());
+      int half = 0, parity = 0;
+      EXPECT_TUTTI(tuttiAllReduce(&r, &half, 1, tuttiInt32, tuttiSum, by_half, nullptr));
+      EXPECT_TUTTI(tuttiAllReduce(&r, &parity, 1, tuttiInt32, tuttiSum, by_parity, nullptr));
+      EXPECT_EQ(half, r / 2 == 0 ? 1 : 5);
+      EXPECT_EQ(parity, r % 2 == 0 ? 2 : 4);
+      EXPECT_TUTTI(tuttiCommWindowDeregister(comm, small));
+      EXPECT_TUTTI(tuttiCommWindowDeregister(comm, large));
+      EXPECT_TUTTI(tuttiCommDestroy(by_half));
+      EXPECT_TUTTI(tuttiCommDestroy(by_parity));
+    }
+    EXPECT_TUTTI(tuttiBarrier(comm, nullptr));
+    EXPECT_TUTTI(tuttiMemFree(memory));
+  });
+}
+
+TEST(WindowRegister_OneRank, PrivateMemoryOrTooLarge_InvalidArgument) {
+  World world(1);
+  world.each([&](int, tuttiComm_t comm) {
+    void* memory = nullptr;
+    int own = 0;
+    tuttiWindow_t window = nullptr;
+    EXPECT_TUTTI(tuttiMemAlloc(&memory, 4096));
+    EXPECT_EQ(tuttiCommWindowRegister(comm, &own, sizeof own, &window, 0), tuttiInvalidArgument);
+    EXPECT_EQ(tuttiCommWindowRegister(comm, memory, size_t{1} << 30, &window, 0),
+              tuttiInvalidArgument);
+    EXPECT_TUTTI(tuttiMemFree(memory));
+  });
+}
+
 TEST(Split, InsideGroup_OneThread_MakesAllParts) {
   World world(4);
   std::vector<tuttiComm_t> parts(4);

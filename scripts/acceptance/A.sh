@@ -54,10 +54,6 @@ part_oversubscription() {
 
 # 6. Address, undefined-behaviour and thread sanitizers.
 part_sanitizers() {
-  local preset
-  for preset in asan tsan; do
-    cmake --preset "$preset" -DTUTTI_BUILD_PERF=OFF >/dev/null
-    cmake --build --preset "$preset"
-    ctest --preset "$preset" -LE 'long|project|launch'
-  done
+  scripts/sanitize.sh asan
+  scripts/sanitize.sh tsan
 }

@@ -2,6 +2,7 @@
 // Life of a handle: making, finalizing, closing, aborting.
 #include "src/comm/handle.h"
 
+#include <new>
 #include <utility>
 
 namespace tutti::comm {
@@ -57,7 +58,8 @@ void Handle::abort() noexcept {
   if (before == nullptr && owned_ != nullptr) owned_->abort();  // it was made meanwhile
   // A call of another thread has not come back within abort()'s patience (it may be mapping memory
   // of a stopped peer). It still uses the communicator, which therefore is never freed.
-  if (owned_ != nullptr && !owned_->order().drained()) (void)new std::shared_ptr(owned_);
+  if (owned_ != nullptr && !owned_->order().drained())
+    (void)new (std::nothrow) std::shared_ptr(owned_);
 }
 
 Error Handle::failure() const {

@@ -222,12 +222,12 @@ bool at(const std::vector<int>& p, Case* out) {
   return valid(*out);
 }
 
-std::vector<Case> pairwise_sample(size_t budget, uint64_t seed) {
+std::vector<Case> sample_cases(size_t budget, uint64_t seed, bool pairwise) {
   constexpr int kProbe = 150'000;  // enough random cases to meet every pair that exists
   Sampler sampler(seed);
   std::unordered_set<uint64_t> missing;
   Case c;
-  for (int i = 0; i < kProbe; ++i)
+  for (int i = 0; pairwise && i < kProbe; ++i)
     for_each_pair(sampler.next(&c), [&](uint64_t key) { missing.insert(key); });
 
   std::vector<Case> sample;

@@ -87,9 +87,9 @@ std::vector<int> point(const Case& c);
 bool at(const std::vector<int>& point, Case* out);
 std::vector<int> radices();
 
-// Seeded sample of `budget` distinct cases that covers every pair of factor values that occurs
-// together.
-std::vector<Case> pairwise_sample(size_t budget, uint64_t seed);
+// Seeded sample of at least `budget` distinct cases; `pairwise`: it covers every pair of factor
+// values that occurs together.
+std::vector<Case> sample_cases(size_t budget, uint64_t seed, bool pairwise);
 // Every case of the product whose running number is `part` modulo `parts`.
 void for_each_case(size_t part, size_t parts, const std::function<void(const Case&)>& visit);
 

@@ -306,12 +306,16 @@ bool Operation::references_consumed() noexcept {
   return true;
 }
 
-// The peer that the lane's current step waits for, -1 when it waits for another lane.
+// The peer that the lane's current step waits for, -1 when it waits for another lane or for nothing.
 int Operation::blocked_on(const LaneState& lane, const CompiledLane& code) const noexcept {
   if (lane.step == code.n_steps) return -1;
+  if (lane.step == 0 && !may_start_tile(lane.tile)) return -1;
   const Program& program = *launch_.program;
   const CompiledStep& step = program.steps[code.first_step + lane.step];
-  const size_t bytes = span_of(step, lane.tile).count * elem_bytes_;
+  if (!waits_done(step, lane.tile)) return -1;
+  const Span span = span_of(step, lane.tile);
+  if (span.count == 0 && !step.signal) return -1;
+  const size_t bytes = span.count * elem_bytes_;
   const CompiledOperand* operand = program.operands.data() + step.first_source;
   for (uint16_t i = 0; i < step.n_sources; ++i, ++operand) {
     if (operand->kind != CompiledOperand::Kind::kPeer) continue;

@@ -275,18 +275,25 @@ struct SmallFloat : NarrowFloat<(1 + kExponent + kMantissa) / 8> {
 // every value).
 struct Float16 : NarrowFloat<2> {
   using HalfTag = hn::Rebind<hwy::float16_t, Tag>;
-  using HalvesTag = hn::Twice<HalfTag>;
+  // NEON has no halves of float16 vectors: they are taken and joined as bits.
+  using BitsTag = hn::RebindToUnsigned<HalfTag>;
+  using BothTag = hn::Twice<BitsTag>;
 
   static HWY_INLINE void decode(WordVec word, Vec* parts) {
-    const auto halves = hn::BitCast(HalvesTag(), word);
-    parts[0] = hn::PromoteTo(Tag(), hn::LowerHalf(HalfTag(), halves));
-    parts[1] = hn::PromoteTo(Tag(), hn::UpperHalf(HalfTag(), halves));
+    const auto both = hn::BitCast(BothTag(), word);
+    parts[0] = widen(hn::LowerHalf(BitsTag(), both));
+    parts[1] = widen(hn::UpperHalf(BitsTag(), both));
   }
   static HWY_INLINE WordVec encode(const Vec* parts) {
-    const hn::RebindToUnsigned<HalfTag> half_bits;
-    const auto low = hn::BitCast(half_bits, hn::DemoteTo(HalfTag(), parts[0]));
-    const auto high = hn::BitCast(half_bits, hn::DemoteTo(HalfTag(), parts[1]));
-    return hn::BitCast(WordTag(), hn::Combine(hn::RebindToUnsigned<HalvesTag>(), high, low));
+    return hn::BitCast(WordTag(), hn::Combine(BothTag(), narrow(parts[1]), narrow(parts[0])));
+  }
+
+ private:
+  static HWY_INLINE Vec widen(hn::Vec<BitsTag> bits) {
+    return hn::PromoteTo(Tag(), hn::BitCast(HalfTag(), bits));
+  }
+  static HWY_INLINE hn::Vec<BitsTag> narrow(Vec part) {
+    return hn::BitCast(BitsTag(), hn::DemoteTo(HalfTag(), part));
   }
 };
 #else

@@ -118,7 +118,8 @@ Program program_of(Collective collective, const char* algorithm, int n, int rank
   return compile(planner::verified_plan(*row, {collective, n, 0, 1}), rank);
 }
 
-void start(RankCall& call, size_t block_count, const MessagePolicy& policy, uint32_t signature) {
+void start(RankCall& call, size_t block_count, const MessagePolicy& policy, uint32_t signature,
+           const size_t* block_counts = nullptr) {
   Launch launch;
   launch.program = &call.program;
   launch.connections = &call.connections;
@@ -126,7 +127,9 @@ void start(RankCall& call, size_t block_count, const MessagePolicy& policy, uint
   launch.binding.output = reinterpret_cast<std::byte*>(call.output.data());
   launch.binding.dtype = DType::kInt32;
   launch.binding.block_count = block_count;
-  launch.tiling = make_tiling(call.program, launch.binding, kLayout.area_bytes, true);
+  launch.binding.block_counts = block_counts;
+  launch.tiling =
+      make_tiling(call.program, launch.binding, kLayout.area_bytes, block_counts == nullptr);
   launch.policy = policy;
   launch.signature = signature;
   call.scratch.resize(scratch_bytes(call.program, launch.tiling, DType::kInt32));
@@ -233,6 +236,30 @@ TEST(Operation_PeerAbsent_StaysInProgress, AndSaysWhomItWaitsFor) {
   EXPECT_EQ(call.operation.waiting_for(), 1);
   EXPECT_TRUE(call.operation.needs(1));
   EXPECT_FALSE(call.operation.needs(0));
+}
+
+// The lane of a rank that has nothing more to send waits for the other lanes, not for that rank,
+// which may have left.
+TEST(Operation_UnevenGather, RankWithTheShortestBlock_IsNotNeededFurther) {
+  World world(4);
+  constexpr size_t kCounts[] = {0, 1, 0, 5000};
+  RankCall root;
+  root.program = program_of(Collective::kGather, "direct", 4, 0);
+  root.connections = world.connections(root.program);
+  root.output.assign(5000, 0);  // all blocks at its start: only one of them is received
+  start(root, 0, {}, 7, kCounts);
+  RankCall leaf;
+  leaf.program = program_of(Collective::kGather, "direct", 4, 1);
+  leaf.connections = world.connections(leaf.program);
+  leaf.input.assign(1, 42);
+  start(leaf, 0, {}, 7, kCounts);
+  EXPECT_TRUE(drive({&leaf.operation}, 1).ok());
+  EXPECT_TRUE(drive({&root.operation}, 1, 100).in_progress());
+  EXPECT_FALSE(root.operation.needs(1));
+  EXPECT_FALSE(root.operation.needs(2));
+  EXPECT_TRUE(root.operation.needs(3));
+  EXPECT_EQ(root.operation.waiting_for(), 3);
+  EXPECT_EQ(root.output[0], 42);
 }
 
 TEST(Tiling_Table, ChunksFitSlotsAndCoverTheBlock) {

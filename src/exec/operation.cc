@@ -306,7 +306,8 @@ bool Operation::references_consumed() noexcept {
   return true;
 }
 
-// The peer that the lane's current step waits for, -1 when it waits for another lane or for nothing.
+// The peer that the lane's current step waits for, -1 when it waits for another lane or for
+// nothing.
 int Operation::blocked_on(const LaneState& lane, const CompiledLane& code) const noexcept {
   if (lane.step == code.n_steps) return -1;
   if (lane.step == 0 && !may_start_tile(lane.tile)) return -1;

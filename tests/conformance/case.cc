@@ -95,6 +95,18 @@ class Sampler {
   std::vector<int> radices_;
 };
 
+// Gives the factors outside of the product values that look random but belong to the point.
+void rotate(const std::vector<int>& p, Case* c) {
+  uint64_t mixed = 0;
+  for (const int value : p)
+    mixed = (mixed + static_cast<uint64_t>(value) + 1) * 0x9e3779b97f4a7c15ULL;
+  c->misaligned = (mixed >> 63) != 0;
+  c->memory = (mixed >> 62 & 1) != 0 ? Memory::kShared : Memory::kPrivate;
+  const int roots = !has_root(rows()[c->row].kind) ? 1 : std::min(c->n_ranks, kRoots);
+  const int choice = static_cast<int>((mixed >> 32) % static_cast<uint64_t>(roots));
+  c->root_class = c->n_ranks == 2 && choice == 1 ? 2 : choice;
+}
+
 }  // namespace
 
 const char* name(Kind kind) {
@@ -248,8 +260,11 @@ void for_each_case(size_t part, size_t parts, const std::function<void(const Cas
   size_t number = 0;
   for (;;) {
     Case c;
-    if (at(p, &c) && number++ % parts == part) visit(c);
-    int f = kFactors - 1;
+    if (at(p, &c) && number++ % parts == part) {
+      rotate(p, &c);
+      visit(c);
+    }
+    int f = kProductFactors - 1;
     while (f >= 0 && ++p[f] == limit[f]) p[f--] = 0;
     if (f < 0) return;
   }

@@ -80,6 +80,9 @@ struct Case {
 // The case as a point: one value per factor. Pairs of (factor, value) are what pairwise coverage
 // covers.
 inline constexpr int kFactors = 12;
+// The leading factors, up to in_place, whose product the full run takes. Alignment, kind of memory
+// and root rotate through it; the sample covers their pairs.
+inline constexpr int kProductFactors = 9;
 std::vector<int> point(const Case& c);
 // The case at a point of the full product; false when the combination does not exist (processes
 // over inproc, a message that can't be inline, an op for a collective that has none, ...), or says
@@ -90,7 +93,8 @@ std::vector<int> radices();
 // Seeded sample of at least `budget` distinct cases; `pairwise`: it covers every pair of factor
 // values that occurs together.
 std::vector<Case> sample_cases(size_t budget, uint64_t seed, bool pairwise);
-// Every case of the product whose running number is `part` modulo `parts`.
+// Every case of the product of the first kProductFactors whose running number is `part` modulo
+// `parts`.
 void for_each_case(size_t part, size_t parts, const std::function<void(const Case&)>& visit);
 
 }  // namespace tutti::conformance

@@ -31,6 +31,16 @@ void free_shared(void* base);
 // lock; callers cache the result (shared_generation() tells when a cached null or pointer is
 // stale). Holding it keeps the file open, not the memory mapped.
 std::shared_ptr<const SharedRegion> find_shared(const void* data, size_t bytes) noexcept;
+bool with_shared_call(const std::byte* base, uint64_t id, void (*use)(void*),
+                      void* context) noexcept;
+// Calls `use` if the region that starts at `base` still is the one with this id, keeping it from
+// being freed meanwhile; false when it is not. `use` must not allocate or free shared memory.
+template <typename Use>
+bool with_shared(const std::byte* base, uint64_t id, Use use) noexcept {
+  return with_shared_call(
+      base, id, [](void* context) { (*static_cast<Use*>(context))(); }, &use);
+}
+
 // Changes with every allocate_shared and free_shared.
 uint64_t shared_generation() noexcept;
 

@@ -141,6 +141,16 @@ std::shared_ptr<const SharedRegion> find_shared(const void* data, size_t bytes) 
   return region;
 }
 
+bool with_shared_call(const std::byte* base, uint64_t id, void (*use)(void*),
+                      void* context) noexcept {
+  Table& t = table();
+  const std::shared_lock lock(t.table_mutex);
+  const auto found = t.regions.find(reinterpret_cast<uintptr_t>(base));
+  if (found == t.regions.end() || found->second->id != id) return false;
+  use(context);
+  return true;
+}
+
 uint64_t shared_generation() noexcept { return table().generation.load(std::memory_order_acquire); }
 
 uint64_t add_free_listener(FreeListener listener, void* context) {

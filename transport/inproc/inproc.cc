@@ -69,60 +69,57 @@ struct WindowToken {
   static constexpr uint64_t kMagic = 0x7475'7469'696e'7031;  // "tutiinp1"
   uint64_t magic;
   uint64_t process_uid;
-  uint64_t address;
+  uint64_t region;  // device::SharedRegion::id; 0 when bytes is 0
+  uint64_t base;    // of the region
+  uint64_t offset;  // of the window in it
   uint64_t bytes;
 };
-static_assert(sizeof(WindowToken) == 32 && std::is_trivially_copyable_v<WindowToken>);
+static_assert(sizeof(WindowToken) == 48 && std::is_trivially_copyable_v<WindowToken>);
 
 class InprocRegion final : public RemoteRegion {
  public:
-  InprocRegion(int rank, std::byte* base, size_t bytes, BellHandle bell)
-      : rank_(rank), base_(base), bytes_(bytes), bell_(std::move(bell)) {}
-  size_t bytes() const noexcept override { return bytes_; }
+  InprocRegion(int rank, const WindowToken& token, BellHandle bell)
+      : rank_(rank), token_(token), bell_(std::move(bell)) {}
+  size_t bytes() const noexcept override { return token_.bytes; }
 
   Status put(size_t offset, const void* data, size_t bytes) noexcept override {
-    if (offset > bytes_ || bytes > bytes_ - offset) return out_of_range();
+    if (offset > token_.bytes || bytes > token_.bytes - offset) return out_of_range();
     if (bytes == 0) return kOkStatus;
-    if (!still_there()) return freed();
-    std::memcpy(base_ + offset, data, bytes);
-    return kOkStatus;
+    return use([&] { std::memcpy(memory() + offset, data, bytes); });
   }
 
   Status add_signal(size_t offset, uint64_t value) noexcept override {
-    if (offset % sizeof(uint64_t) != 0 || offset > bytes_ || sizeof(uint64_t) > bytes_ - offset) {
+    constexpr size_t kWord = sizeof(uint64_t);
+    if (offset % kWord != 0 || offset > token_.bytes || kWord > token_.bytes - offset)
       return out_of_range();
-    }
-    if (!still_there()) return freed();
-    auto& counter = *reinterpret_cast<uint64_t*>(base_ + offset);
-    // Release: pairs with the acquire load of whoever waits for the signal.
-    std::atomic_ref<uint64_t>(counter).fetch_add(value, std::memory_order_release);
-    if (bell_) ring(*bell_.bell);
-    return kOkStatus;
+    const Status status = use([&] {
+      auto& counter = *reinterpret_cast<uint64_t*>(memory() + offset);
+      // Release: pairs with the acquire load of whoever waits for the signal.
+      std::atomic_ref<uint64_t>(counter).fetch_add(value, std::memory_order_release);
+    });
+    if (status.ok() && bell_) ring(*bell_.bell);
+    return status;
   }
 
  private:
-  // Looks the memory up again only when something has been allocated or freed since.
-  bool still_there() noexcept {
-    const uint64_t generation = device::shared_generation();
-    if (generation != seen_generation_) {
-      if (device::find_shared(base_, bytes_) == nullptr) return false;
-      seen_generation_ = generation;
-    }
-    return true;
+  std::byte* memory() const noexcept {
+    return std::bit_cast<std::byte*>(token_.base) + token_.offset;
+  }
+  // The owner may free the memory at any time, from its own thread.
+  template <typename Access>
+  Status use(Access access) noexcept {
+    if (device::with_shared(std::bit_cast<std::byte*>(token_.base), token_.region, access))
+      return kOkStatus;
+    return {StatusCode::kInvalidUsage, rank_, "the peer has freed the memory of its window"};
   }
   Status out_of_range() const noexcept {
     return {StatusCode::kInvalidArgument, rank_,
             "expected a range inside the peer's window (signals at multiples of 8)"};
   }
-  Status freed() const noexcept {
-    return {StatusCode::kInvalidUsage, rank_, "the peer has freed the memory of its window"};
-  }
 
   int rank_;
-  std::byte* base_;
-  size_t bytes_;
+  WindowToken token_;
   BellHandle bell_;
-  uint64_t seen_generation_ = UINT64_MAX;
 };
 
 class InprocTransport final : public Transport {
@@ -175,13 +172,16 @@ class InprocTransport final : public Transport {
   }
 
   std::vector<std::byte> export_region(const void* base, size_t bytes) override {
-    if (bytes != 0 && device::find_shared(base, bytes) == nullptr) {
+    WindowToken token{.magic = WindowToken::kMagic, .process_uid = process_uid_, .bytes = bytes};
+    if (const auto region = device::find_shared(base, bytes); region != nullptr) {
+      token.region = region->id;
+      token.base = reinterpret_cast<uintptr_t>(region->base);
+      token.offset = reinterpret_cast<uintptr_t>(base) - token.base;
+    } else if (bytes != 0) {
       throw Error(StatusCode::kInvalidArgument,
                   "a window must lie in memory of tuttiMemAlloc; got " + std::to_string(bytes) +
                       " bytes at an address outside of it");
     }
-    const WindowToken token{WindowToken::kMagic, process_uid_, reinterpret_cast<uintptr_t>(base),
-                            bytes};
     std::vector<std::byte> encoded(sizeof token);
     std::memcpy(encoded.data(), &token, sizeof token);
     return encoded;
@@ -197,8 +197,7 @@ class InprocTransport final : public Transport {
                                                     std::to_string(from.rank) +
                                                     " made by inproc in this process; got another");
     }
-    return std::make_unique<InprocRegion>(from.rank, std::bit_cast<std::byte*>(decoded.address),
-                                          decoded.bytes,
+    return std::make_unique<InprocRegion>(from.rank, decoded,
                                           inproc::find_endpoint({options_.comm_id, from.rank}));
   }
 

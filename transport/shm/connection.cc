@@ -57,7 +57,8 @@ Status ShmSend::ready(bool* is_ready) noexcept {
       break;
   }
   if (lost)
-    return {StatusCode::kRemoteError, rank, "the receiver ended before it accepted the connection"};
+    return {StatusCode::kRemoteError, rank,
+            "the receiver ended, or closed its link, before it accepted the connection"};
   return kOkStatus;
 }
 

@@ -142,6 +142,9 @@ void Hub::on_exit(uint64_t process_uid) noexcept {
   const auto lock = monitor_.lock();
   const auto found = processes_.find(process_uid);
   if (stopping_ || found == processes_.end()) return;
+  // What it sent before it ended still counts: an answer that lies in the socket must not be
+  // overtaken by its end.
+  read_all_locked(*found->second.process);
   found->second.process->gone.store(true, std::memory_order_release);
   deaths_.fetch_add(1, std::memory_order_release);
   log(LogLevel::kInfo, "shm", -1, "process {} has ended", found->second.process->who.pid);

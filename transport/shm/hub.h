@@ -116,6 +116,7 @@ class Hub {
   void on_region_freed(uint64_t region_id) noexcept;
 
   bool receive_locked(const LinkPtr& link);
+  void read_all_locked(const PeerProcess& from) noexcept;
   void handle_locked(const LinkPtr& link, std::span<const std::byte> packet,
                      const Descriptors& descriptors);
   void handle_hello_locked(Link& link, const HelloPacket& packet);

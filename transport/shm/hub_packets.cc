@@ -82,8 +82,27 @@ void Hub::on_readable(const LinkPtr& link) noexcept {
   if (!keep) drop_link_locked(link);
 }
 
-// False when nothing is left to read. Throws when the socket fails; closes the link when the peer
-// has, or has not said who it is.
+void Hub::read_all_locked(const PeerProcess& from) noexcept {
+  std::vector<LinkPtr> links(incoming_.begin(), incoming_.end());
+  for (const auto& [address, link] : outgoing_) links.push_back(link);
+  for (const LinkPtr& link : links) {
+    if (link->peer.get() != &from) continue;
+    try {
+      while (!link->closed() && receive_locked(link)) {
+      }
+    } catch (const std::exception& error) {
+      log(LogLevel::kInfo, "shm", -1, "the link to process {} is given up: {}", pid_of(*link),
+          error.what());
+      link->close();
+    }
+    if (link->closed()) drop_link_locked(link);
+  }
+}
+
+// False when nothing is left to read. Throws when the socket fails. A malformed packet is dropped.
+// Closes the link when the peer has, or has not said who it is, or when there is no memory or
+// descriptor left for what it sent: whoever waits for that fails at once instead of at its
+// deadline.
 bool Hub::receive_locked(const LinkPtr& link) {
   alignas(8) std::array<std::byte, kMaxPacketBytes> buffer;
   const std::optional<Received> received = link->socket().try_receive_packet(buffer);
@@ -95,9 +114,10 @@ bool Hub::receive_locked(const LinkPtr& link) {
   try {
     handle_locked(link, std::span(buffer).first(received->bytes), received->descriptors);
   } catch (const Error& error) {
-    log(LogLevel::kWarn, "shm", -1, "dropped a packet of process {}: {}", pid_of(*link),
-        error.what());
-    if (link->peer == nullptr) link->close();
+    const bool malformed = error.code() == StatusCode::kInvalidArgument;
+    log(LogLevel::kWarn, "shm", -1, "{} a packet of process {}: {}",
+        malformed ? "dropped" : "can't serve", pid_of(*link), error.what());
+    if (!malformed || link->peer == nullptr) link->close();
   }
   return true;
 }

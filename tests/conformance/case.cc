@@ -100,7 +100,6 @@ void rotate(const std::vector<int>& p, Case* c) {
   uint64_t mixed = 0;
   for (const int value : p)
     mixed = (mixed + static_cast<uint64_t>(value) + 1) * 0x9e3779b97f4a7c15ULL;
-  c->slot_bytes = kSlotBytes[mixed >> 61 & 1];
   c->misaligned = (mixed >> 63) != 0;
   c->memory = (mixed >> 62 & 1) != 0 ? Memory::kShared : Memory::kPrivate;
   const int roots = !has_root(rows()[c->row].kind) ? 1 : std::min(c->n_ranks, kRoots);
@@ -166,15 +165,13 @@ size_t Case::count() const {
   return classes[size_class];
 }
 
-std::string Case::family() const {
+std::string Case::group() const {
   const Row& r = rows()[row];
   return std::to_string(n_ranks) + " ranks " +
          (layout == Layout::kThreads ? "threads" : "processes") + " " + transport + " " +
-         kProtocolNames[static_cast<int>(protocol)] + " " +
+         kProtocolNames[static_cast<int>(protocol)] + " slot " + std::to_string(slot_bytes) + " " +
          (r.algorithm == nullptr ? "p2p" : r.algorithm->name);
 }
-
-std::string Case::group() const { return family() + " slot " + std::to_string(slot_bytes); }
 
 std::string Case::text() const {
   return group() + ": " + name(rows()[row].kind) + " " + tutti::name(static_cast<DType>(dtype)) +
@@ -268,7 +265,7 @@ void for_each_case(size_t part, size_t parts, const std::function<void(const Cas
       visit(c);
     }
     int f = kProductFactors - 1;
-    while (f >= 0 && (f == kSlotFactor || ++p[f] == limit[f])) p[f--] = 0;
+    while (f >= 0 && ++p[f] == limit[f]) p[f--] = 0;
     if (f < 0) return;
   }
 }

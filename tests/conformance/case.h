@@ -72,9 +72,7 @@ struct Case {
   int root() const { return root_class == 0 ? 0 : root_class == 1 ? n_ranks / 2 : n_ranks - 1; }
   // Elements of one block before the v-variants vary it.
   size_t count() const;
-  // What the enumeration keeps together.
-  std::string family() const;
-  // Everything that needs a communicator of its own: a family and a slot size.
+  // Everything that needs a communicator of its own.
   std::string group() const;
   std::string text() const;
 };
@@ -82,10 +80,9 @@ struct Case {
 // The case as a point: one value per factor. Pairs of (factor, value) are what pairwise coverage
 // covers.
 inline constexpr int kFactors = 12;
-// The leading factors, up to in_place and without the slot size, whose product the full run takes.
-// Slot size, alignment, kind of memory and root rotate through it; the sample covers their pairs.
+// The leading factors, up to in_place, whose product the full run takes. Alignment, kind of memory
+// and root rotate through it; the sample covers their pairs.
 inline constexpr int kProductFactors = 9;
-inline constexpr int kSlotFactor = 3;
 std::vector<int> point(const Case& c);
 // The case at a point of the full product; false when the combination does not exist (processes
 // over inproc, a message that can't be inline, an op for a collective that has none, ...), or says
@@ -96,7 +93,7 @@ std::vector<int> radices();
 // Seeded sample of at least `budget` distinct cases; `pairwise`: it covers every pair of factor
 // values that occurs together.
 std::vector<Case> sample_cases(size_t budget, uint64_t seed, bool pairwise);
-// Every case of that product whose running number is `part` modulo
+// Every case of the product of the first kProductFactors whose running number is `part` modulo
 // `parts`.
 void for_each_case(size_t part, size_t parts, const std::function<void(const Case&)>& visit);
 

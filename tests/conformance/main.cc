@@ -202,7 +202,7 @@ class Grouped {
  public:
   void add(const Case& c) { groups_[c.group()].push_back(c); }
   bool holds_other_than(const Case& c) const {
-    return !groups_.empty() && groups_.begin()->second.front().family() != c.family();
+    return !groups_.empty() && groups_.find(c.group()) == groups_.end();
   }
   void run(Suite& suite, bool progress) {
     size_t done = 0;

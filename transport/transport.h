@@ -105,6 +105,9 @@ class RemoteRegion {
   // Copies into the peer's memory. Visible to the peer once a later add_signal() of this rank is
   // visible.
   virtual Status put(size_t offset, const void* data, size_t bytes) noexcept = 0;
+  // Copies 8-byte words of the peer's memory, from a multiple of 8, in ascending order, each with
+  // acquire order.
+  virtual Status read(size_t offset, std::span<uint64_t> words) const noexcept = 0;
   // Adds to the 8-byte counter at `offset` (multiple of 8), with release order, and wakes the peer.
   virtual Status add_signal(size_t offset, uint64_t value) noexcept = 0;
 };
@@ -139,7 +142,9 @@ class Transport {
   // Windows. Token for a SharedRegion of this process, to be sent to the peers by the caller;
   // throws InvalidArgument when the memory can't be exposed (not from tuttiMemAlloc).
   virtual std::vector<std::byte> export_region(const void* base, size_t bytes) = 0;
-  // Collective partners call it with the token of `from`; waits at most until the deadline.
+  // Collective partners call it with the token of `from`; waits at most until the deadline. Throws
+  // InvalidUsage when the memory has been freed, RemoteError when the peer is gone or does not
+  // answer.
   virtual std::unique_ptr<RemoteRegion> import_region(const Peer& from,
                                                       std::span<const std::byte> token,
                                                       Deadline deadline) = 0;

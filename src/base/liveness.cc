@@ -36,23 +36,30 @@ std::string read_proc(const std::string& path) {
   return text;
 }
 
-// nullopt when there is no such process.
-std::optional<uint64_t> start_ticks_of(int32_t pid) {
+// Fields of /proc/PID/stat from the third on; empty when there is no such process. Field 2 is the
+// name in parentheses and may itself hold spaces and parentheses; field 3 follows the last one.
+std::string stat_fields_of(int32_t pid) {
   const std::string stat = read_proc("/proc/" + std::to_string(pid) + "/stat");
-  // Field 2 is the name in parentheses and may itself hold spaces and parentheses; field 3 follows
-  // the last one.
-  size_t at = stat.rfind(')');
-  if (at == std::string::npos) return std::nullopt;
-  for (int field = 2; field < kStartTimeField; ++field) {
-    at = stat.find(' ', at);
+  const size_t name_end = stat.rfind(')');
+  return name_end == std::string::npos || name_end + 2 > stat.size() ? ""
+                                                                     : stat.substr(name_end + 2);
+}
+
+std::optional<uint64_t> start_ticks_in(const std::string& fields) {
+  size_t at = 0;
+  for (int field = 3; field < kStartTimeField; ++field) {
+    at = fields.find(' ', at);
     if (at == std::string::npos) return std::nullopt;
     ++at;
   }
   uint64_t ticks = 0;
-  const auto parsed = std::from_chars(stat.data() + at, stat.data() + stat.size(), ticks);
+  const auto parsed = std::from_chars(fields.data() + at, fields.data() + fields.size(), ticks);
   if (parsed.ec != std::errc{}) return std::nullopt;
   return ticks;
 }
+
+// nullopt when there is no such process.
+std::optional<uint64_t> start_ticks_of(int32_t pid) { return start_ticks_in(stat_fields_of(pid)); }
 
 uint64_t namespace_inode(const char* path) {
   struct stat status {};
@@ -129,6 +136,16 @@ FileDescriptor open_pidfd(const ProcessIdentity& who) {
                     " (if it runs, it lives in another pid namespace)");
   }
   return fd;
+}
+
+char process_state(const ProcessIdentity& who) noexcept {
+  try {
+    if (who.host_id != this_process().host_id) return 0;
+    const std::string fields = stat_fields_of(who.pid);
+    return start_ticks_in(fields) == who.start_ticks ? fields[0] : 0;
+  } catch (const std::exception&) {
+    return 0;
+  }
 }
 
 bool has_exited(const FileDescriptor& pidfd) noexcept {

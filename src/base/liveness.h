@@ -26,6 +26,9 @@ std::string host_name();
 // Becomes readable (poll) when the process ends. Throws SystemError; RemoteError when it is already
 // gone or the pid now belongs to another process.
 FileDescriptor open_pidfd(const ProcessIdentity& who);
+// The state letter of /proc/PID/stat ('R', 'S', 'D', 'T' stopped, 't' traced, 'Z', ...); 0 when it
+// can't be known: the process is gone, or on another host.
+char process_state(const ProcessIdentity& who) noexcept;
 // True when the process behind the pidfd has ended.
 bool has_exited(const FileDescriptor& pidfd) noexcept;
 

@@ -13,6 +13,8 @@ void CallSequence::begin(OrderedCall& call) {
     task_ = &comm_.path().signals.wait(*wait);
   } else if (auto* signal = std::get_if<SignalCall>(&call)) {
     comm_.path().signals.send(*signal);
+  } else if (std::holds_alternative<SettleCall>(call)) {
+    task_ = &comm_.path().links.settling();
   } else {
     std::get<SetUpCall>(call).run();
   }
@@ -47,8 +49,9 @@ Status CallSequence::progress(bool* advanced) noexcept {
 }
 
 void CallSequence::finish() noexcept {
-  const Collectives& collectives = comm_.path().collectives;
+  Collectives& collectives = comm_.path().collectives;
   const bool ran_plan = std::holds_alternative<CollectiveCall>(calls_[next_]);
+  if (ran_plan) collectives.end();
   comm_.stats().publish(collectives.counters(), ran_plan ? collectives.algorithm() : nullptr);
   phase_ = Phase::kBegin;
 }
@@ -65,11 +68,18 @@ bool CallSequence::needs(int rank) const noexcept {
   return task_ != nullptr && task_->needs(rank);
 }
 
+std::optional<uint64_t> CallSequence::collective_number() const noexcept {
+  if (finished() || phase_ == Phase::kBegin) return std::nullopt;
+  if (!std::holds_alternative<CollectiveCall>(calls_[next_])) return std::nullopt;
+  return comm_.path().collectives.number();
+}
+
 std::string CallSequence::describe() const {
   if (finished()) return "";
   const OrderedCall& call = calls_[next_];
   if (const auto* signal = std::get_if<SignalCall>(&call)) return signal->name;
   if (const auto* set_up = std::get_if<SetUpCall>(&call)) return set_up->name;
+  if (const auto* settle = std::get_if<SettleCall>(&call)) return settle->name;
   if (std::holds_alternative<WaitCall>(call)) return "WaitSignal";
   const uint64_t begun = comm_.path().collectives.begun();
   return std::get<CollectiveCall>(call).name + (" #" + std::to_string(begun - 1));

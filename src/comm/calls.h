@@ -79,7 +79,12 @@ struct SetUpCall {
   std::function<void()> run;
 };
 
+// Waits until the peers have consumed everything that this rank has sent.
+struct SettleCall {
+  const char* name = "";
+};
+
 // What runs one after the other on a communicator.
-using OrderedCall = std::variant<CollectiveCall, SignalCall, WaitCall, SetUpCall>;
+using OrderedCall = std::variant<CollectiveCall, SignalCall, WaitCall, SetUpCall, SettleCall>;
 
 }  // namespace tutti::comm

@@ -34,18 +34,34 @@ size_t block_bytes(const CollectiveCall& call) {
   return *std::max_element(counts.begin(), counts.end()) * size_of(call.dtype);
 }
 
-uint64_t agreed_hash(const CollectiveCall& call, uint64_t plan_hash) {
+CallFacts facts_of(const CollectiveCall& call, uint64_t plan_hash) {
+  CallFacts facts{.count = call.count,
+                  .plan = plan_hash,
+                  .root = call.root,
+                  .collective = call.collective,
+                  .dtype = call.dtype,
+                  .op = call.op};
+  if (call.uneven == nullptr) return facts;
+  facts.count = 0;
+  if (!call.uneven->agreed) return facts;  // each rank knows its own counts only
   Hasher hash;
-  hash.value(call.collective);
-  hash.value(call.dtype);
-  hash.value(call.op);
-  hash.value(call.root);
-  hash.value(plan_hash);
-  if (call.uneven == nullptr) {
-    hash.value(call.count);
-  } else if (call.uneven->agreed) {
-    for (const size_t count : call.uneven->counts) hash.value(count);
+  for (const size_t count : call.uneven->counts) {
+    hash.value(count);
+    facts.count += count;
   }
+  facts.counts = hash.finish() | 1;
+  return facts;
+}
+
+uint64_t agreed_hash(const CallFacts& facts) {
+  Hasher hash;
+  hash.value(facts.collective);
+  hash.value(facts.dtype);
+  hash.value(facts.op);
+  hash.value(facts.root);
+  hash.value(facts.plan);
+  hash.value(facts.count);
+  hash.value(facts.counts);
   return hash.finish();
 }
 
@@ -81,20 +97,21 @@ static_assert(1 << (64 - 59) == 32, "slot_of() takes as many bits as there are r
 
 void Collectives::begin(CollectiveCall& call) {
   call_ = &call;
-  ++begun_;
+  begun_.store(begun() + 1, std::memory_order_relaxed);
   if (call.late_scalar != nullptr)
     std::memcpy(call.scaling.pre, call.late_scalar, size_of(call.dtype));
   if (call.uneven == nullptr) {
     const CallKey key = key_of(call);
     Prepared& remembered = remembered_[slot_of(key)];
     if (remembered.program == nullptr || remembered.key != key) [[unlikely]] {
-      remembered = prepare(call);
+      remembered = prepare(call, slot_of(key));
       remembered.key = key;
     }
     current_ = remembered;
   } else {
-    current_ = prepare(call);
+    current_ = prepare(call, kRemembered + uneven_calls_++ % (Journal::kSlots - kRemembered));
   }
+  journal_.begin(number(), current_.described);
   if (!current_.program->connected) open_connections(*current_.program);
 }
 
@@ -109,14 +126,14 @@ bool Collectives::try_start() {
                     .binding = bind(*call_),
                     .tiling = current_.tiling,
                     .policy = tuning_.policy,
-                    .signature = signature(current_.hash, begun_ - 1),
+                    .signature = signature(current_.hash, number()),
                     .scratch = scratch_.data(),
                     .bounce = {bounce_.data(), bounce_.bytes()},
                     .counters = &counters_});
   return true;
 }
 
-Collectives::Prepared Collectives::prepare(const CollectiveCall& call) {
+Collectives::Prepared Collectives::prepare(const CollectiveCall& call, size_t slot) {
   const Choice choice = select({.collective = call.collective,
                                 .n_ranks = place_.n_ranks,
                                 .root = call.root,
@@ -130,7 +147,9 @@ Collectives::Prepared Collectives::prepare(const CollectiveCall& call) {
   const bool counts_agreed = call.uneven == nullptr || call.uneven->agreed;
   prepared.tiling =
       exec::make_tiling(program, bind(call), tuning_.layout.area_bytes, counts_agreed);
-  prepared.hash = agreed_hash(call, program.plan->hash);
+  const CallFacts facts = facts_of(call, program.plan->hash);
+  prepared.hash = agreed_hash(facts);
+  prepared.described = journal_.describe(slot, facts);
   scratch_.reserve(exec::scratch_bytes(program, prepared.tiling, call.dtype));
   if (tuning_.policy.pull_min_bytes != UINT64_MAX) bounce_.reserve(exec::bounce_bytes(program));
   return prepared;

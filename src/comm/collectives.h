@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -11,6 +12,7 @@
 
 #include "src/base/memory_budget.h"
 #include "src/comm/calls.h"
+#include "src/comm/journal.h"
 #include "src/comm/links.h"
 #include "src/comm/selection.h"
 #include "src/exec/operation.h"
@@ -47,10 +49,12 @@ class Collectives {
     int n_ranks = 1;
     int cores = 1;
   };
-  Collectives(const Place& place, const Tuning& tuning, Links& links, MemoryBudget& budget)
+  Collectives(const Place& place, const Tuning& tuning, Links& links, MemoryBudget& budget,
+              Journal& journal)
       : place_(place),
         tuning_(tuning),
         links_(links),
+        journal_(journal),
         scratch_(budget, "scratch chunks"),
         bounce_(budget, "bounce buffers") {}
 
@@ -62,6 +66,8 @@ class Collectives {
   // Starts the operation once all its connections are there. Throws Error.
   bool try_start();
   exec::Operation& operation() noexcept { return operation_; }
+  // The call has ended well.
+  void end() noexcept { journal_.end(number()); }
   const exec::TrafficCounters& counters() const noexcept { return counters_; }
   exec::TrafficCounters& counters() noexcept { return counters_; }
 
@@ -70,8 +76,10 @@ class Collectives {
   bool misses(int rank) const noexcept;
 
   const char* algorithm() const noexcept { return current_.program->row->name; }
-  // Calls begun so far: the current one has number begun() - 1.
-  uint64_t begun() const noexcept { return begun_; }
+  // Calls begun so far. Any thread.
+  uint64_t begun() const noexcept { return begun_.load(std::memory_order_relaxed); }
+  // Of the current call.
+  uint64_t number() const noexcept { return begun() - 1; }
 
  private:
   // A compiled program with its connections, which fill in as peers come.
@@ -95,13 +103,17 @@ class Collectives {
     CallKey key;
     ProgramEntry* program = nullptr;  // null: unused
     exec::Tiling tiling;
-    uint64_t hash = 0;  // of what ranks must agree on, see signature()
+    uint64_t hash = 0;       // of what ranks must agree on, see signature()
+    uint64_t described = 0;  // in the journal
   };
-  static constexpr size_t kRemembered = 32;  // calls, direct-mapped; a power of two
+  // Calls, direct-mapped; a power of two. The journal has a slot for each, and further ones for
+  // uneven calls in turn.
+  static constexpr size_t kRemembered = 32;
+  static_assert(kRemembered < Journal::kSlots);
 
   static CallKey key_of(const CollectiveCall& call) noexcept;
   static size_t slot_of(const CallKey& key) noexcept;
-  Prepared prepare(const CollectiveCall& call);
+  Prepared prepare(const CollectiveCall& call, size_t slot);
   ProgramEntry& program_for(const Choice& choice);
   void check_slots(const planner::VerifiedPlan& plan) const;
   void open_connections(ProgramEntry& entry);
@@ -111,6 +123,7 @@ class Collectives {
   Place place_;
   Tuning tuning_;
   Links& links_;
+  Journal& journal_;
   ScratchPool scratch_;
   ScratchPool bounce_;
   std::unordered_map<uint64_t, std::unique_ptr<ProgramEntry>> programs_;  // by program_key()
@@ -119,7 +132,8 @@ class Collectives {
   CollectiveCall* call_ = nullptr;
   exec::Operation operation_;
   exec::TrafficCounters counters_;
-  uint64_t begun_ = 0;
+  std::atomic<uint64_t> begun_{0};  // one writer; relaxed: a number
+  size_t uneven_calls_ = 0;
 };
 
 }  // namespace tutti::comm

@@ -5,11 +5,14 @@
 #include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/comm/bytes.h"
+#include "src/comm/driver.h"
+#include "src/comm/work.h"
 
 namespace tutti::comm {
 namespace {
 
-constexpr int64_t kAbortWaitNs = kNsPerSecond * 9 / 10;
+constexpr int64_t kAbortGraceNs = 100 * kNsPerMs;  // for works to notice
+constexpr int64_t kAbortWaitNs = 500 * kNsPerMs;
 constexpr int64_t kPostNoticeNs = 300 * kNsPerMs;
 
 size_t cap_of(const Options& options) {
@@ -38,7 +41,7 @@ DataPath::DataPath(const Seat& seat, LocalEnd& local, const std::vector<PeerReco
       boards(local.transports, records),
       links(local.transports, seat.comm_id, seat.rank, tuning.layout),
       collectives({.rank = seat.rank, .n_ranks = seat.n_ranks, .cores = facts.cores}, tuning, links,
-                  local.budget),
+                  local.budget, local.board.journal()),
       signals(seat.n_ranks, seat.rank, local.board, boards) {}
 
 void agree_on_errors(const Exchange& exchange, const Error& mine) {
@@ -121,17 +124,35 @@ bool Communicator::drain(Deadline deadline) noexcept {
 void Communicator::finalize() {
   drain(Deadline::never());
   if (health_.broken()) throw health_.error();
+  OrderedCall settle = SettleCall{"CommFinalize"};
+  Work work(*this, {&settle, 1}, nullptr);
+  Work* const one = &work;
+  drive({&one, 1});
+  if (work.error().has_value()) throw *work.error();
   health_.close();
+  local_->board.journal().close();
 }
 
-void Communicator::post_notice(const Notice& notice, bool relay) noexcept {
+void Communicator::post_notice(const Notice& notice, std::string_view text, bool relay) noexcept {
   if (noticed_.exchange(true, std::memory_order_relaxed)) return;
+  // A text must be there before its notice is seen, and only boards carry texts.
+  if (!text.empty() && !relay) post_on_boards(notice, text, Deadline::after_ns(kPostNoticeNs));
   path_->links.announce(notice);
-  if (relay) return;
+  if (relay || !text.empty()) return;
   const Deadline deadline = Deadline::after_ns(kPostNoticeNs);
   for (int peer = 0; peer < n_ranks(); ++peer) {
     if (peer == rank() || path_->links.reaches(peer)) continue;
-    if (local_->transports.peer_failure(peer).ok()) path_->boards.post(peer, notice, deadline);
+    if (local_->transports.peer_failure(peer).ok()) path_->boards.post(peer, notice, "", deadline);
+  }
+}
+
+// The rank that it is about last: it may be the one that does not answer.
+void Communicator::post_on_boards(const Notice& notice, std::string_view text,
+                                  Deadline deadline) noexcept {
+  for (int i = 1; i <= n_ranks(); ++i) {
+    const int peer = notice.about < 0 ? i - 1 : (notice.about + i) % n_ranks();
+    if (peer != rank() && local_->transports.peer_failure(peer).ok())
+      path_->boards.post(peer, notice, text, deadline);
   }
 }
 
@@ -139,14 +160,17 @@ void Communicator::abort() noexcept {
   health_.fail(StatusCode::kInvalidUsage,
                "the communicator" + place() + " was aborted by tuttiCommAbort");
   ring(bell());
-  if (drain(Deadline::after_ns(kAbortWaitNs))) {
-    post_notice({.from = rank(),
-                 .about = rank(),
-                 .cause = Cause::kAborted,
-                 .begun = static_cast<uint16_t>(path_->collectives.begun() +
-                                                1)},  // all so far are complete
-                false);
+  const auto begun = static_cast<uint16_t>(path_->collectives.begun());
+  if (drain(Deadline::after_ns(kAbortGraceNs))) {
+    return post_own(Cause::kAborted, static_cast<uint16_t>(begun + 1));  // all so far are complete
   }
+  // Queued behind other work, or in the hands of a thread that does not come back: its connections
+  // are not ours to touch, boards are.
+  if (!noticed_.exchange(true, std::memory_order_relaxed)) {
+    const Notice notice{.from = rank(), .about = rank(), .cause = Cause::kAborted, .begun = begun};
+    post_on_boards(notice, "", Deadline::after_ns(kPostNoticeNs));
+  }
+  drain(Deadline::after_ns(kAbortWaitNs));
 }
 
 }  // namespace tutti::comm

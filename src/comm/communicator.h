@@ -98,14 +98,22 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // Ends what runs with an error, from any thread, and tells the peers. Returns within about a
   // second.
   void abort() noexcept;
-  // Tells the peers of this rank's failure, once. `relay`: it was heard from a peer, which tells
-  // the others itself; those with a connection to this rank are told again. By the owner of the
-  // progress, or when nothing is in flight.
-  void post_notice(const Notice& notice, bool relay) noexcept;
+  // Tells the peers of this rank's failure, once, with what it says ("": nothing). `relay`: it was
+  // heard from a peer, which tells the others itself; those with a connection to this rank are told
+  // again. By the owner of the progress, or when nothing is in flight.
+  void post_notice(const Notice& notice, std::string_view text, bool relay) noexcept;
+  // This rank itself is the reason.
+  void post_own(Cause cause, uint16_t begun) noexcept {
+    post_notice(
+        {.from = rank(), .about = rank(), .cause = cause, .code = code_of(cause), .begun = begun},
+        "", false);
+  }
 
  private:
   Communicator(const Seat& seat, const Options& options, std::unique_ptr<LocalEnd> local,
                std::unique_ptr<DataPath> path, uint64_t owner);
+
+  void post_on_boards(const Notice& notice, std::string_view text, Deadline deadline) noexcept;
 
   Seat seat_;
   Options options_;

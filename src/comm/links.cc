@@ -47,6 +47,31 @@ std::optional<Notice> Links::notice(uint16_t begun) const noexcept {
   return found;
 }
 
+Status Links::Settling::progress(bool*) noexcept {
+  for (auto& [key, connection] : links.sends_) {
+    if (connection->needs_progress) {
+      const Status status = connection->progress();
+      if (!status.ok()) return status;
+    }
+    if (!connection->view.drained()) return kInProgressStatus;
+  }
+  return kOkStatus;
+}
+
+int Links::Settling::waiting_for() const noexcept {
+  for (auto& [key, connection] : links.sends_) {
+    if (!connection->view.drained()) return peer_of(key);
+  }
+  return -1;
+}
+
+bool Links::Settling::needs(int rank) const noexcept {
+  for (auto& [key, connection] : links.sends_) {
+    if (peer_of(key) == rank && !connection->view.drained()) return true;
+  }
+  return false;
+}
+
 bool Links::reaches(int peer) const noexcept {
   for (const auto& [key, connection] : sends_) {
     bool ready = false;

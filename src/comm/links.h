@@ -8,9 +8,11 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "src/comm/notice.h"
 #include "src/comm/transports.h"
+#include "src/exec/task.h"
 
 namespace tutti::comm {
 
@@ -31,11 +33,20 @@ class Links {
   // The receiving end from a peer; null while the peer has not started it. Throws Error.
   transport::RecvConnection* try_recv_from(int peer, int channel);
 
+  // Numbers the next `n` sends to the peer, or receives from it, outside of collectives; returns
+  // the first number.
+  uint32_t count_p2p(int peer, bool is_send, uint32_t n) {
+    uint32_t& next = p2p_counts_[key(peer, is_send ? 1 : 0)];
+    return std::exchange(next, next + n);
+  }
+
   // Tells the other end of every connection that this rank has given up.
   void announce(const Notice& notice) noexcept;
   // What the other end of a connection has announced, if it concerns a rank that has begun so many
   // collectives.
   std::optional<Notice> notice(uint16_t begun) const noexcept;
+  // Complete when the peers have consumed all messages of this rank.
+  exec::Task& settling() noexcept { return settling_; }
   // The peer reads announcements: it has attached to a connection.
   bool reaches(int peer) const noexcept;
 
@@ -44,6 +55,13 @@ class Links {
   std::string transports_in_use() const;
 
  private:
+  struct Settling final : exec::Task {
+    explicit Settling(Links& owner) : links(owner) {}
+    Status progress(bool* advanced) noexcept override;
+    int waiting_for() const noexcept override;
+    bool needs(int rank) const noexcept override;
+    Links& links;
+  };
   static uint64_t key(int peer, int channel) noexcept {
     return static_cast<uint64_t>(static_cast<uint32_t>(peer)) << 32 |
            static_cast<uint32_t>(channel);
@@ -60,6 +78,8 @@ class Links {
   // Never null; by key().
   std::unordered_map<uint64_t, std::unique_ptr<transport::SendConnection>> sends_;
   std::unordered_map<uint64_t, std::unique_ptr<transport::RecvConnection>> recvs_;
+  std::unordered_map<uint64_t, uint32_t> p2p_counts_;  // by key(peer, is_send)
+  Settling settling_{*this};
   std::atomic<uint64_t> used_{0};  // bit i: transport i; relaxed: a statistic
 };
 

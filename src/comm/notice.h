@@ -9,7 +9,7 @@
 
 namespace tutti::comm {
 
-enum class Cause : uint8_t { kFailed, kDied, kTimedOut, kAborted };
+enum class Cause : uint8_t { kFailed, kDied, kTimedOut, kAborted, kDisagreed, kRevoked };
 
 struct Notice {
   int from = -1;
@@ -25,6 +25,15 @@ struct Notice {
 // collectives apart.
 constexpr bool concerns(const Notice& notice, uint16_t begun) noexcept {
   return static_cast<int16_t>(static_cast<uint16_t>(notice.begun - begun)) <= 0;
+}
+
+// Does the communicator end for every rank, whether or not it waits for anybody?
+constexpr bool is_final(Cause cause) noexcept {
+  return cause == Cause::kAborted || cause == Cause::kDisagreed || cause == Cause::kRevoked;
+}
+
+constexpr StatusCode code_of(Cause cause) noexcept {
+  return cause == Cause::kDisagreed ? StatusCode::kInvalidUsage : StatusCode::kRemoteError;
 }
 
 // All but the ranks in 32 bits: {begun : 16 | cause : 8 | code : 8}. Never 0, since code is a

@@ -2,7 +2,10 @@
 // Reads this rank's board and writes to the boards of its peers.
 #include "src/comm/notice_board.h"
 
+#include <algorithm>
+#include <array>
 #include <atomic>
+#include <cstring>
 
 #include "src/base/log.h"
 #include "src/comm/health.h"
@@ -14,8 +17,8 @@ NoticeBoard::NoticeBoard(int n_ranks, MemoryBudget& budget)
     : n_ranks_(n_ranks),
       charge_(budget, word_count(n_ranks) * sizeof(uint64_t), "signal counters"),
       words_(
-          static_cast<uint64_t*>(device::allocate_shared(word_count(n_ranks) * sizeof(uint64_t)))) {
-}
+          static_cast<uint64_t*>(device::allocate_shared(word_count(n_ranks) * sizeof(uint64_t)))),
+      journal_(words_ + journal_offset(n_ranks) / sizeof(uint64_t)) {}
 
 NoticeBoard::~NoticeBoard() { device::free_shared(words_); }
 
@@ -41,6 +44,17 @@ std::optional<Notice> NoticeBoard::notice(uint16_t begun) const noexcept {
   return std::nullopt;
 }
 
+std::string NoticeBoard::text(int from) const {
+  const auto* text = reinterpret_cast<const char*>(words_) + text_offset(n_ranks_, from);
+  return {text, ::strnlen(text, kTextBytes)};
+}
+
+void NoticeBoard::copy_journal(JournalCopy* copy) const noexcept {
+  const size_t first = journal_offset(n_ranks_);
+  for (size_t i = 0; i < Journal::kWords; ++i)
+    copy->words()[i] = load(first + i * sizeof(uint64_t));
+}
+
 uint64_t NoticeBoard::signals(int peer, int signal) const noexcept {
   return load(signal_offset(n_ranks_, peer, signal));
 }
@@ -61,25 +75,47 @@ PeerBoards::PeerBoards(const Transports& transports, std::span<const PeerRecord>
 
 transport::RemoteRegion& PeerBoards::at(int peer, Deadline deadline) {
   auto& region = regions_[static_cast<size_t>(peer)];
-  if (region == nullptr) {
-    region = transports_.to(peer).import_region(transports_.peer(peer),
-                                                tokens_[static_cast<size_t>(peer)], deadline);
+  {
+    const std::lock_guard lock(mutex_);
+    if (region != nullptr) return *region;
   }
+  auto made = transports_.to(peer).import_region(transports_.peer(peer),
+                                                 tokens_[static_cast<size_t>(peer)], deadline);
+  const std::lock_guard lock(mutex_);
+  if (region == nullptr) region = std::move(made);
   return *region;
 }
 
-void PeerBoards::post(int peer, const Notice& notice, Deadline deadline) noexcept {
-  Error error = error_of([&] {
-    transport::RemoteRegion& board = at(peer, deadline);
-    Status status =
-        board.add_signal(NoticeBoard::notice_offset(notice.from), NoticeBoard::encode(notice));
-    if (status.ok()) status = board.add_signal(NoticeBoard::count_offset(), 1);
+void PeerBoards::post(int peer, const Notice& notice, std::string_view text,
+                      Deadline deadline) noexcept {
+  const auto check = [](const Status& status) {
     if (!status.ok())
       throw Error(status.code, status.reason != nullptr ? status.reason : "the peer is gone");
+  };
+  Error error = error_of([&] {
+    transport::RemoteRegion& board = at(peer, deadline);
+    std::array<char, NoticeBoard::kTextBytes> padded{};
+    std::copy_n(text.data(), std::min(text.size(), padded.size() - 1), padded.data());
+    check(
+        board.put(NoticeBoard::text_offset(n_ranks(), notice.from), padded.data(), padded.size()));
+    check(board.add_signal(NoticeBoard::notice_offset(notice.from), NoticeBoard::encode(notice)));
+    check(board.add_signal(NoticeBoard::count_offset(), 1));
   });
   if (error.code() == StatusCode::kOk) return;
   log(LogLevel::kInfo, "comm", notice.from, "rank {} could not be told of the failure: {}", peer,
       error.what());
+}
+
+PeerBoards::Answer PeerBoards::read(int peer, Deadline deadline, JournalCopy* journal) noexcept {
+  const Error error = error_of([&] {
+    const Status status =
+        at(peer, deadline).read(NoticeBoard::journal_offset(n_ranks()), journal->words());
+    if (!status.ok()) throw Error(status.code, "the peer has freed its journal");
+  });
+  // Transports say InvalidUsage when the memory has been freed, RemoteError when they could not
+  // ask.
+  if (error.code() == StatusCode::kOk) return Answer::kCopied;
+  return error.code() == StatusCode::kInvalidUsage ? Answer::kLeft : Answer::kNone;
 }
 
 }  // namespace tutti::comm

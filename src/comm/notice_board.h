@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory of one rank that its peers write to: signal counters, and notices from peers that have no
-// connection to it.
+// Memory of one rank that its peers read and write: signal counters, notices of failures with their
+// texts, and the rank's journal.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "src/base/clock.h"
 #include "src/base/memory_budget.h"
+#include "src/comm/journal.h"
 #include "src/comm/notice.h"
 #include "src/comm/peers.h"
 #include "src/comm/transports.h"
@@ -24,8 +28,11 @@ inline constexpr int kSignalsPerPeer = 8;
 //   [0]                       number of notices
 //   [8 .. 8+n)                notice of rank r, 0: none
 //   [8+n .. 8+n+n*8)          signal counters, r * kSignalsPerPeer + s
-// Peers change words with RemoteRegion::add_signal only (release); this rank reads them with
-// acquire.
+//   [J .. J+Journal::kWords)  this rank's journal; J is the end of the counters, rounded up to 8
+//   [T .. T+32*min(n,64))     what rank r says of its notice, in place r % 64: NUL-terminated; T
+//   follows the journal
+// Peers change notices and counters with RemoteRegion::add_signal only (release); this rank reads
+// them with acquire. A text is put before its notice is signalled.
 class NoticeBoard {
  public:
   NoticeBoard(int n_ranks, MemoryBudget& budget);  // throws SystemError
@@ -41,6 +48,12 @@ class NoticeBoard {
   std::optional<Notice> notice(uint16_t begun) const noexcept;
   // Signals that came so far.
   uint64_t signals(int peer, int signal) const noexcept;
+  // The text that came with the notice; "" when none did.
+  std::string text(int from) const;
+  Journal& journal() noexcept { return journal_; }
+  void copy_journal(JournalCopy* copy) const noexcept;
+  // Peers have posted notices. One load.
+  bool any_notice() const noexcept { return load(count_offset()) != 0; }
   // A signal of this rank to itself.
   void signal_self(int rank, int signal) noexcept;
 
@@ -53,34 +66,57 @@ class NoticeBoard {
             static_cast<size_t>(peer) * kSignalsPerPeer + static_cast<size_t>(signal)) *
            sizeof(uint64_t);
   }
+  static size_t journal_offset(int n_ranks) noexcept {
+    return (kFirstNotice + static_cast<size_t>(n_ranks) * (1 + kSignalsPerPeer) + 7) / 8 * 8 *
+           sizeof(uint64_t);
+  }
+  static size_t text_offset(int n_ranks, int rank) noexcept {
+    return journal_offset(n_ranks) + Journal::kWords * sizeof(uint64_t) +
+           static_cast<size_t>(rank % kTexts) * kTextBytes;
+  }
+  static constexpr size_t kTextBytes = 256;
   // A notice as a word, never 0: {about + 1 : 32 | pack() : 32}.
   static uint64_t encode(const Notice& notice) noexcept;
 
  private:
   static constexpr size_t kFirstNotice = 8;
+  static constexpr int kTexts = 64;
   static size_t word_count(int n_ranks) noexcept {
-    return kFirstNotice + static_cast<size_t>(n_ranks) * (1 + kSignalsPerPeer);
+    return text_offset(n_ranks, std::min(n_ranks, kTexts) - 1) / sizeof(uint64_t) +
+           kTextBytes / sizeof(uint64_t);
   }
   uint64_t load(size_t offset) const noexcept;
 
   int n_ranks_;
   MemoryCharge charge_;
   uint64_t* words_;
+  Journal journal_;
 };
 
-// The boards of the peers, mapped on first use. Owned by the communicator's progress.
+// The boards of the peers, mapped on first use. Any thread.
 class PeerBoards {
  public:
   PeerBoards(const Transports& transports, std::span<const PeerRecord> records);
   // Throws RemoteError when the peer can't be asked for its memory before the deadline.
   transport::RemoteRegion& at(int peer, Deadline deadline);
   // Tells one peer, if it can be reached before the deadline.
-  void post(int peer, const Notice& notice, Deadline deadline) noexcept;
+  void post(int peer, const Notice& notice, std::string_view text, Deadline deadline) noexcept;
+  // Copies the peer's journal.
+  enum class Answer : uint8_t {
+    kNone,
+    kCopied,
+    kLeft
+  };  // kLeft: it has destroyed the communicator
+  Answer read(int peer, Deadline deadline, JournalCopy* journal) noexcept;
 
  private:
+  int n_ranks() const noexcept { return static_cast<int>(tokens_.size()); }
+
   const Transports& transports_;
-  std::vector<std::vector<std::byte>> tokens_;                     // by rank; empty for this rank
-  std::vector<std::unique_ptr<transport::RemoteRegion>> regions_;  // by rank; null until used
+  std::vector<std::vector<std::byte>> tokens_;  // by rank; empty for this rank
+  std::mutex mutex_;                            // guards the pointers below, not held while mapping
+  std::vector<std::unique_ptr<transport::RemoteRegion>>
+      regions_;  // by rank; null until used, then kept
 };
 
 }  // namespace tutti::comm

@@ -36,7 +36,9 @@ P2pGroup::P2pGroup(const std::vector<P2pCall>& calls, int rank) {
     if (call.peer == rank) {
       (call.is_send ? self_sends : self_recvs).push_back(call);
     } else {
-      lane(call.peer, call.is_send).transfers.push_back(transfer_of(call));
+      Lane& one = lane(call.peer, call.is_send);
+      one.transfers.push_back(transfer_of(call));
+      one.facts.push_back({call.count, call.dtype});
     }
   }
   pair_self_calls(self_sends, self_recvs);
@@ -47,7 +49,7 @@ P2pGroup::Lane& P2pGroup::lane(int peer, bool is_send) {
     return l.peer == peer && l.is_send == is_send;
   });
   if (at != lanes_.end()) return *at;
-  lanes_.push_back({peer, is_send, {}, nullptr, nullptr, false});
+  lanes_.push_back({.peer = peer, .is_send = is_send});
   return lanes_.back();
 }
 
@@ -70,14 +72,17 @@ void P2pGroup::pair_self_calls(const std::vector<P2pCall>& sends,
   }
 }
 
-void P2pGroup::open(Links& links, const Tuning& tuning, exec::TrafficCounters& counters,
-                    std::optional<Error>& caught) {
-  links_ = &links;
-  tuning_ = &tuning;
-  counters_ = &counters;
+void P2pGroup::open(const Path& path, std::optional<Error>& caught) {
+  path_.emplace(path);
   caught_ = &caught;
   for (Lane& lane : lanes_) {
-    if (lane.is_send) lane.send = &links.send_to(lane.peer, kP2pChannel);
+    lane.first_ordinal =
+        path.links.count_p2p(lane.peer, lane.is_send, static_cast<uint32_t>(lane.facts.size()));
+    if (!lane.is_send) continue;
+    lane.send = &path.links.send_to(lane.peer, kP2pChannel);
+    for (size_t i = 0; i < lane.facts.size(); ++i)
+      path.journal.note_send(lane.first_ordinal + static_cast<uint32_t>(i), lane.peer,
+                             lane.facts[i]);
   }
   if (local_.empty()) return;
   exec::P2pLaunch here = launch();
@@ -87,9 +92,9 @@ void P2pGroup::open(Links& links, const Tuning& tuning, exec::TrafficCounters& c
 
 exec::P2pLaunch P2pGroup::launch() const {
   exec::P2pLaunch launch;
-  launch.max_chunk_bytes = tuning_->layout.area_bytes;
-  launch.policy = tuning_->policy;
-  launch.counters = counters_;
+  launch.max_chunk_bytes = path_->tuning.layout.area_bytes;
+  launch.policy = path_->tuning.policy;
+  launch.counters = &path_->counters;
   return launch;
 }
 
@@ -110,7 +115,7 @@ bool P2pGroup::try_connect(Lane& lane) {
   if (lane.is_send) {
     run.sends.push_back({lane.peer, lane.send, std::move(lane.transfers)});
   } else {
-    transport::RecvConnection* recv = links_->try_recv_from(lane.peer, kP2pChannel);
+    transport::RecvConnection* recv = path_->links.try_recv_from(lane.peer, kP2pChannel);
     if (recv == nullptr) return false;
     run.recvs.push_back({lane.peer, recv, std::move(lane.transfers)});
   }
@@ -148,6 +153,16 @@ Status P2pGroup::progress(bool* advanced) noexcept {
     complete = complete && lane.done;
   }
   return complete ? kOkStatus : kInProgressStatus;
+}
+
+std::optional<AwaitedSend> P2pGroup::awaited_send(int peer) const noexcept {
+  for (const Lane& lane : lanes_) {
+    if (lane.peer != peer || lane.is_send || lane.done || lane.operation == nullptr) continue;
+    const size_t next = lane.operation->received();
+    if (next < lane.facts.size())
+      return AwaitedSend{lane.first_ordinal + static_cast<uint32_t>(next), lane.facts[next]};
+  }
+  return std::nullopt;
 }
 
 int P2pGroup::waiting_for() const noexcept {

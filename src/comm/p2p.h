@@ -11,6 +11,7 @@
 #include "src/comm/health.h"
 #include "src/comm/links.h"
 #include "src/comm/selection.h"
+#include "src/comm/verdict.h"
 #include "src/exec/p2p.h"
 
 namespace tutti::comm {
@@ -23,9 +24,17 @@ class P2pGroup final : public exec::Task {
   // another size.
   P2pGroup(const std::vector<P2pCall>& calls, int rank);
 
+  // What of the communicator a group uses.
+  struct Path {
+    Links& links;
+    const Tuning& tuning;
+    exec::TrafficCounters& counters;
+    Journal& journal;
+  };
   // Throws Error. Called once, before progress(). `caught` keeps what set-up throws later.
-  void open(Links& links, const Tuning& tuning, exec::TrafficCounters& counters,
-            std::optional<Error>& caught);
+  void open(const Path& path, std::optional<Error>& caught);
+  // The next message from the peer; nullopt when none is awaited.
+  std::optional<AwaitedSend> awaited_send(int peer) const noexcept;
 
   Status progress(bool* advanced) noexcept override;
   int waiting_for() const noexcept override;
@@ -36,6 +45,8 @@ class P2pGroup final : public exec::Task {
     int peer = 0;
     bool is_send = false;
     std::vector<exec::P2pTransfer> transfers;
+    std::vector<SendFacts> facts = {};  // of each transfer
+    uint32_t first_ordinal = 0;         // of the pair's sends
     transport::SendConnection* send = nullptr;
     std::unique_ptr<exec::P2pOperation> operation;  // once connected
     bool done = false;
@@ -50,9 +61,7 @@ class P2pGroup final : public exec::Task {
   std::vector<Lane> lanes_;
   std::vector<std::pair<exec::P2pTransfer, exec::P2pTransfer>> local_;
   std::unique_ptr<exec::P2pOperation> local_operation_;
-  Links* links_ = nullptr;
-  const Tuning* tuning_ = nullptr;
-  exec::TrafficCounters* counters_ = nullptr;
+  std::optional<Path> path_;  // once opened
   std::optional<Error>* caught_ = nullptr;
 };
 

@@ -2,7 +2,7 @@
 // Drives one unit of work and turns what stops it into a message.
 #include "src/comm/work.h"
 
-#include <cstdio>
+#include <algorithm>
 
 #include "src/base/clock.h"
 
@@ -11,13 +11,10 @@ namespace {
 
 constexpr int64_t kCheckIntervalNs = kNsPerMs;
 constexpr int64_t kDeathGraceNs = 50 * kNsPerMs;
+constexpr int64_t kFirstQuestionNs = 20 * kNsPerMs;  // of silence; then twice as long each time
+constexpr int64_t kQuestionNs = 50 * kNsPerMs;       // for one peer's answer
+constexpr int64_t kInquiryNs = 300 * kNsPerMs;       // for the answers of all
 constexpr int kLastPolls = 3;  // after a failure was seen: data may have come before it
-
-std::string seconds(int64_t ns) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.3g s", static_cast<double>(ns) / kNsPerSecond);
-  return text;
-}
 
 }  // namespace
 
@@ -42,10 +39,15 @@ void Work::start() noexcept {
     end();
     return;
   }
+  if (const auto notice = final_notice()) [[unlikely]]
+    return fail_noticed(*notice);
   if (p2p_ == nullptr) return;
   DataPath& path = comm_.path();
-  const Status status = contained(
-      caught_, [&] { p2p_->open(path.links, path.tuning, path.collectives.counters(), caught_); });
+  const Status status = contained(caught_, [&] {
+    p2p_->open(
+        {path.links, path.tuning, path.collectives.counters(), comm_.local().board.journal()},
+        caught_);
+  });
   if (!status.ok()) fail(status);
 }
 
@@ -76,11 +78,15 @@ void Work::look(int64_t now_ns) noexcept {
   if (moved_) {
     moved_ = false;
     silent_since_ns_ = now_ns;
+    question_interval_ns_ = kFirstQuestionNs;
+    next_question_ns_ = now_ns + question_interval_ns_;
   }
   if (now_ns >= next_check_ns_) {
     next_check_ns_ = now_ns + kCheckIntervalNs;
     if (check_peers()) return;
   }
+  if (now_ns >= next_question_ns_) ask_peer(now_ns);
+  if (done()) return;
   const int64_t silence_ns = now_ns - silent_since_ns_;
   if (comm_.timeout_ns() > 0 && silence_ns > comm_.timeout_ns()) fail_late(silence_ns);
 }
@@ -88,7 +94,8 @@ void Work::look(int64_t now_ns) noexcept {
 // Fails when a peer has given up or died and we are stuck because of it; true when this work has
 // ended.
 bool Work::check_peers() noexcept {
-  if (const auto notice = find_notice(); notice.has_value() && still_stuck()) fail_noticed(*notice);
+  const auto notice = find_notice();
+  if (notice.has_value() && (is_final(notice->cause) || still_stuck())) fail_noticed(*notice);
   if (done()) return true;
   const int dead = dead_peer();
   if (dead >= 0 && still_stuck() && needs(dead)) fail_dead(dead);
@@ -98,6 +105,35 @@ bool Work::check_peers() noexcept {
 std::optional<Notice> Work::find_notice() const noexcept {
   auto notice = comm_.path().links.notice(begun());
   return notice.has_value() ? notice : comm_.local().board.notice(begun());
+}
+
+// A notice that ends the communicator before this work has begun.
+std::optional<Notice> Work::final_notice() const noexcept {
+  const NoticeBoard& board = comm_.local().board;
+  if (!board.any_notice()) [[likely]]
+    return std::nullopt;
+  const auto notice = board.notice(static_cast<uint16_t>(begun() + 1));
+  return notice.has_value() && is_final(notice->cause) ? notice : std::nullopt;
+}
+
+// Reads the journal of the peer that we wait for: it may have called something else, or have left.
+void Work::ask_peer(int64_t now_ns) noexcept {
+  question_interval_ns_ = std::min(2 * question_interval_ns_, kNsPerSecond);
+  next_question_ns_ = now_ns + question_interval_ns_;
+  const int peer = waiting_for();
+  JournalCopy theirs;
+  if (peer < 0) return;
+  const auto answer = comm_.path().boards.read(peer, Deadline::after_ns(kQuestionNs), &theirs);
+  if (answer == PeerBoards::Answer::kNone) return;
+  const bool left = answer == PeerBoards::Answer::kLeft || theirs.closed();
+  const auto number = sequence_.collective_number();
+  JournalCopy mine;
+  comm_.local().board.copy_journal(&mine);
+  const auto ours = number.has_value() ? mine.facts(*number) : std::nullopt;
+  const auto other = number.has_value() ? theirs.facts(*number) : std::nullopt;
+  const bool disagree = ours.has_value() && other.has_value() && !agree(*ours, *other);
+  if ((disagree || left) && still_stuck() && needs(peer))
+    fail_disagreed({StatusCode::kInvalidUsage, peer, nullptr});
 }
 
 uint16_t Work::begun() const noexcept {
@@ -131,9 +167,9 @@ int Work::dead_peer() const noexcept {
   return -1;
 }
 
-std::string Work::describe() const {
+std::string Work::call_name() const {
   const std::string call = sequence_.describe();
-  return (call.empty() ? "point-to-point" : call) + comm_.place();
+  return call.empty() ? "point-to-point" : call;
 }
 
 void Work::fail(const Status& status) noexcept {
@@ -144,11 +180,31 @@ void Work::fail(const Status& status) noexcept {
     const int dead = await_death(status.rank);
     if (dead >= 0) return fail_dead(dead);
   }
+  if (status.code == StatusCode::kInvalidUsage && status.rank >= 0) return fail_disagreed(status);
   const std::string what = status.reason != nullptr ? status.reason
                            : caught_.has_value()    ? caught_->what()
                                                     : "no reason given";
   fail({.code = status.code, .about = status.rank},
        (status.rank < 0 ? "" : "with rank " + std::to_string(status.rank) + ": ") + what);
+}
+
+// What this rank and `status.rank` have called does not go together; who is right is for the user
+// to say.
+void Work::fail_disagreed(const Status& status) noexcept {
+  if (const auto notice = find_notice(); notice.has_value() && notice->cause == Cause::kDisagreed)
+    return fail_noticed(*notice);
+  const Inquiry inquiry(comm_, Deadline::after_ns(kInquiryNs));
+  const auto number = sequence_.collective_number();
+  std::optional<Verdict> verdict =
+      number.has_value() ? inquiry.disagreement(*number) : std::nullopt;
+  if (!verdict.has_value() && !number.has_value() && p2p_ != nullptr)
+    verdict = inquiry.mismatched_send(status.rank, p2p_->awaited_send(status.rank));
+  if (!verdict.has_value()) verdict = inquiry.out_of_step(status.rank, number, status.reason);
+  fail(*verdict);
+}
+
+void Work::fail(const Verdict& verdict) noexcept {
+  fail({.code = verdict.code, .about = verdict.about, .cause = verdict.cause}, verdict.text);
 }
 
 // A process that ends loses its sockets before it counts as ended, so a broken connection may be
@@ -176,7 +232,10 @@ void Work::fail_dead(int peer) noexcept {
 void Work::fail_noticed(const Notice& notice) noexcept {
   const std::string from = "rank " + std::to_string(notice.from);
   const std::string about = "rank " + std::to_string(notice.about);
-  Blame blame{.code = notice.code, .about = notice.about, .cause = notice.cause, .heard = true};
+  const Blame blame{
+      .code = notice.code, .about = notice.about, .cause = notice.cause, .heard = true};
+  const std::string text = comm_.local().board.text(notice.from);
+  if (!text.empty()) return fail(blame, text + " (" + from + " reports it)");
   switch (notice.cause) {
     case Cause::kDied:
       return fail(blame, about + " has died (" + from + " reports it)");
@@ -185,6 +244,10 @@ void Work::fail_noticed(const Notice& notice) noexcept {
                                           : from + " has waited too long for " + about);
     case Cause::kAborted:
       return fail(blame, about + " has aborted the communicator");
+    case Cause::kRevoked:
+      return fail(blame, about + " has revoked the communicator");
+    case Cause::kDisagreed:
+      return fail(blame, from + " finds that " + about + " has made another call than it");
     case Cause::kFailed:
       break;
   }
@@ -194,32 +257,33 @@ void Work::fail_noticed(const Notice& notice) noexcept {
 
 void Work::fail_late(int64_t silence_ns) noexcept {
   const int peer = waiting_for();
-  const std::string whom = peer < 0 ? "its own steps" : "rank " + std::to_string(peer);
-  fail({.about = peer, .cause = Cause::kTimedOut},
-       "no progress for " + seconds(silence_ns) + " while waiting for " + whom +
-           "; it may be stopped, busy, or has not made the matching call (a thread that drives "
-           "several ranks must call "
-           "for all of them in one group); TUTTI_TIMEOUT and tuttiConfig_t.timeoutSeconds set the "
-           "limit");
+  const Inquiry inquiry(comm_, Deadline::after_ns(kInquiryNs));
+  const auto number = sequence_.collective_number();
+  Verdict verdict = number.has_value() ? inquiry.silence(*number, peer, silence_ns)
+                                       : inquiry.silence_between(peer, silence_ns);
+  if (verdict.cause == Cause::kTimedOut) {
+    verdict.text += "; TUTTI_TIMEOUT and tuttiConfig_t.timeoutSeconds set the limit";
+  }
+  fail(verdict);
 }
 
 void Work::fail(const Blame& blame, const std::string& what) noexcept {
-  comm_.health().fail(blame.code, describe() + ": " + what);
+  const std::string call = call_name();
+  comm_.health().fail(blame.code, call + comm_.place() + ": " + what);
+  // The sentence travels where the peers can't make it up themselves.
+  const bool tell = blame.cause == Cause::kTimedOut || blame.cause == Cause::kDisagreed;
   comm_.post_notice({.from = comm_.rank(),
                      .about = blame.about,
                      .cause = blame.cause,
                      .code = blame.code,
                      .begun = begun()},
-                    blame.heard);
+                    tell ? call + ": " + what : "", blame.heard);
   end();
 }
 
 // Only an abort breaks the communicator while a work of it runs.
 void Work::end_aborted() noexcept {
-  if (state_ == State::kRun) {
-    const int me = comm_.rank();
-    comm_.post_notice({.from = me, .about = me, .cause = Cause::kAborted, .begun = begun()}, false);
-  }
+  if (state_ == State::kRun) comm_.post_own(Cause::kAborted, begun());
   end();
 }
 

@@ -10,6 +10,7 @@
 #include "src/comm/calls.h"
 #include "src/comm/communicator.h"
 #include "src/comm/p2p.h"
+#include "src/comm/verdict.h"
 #include "src/exec/task.h"
 
 namespace tutti::comm {
@@ -23,8 +24,10 @@ class CallSequence final : public exec::Task {
   Status progress(bool* advanced) noexcept override;
   int waiting_for() const noexcept override;
   bool needs(int rank) const noexcept override;
-  // "AllReduce #12", of the current call.
+  // "AllReduce #12", of the current call; "" when finished.
   std::string describe() const;
+  // Of the current call, when it is a collective that has begun.
+  std::optional<uint64_t> collective_number() const noexcept;
   bool finished() const noexcept { return next_ == calls_.size(); }
 
  private:
@@ -71,18 +74,22 @@ class Work {
   void start() noexcept;
   void run(bool* advanced) noexcept;
   std::optional<Notice> find_notice() const noexcept;
+  std::optional<Notice> final_notice() const noexcept;
   uint16_t begun() const noexcept;
   bool check_peers() noexcept;
+  void ask_peer(int64_t now_ns) noexcept;
   bool still_stuck() noexcept;
   int waiting_for() const noexcept;
   bool needs(int rank) const noexcept;
   int dead_peer() const noexcept;
   int await_death(int suspect) const noexcept;
-  std::string describe() const;
+  std::string call_name() const;
   void fail(const Status& status) noexcept;
+  void fail_disagreed(const Status& status) noexcept;
   void fail_dead(int peer) noexcept;
   void fail_noticed(const Notice& notice) noexcept;
   void fail_late(int64_t silence_ns) noexcept;
+  void fail(const Verdict& verdict) noexcept;
   void end_aborted() noexcept;
   void fail(const Blame& blame, const std::string& what) noexcept;
   void end() noexcept;
@@ -98,6 +105,8 @@ class Work {
   bool moved_ = true;  // since the last look
   int64_t silent_since_ns_ = 0;
   int64_t next_check_ns_ = 0;
+  int64_t next_question_ns_ = 0;  // when the peer's journal is read next; 0: not stuck yet
+  int64_t question_interval_ns_ = 0;
   std::optional<Error> error_;
 };
 

@@ -42,6 +42,8 @@ class P2pOperation final : public Task {
   Status progress(bool* advanced) noexcept override;
   int waiting_for() const noexcept override;
   bool needs(int rank) const noexcept override;
+  // Transfers of the first receiving lane that are complete.
+  size_t received() const noexcept { return recv_cursors_.empty() ? 0 : recv_cursors_[0].transfer; }
 
  private:
   struct Cursor {

@@ -642,6 +642,12 @@ TEST_P(TransportConformance, Window_PutThenSignal_SeenByOwner) {
     EXPECT_EQ(other.add_signal(4, 1).code, StatusCode::kInvalidArgument);
     EXPECT_EQ(other.add_signal(kWindow, 1).code, StatusCode::kInvalidArgument);
     EXPECT_TRUE(other.put(kWindow, data.data(), 0).ok());
+    std::array<uint64_t, 4> words{};
+    ASSERT_TRUE(other.read(0, words).ok());
+    EXPECT_EQ(words, (std::array<uint64_t, 4>{20, 20, 20, 0}));
+    EXPECT_EQ(other.read(4, words).code, StatusCode::kInvalidArgument);
+    EXPECT_EQ(other.read(kWindow - 24, words).code, StatusCode::kInvalidArgument);
+    self.exchange.barrier();
     regions.clear();
     self.exchange.barrier();
     device::free_shared(memory);

@@ -368,8 +368,8 @@ TEST(Timeout, SilentPeer_IsNamed) {
     int x = 1;
     expect_error(tuttiAllReduce(&x, &x, 1, tuttiInt32, tuttiSum, comms[0], nullptr),
                  tuttiRemoteError,
-                 {"AllReduce #0", "rank 0 of 2 of 'impatient'", "no progress for", "rank 1",
-                  "timeoutSeconds"});
+                 {"AllReduce #0", "rank 0 of 2 of 'impatient'", "never entered AllReduce #0",
+                  "rank 1", "timeoutSeconds"});
   }).join();
   for (tuttiComm_t comm : comms) EXPECT_TUTTI(tuttiCommDestroy(comm));
 }

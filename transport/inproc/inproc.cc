@@ -12,6 +12,7 @@
 #include "src/device/device.h"
 #include "transport/inproc/board.h"
 #include "transport/layout_check.h"
+#include "transport/words.h"
 
 namespace tutti::transport {
 namespace {
@@ -88,6 +89,14 @@ class InprocRegion final : public RemoteRegion {
     return use([&] { std::memcpy(memory() + offset, data, bytes); });
   }
 
+  Status read(size_t offset, std::span<uint64_t> words) const noexcept override {
+    if (offset % sizeof(uint64_t) != 0 || offset > token_.bytes ||
+        words.size_bytes() > token_.bytes - offset) {
+      return out_of_range();
+    }
+    return use([&] { load_words(memory() + offset, words); });
+  }
+
   Status add_signal(size_t offset, uint64_t value) noexcept override {
     constexpr size_t kWord = sizeof(uint64_t);
     if (offset % kWord != 0 || offset > token_.bytes || kWord > token_.bytes - offset)
@@ -107,7 +116,7 @@ class InprocRegion final : public RemoteRegion {
   }
   // The owner may free the memory at any time, from its own thread.
   template <typename Access>
-  Status use(Access access) noexcept {
+  Status use(Access access) const noexcept {
     if (device::with_shared(std::bit_cast<std::byte*>(token_.base), token_.region, access))
       return kOkStatus;
     return {StatusCode::kInvalidUsage, rank_, "the peer has freed the memory of its window"};

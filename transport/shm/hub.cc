@@ -255,10 +255,11 @@ Exposure Hub::import(Link& link, const EndpointKey& rank, uint64_t region, Deadl
   link.wants.erase(request);
   if (want.answered && want.why == Refusal::kNone)
     return {std::move(want.region), std::move(want.bell)};
+  const std::string window = "window of rank " + std::to_string(rank.rank) + ": ";
+  if (want.answered)
+    throw Error(StatusCode::kInvalidUsage, window + "its process no longer exposes that memory");
   throw Error(StatusCode::kRemoteError,
-              "window of rank " + std::to_string(rank.rank) + ": " +
-                  (want.answered ? "its process no longer exposes that memory"
-                   : answered    ? "its process has ended or closed its transport"
+              window + (answered ? "its process has ended or closed its transport"
                                  : "its process did not answer in time; is it stopped?"));
 }
 

@@ -85,8 +85,8 @@ class Hub {
 
   // Lets peers ask for the region until it is freed.
   void expose(const std::shared_ptr<const device::SharedRegion>& region);
-  // Asks `rank`'s process for its region and waits. Throws RemoteError when it is refused or does
-  // not come.
+  // Asks `rank`'s process for its region and waits. Throws InvalidUsage when the region has been
+  // freed, RemoteError when no answer comes.
   Exposure import(Link& link, const EndpointKey& rank, uint64_t region, Deadline deadline);
 
   // Over the peers linked so far: how many may read this process, of how many, and the last errno

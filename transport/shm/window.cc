@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 
+#include "transport/words.h"
+
 namespace tutti::transport::shm {
 
 std::vector<std::byte> encode(const WindowToken& token) {
@@ -54,6 +56,15 @@ Status ShmRegion::check(size_t offset, size_t bytes) const noexcept {
 Status ShmRegion::put(size_t offset, const void* data, size_t bytes) noexcept {
   const Status checked = check(offset, bytes);
   if (checked.ok() && bytes != 0) std::memcpy(base_ + offset, data, bytes);
+  return checked;
+}
+
+Status ShmRegion::read(size_t offset, std::span<uint64_t> words) const noexcept {
+  if (offset % sizeof(uint64_t) != 0) {
+    return {StatusCode::kInvalidArgument, rank_, "expected words at a multiple of 8 bytes"};
+  }
+  const Status checked = check(offset, words.size_bytes());
+  if (checked.ok()) load_words(base_ + offset, words);
   return checked;
 }
 

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one rank has called, in memory that its peers can read, so that whoever is stuck can say
+// what the others do.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "src/kernels/dtypes.h"
+#include "src/kernels/ops.h"
+#include "src/plan/collective.h"
+
+namespace tutti::comm {
+
+// What all ranks of one collective must agree on.
+struct CallFacts {
+  uint64_t count = 0;   // elements of a block; of all blocks together when uneven
+  uint64_t counts = 0;  // hash of the block counts when uneven, else 0
+  uint64_t plan = 0;    // hash of the plan
+  int32_t root = 0;
+  plan::Collective collective = plan::Collective::kBarrier;
+  DType dtype = DType::kInt8;
+  Op op = Op::kSum;
+  bool operator==(const CallFacts&) const = default;
+};
+
+struct SendFacts {
+  uint64_t count = 0;
+  DType dtype = DType::kInt8;
+};
+
+// Layout, in 8-byte words:
+//   [0]                    state: 0 open, 1 closed (finalized or destroyed)
+//   [8 .. 8+64*2)          calls: at n % 64 collective n: {n + 1 : 63 | ended : 1}, 0: none yet; {n
+//   : 16 | slot : 8 | version : 40} [136 .. 136+48*8)      slots: what collectives were called
+//   with, {version, count, counts, plan, root:32|collective:8|dtype:8|op:8,
+//                          unused, unused, version}
+//   [520 .. 520+32*2)      sends: {ordinal + 1 : 32 | peer : 24 | dtype : 8}, count
+// All words are atomic: release stores by the owner pair with acquire loads by the readers. A slot
+// is overwritten last version first and read first version first, so equal versions mean that
+// nothing changed in between; a call names the version that it means. A call's second word is
+// written first, and repeats the number.
+class Journal {
+ public:
+  static constexpr size_t kCalls = 64;  // a power of two
+  static constexpr size_t kSlots = 48;
+  static constexpr size_t kSends = 32;  // a power of two
+  static constexpr size_t kSlotWords = 8;
+  static constexpr size_t kFirstCall = 8;
+  static constexpr size_t kFirstSlot = kFirstCall + kCalls * 2;
+  static constexpr size_t kFirstSend = kFirstSlot + kSlots * kSlotWords;
+  static constexpr size_t kWords = kFirstSend + kSends * 2;
+
+  explicit Journal(uint64_t* words) noexcept : words_(words) {}  // zeroed; owned by the caller
+
+  // Before a call with these facts begins. Returns what begin() wants; it means these facts until
+  // the slot is described anew.
+  uint64_t describe(size_t slot, const CallFacts& facts) noexcept;
+  // On the path of every collective.
+  void begin(uint64_t number, uint64_t described) noexcept {
+    const size_t at = call_word(number);
+    store(at + 1, number << 48 | described);
+    store(at, (number + 1) << 1);
+  }
+  void end(uint64_t number) noexcept { store(call_word(number), (number + 1) << 1 | 1); }
+  // The `ordinal`-th send to the peer (from 0).
+  void note_send(uint32_t ordinal, int peer, const SendFacts& facts) noexcept;
+  void close() noexcept { store(0, 1); }
+
+ private:
+  static size_t call_word(uint64_t number) noexcept {
+    return kFirstCall + (number & (kCalls - 1)) * 2;
+  }
+  void store(size_t word, uint64_t value) noexcept {
+    // release: pairs with the acquire loads of RemoteRegion::read()
+    std::atomic_ref(words_[word]).store(value, std::memory_order_release);
+  }
+  uint64_t* words_;
+  uint64_t version_ = 0;
+  uint64_t sends_ = 0;
+};
+
+// A copy of a rank's journal.
+class JournalCopy {
+ public:
+  std::span<uint64_t> words() noexcept { return words_; }
+  bool closed() const noexcept { return words_[0] != 0; }
+  // The last collective that the rank has begun; nullopt when none.
+  struct Last {
+    uint64_t number = 0;
+    bool ended = false;
+  };
+  std::optional<Last> last() const noexcept;
+  bool begun(uint64_t number) const noexcept {
+    return last().has_value() && last()->number >= number;
+  }
+  // What the rank called as its collective `number`; nullopt when it has not, or it is too long
+  // ago, or it was being written.
+  std::optional<CallFacts> facts(uint64_t number) const noexcept;
+  std::optional<SendFacts> send(int peer, uint32_t ordinal) const noexcept;
+
+ private:
+  std::array<uint64_t, Journal::kWords> words_{};
+};
+
+}  // namespace tutti::comm

@@ -53,6 +53,7 @@ tuttiResult_t issue(const Call& c) {
 
 std::vector<Piece> expect(const Sizes& sizes, int rank, int n_ranks, int /*root*/) {
   std::vector<Piece> pieces;
+  pieces.reserve(static_cast<size_t>(n_ranks));
   for (int r = 0; r < n_ranks; ++r) {
     pieces.push_back({.at = start_of(sizes, rank, r, n_ranks),
                       .count = block_from_to(sizes, r, rank, n_ranks),

@@ -50,6 +50,7 @@ tuttiResult_t issue(const Call& c) {
 
 std::vector<Piece> expect(const Sizes& sizes, int /*rank*/, int n_ranks, int /*root*/) {
   std::vector<Piece> pieces;
+  pieces.reserve(static_cast<size_t>(n_ranks));
   for (int r = 0; r < n_ranks; ++r) {
     pieces.push_back({.at = static_cast<size_t>(r) * sizes.count,
                       .count = sizes.count,

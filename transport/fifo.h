@@ -62,14 +62,18 @@ struct alignas(kFalseSharingBytes) ReleaseWord {
 };
 
 // How an end that gives up tells the other, which may be waiting for it: 0, or packed {code:16 |
-// cause rank + 1:32}.
+// cause rank + 1:32}. A receiver also marks here that it reads memory of the sender's (a
+// reference): whoever stores first of "I give up" and "I am reading" is seen by the other (all four
+// accesses are seq_cst), so after giving up a sender knows whether somebody still reads its
+// buffers.
 struct alignas(kFalseSharingBytes) FailureWord {
-  std::atomic<uint64_t> value;  // release by announce(), acquire by read(): it carries no other
-                                // data, the order is for clarity
+  std::atomic<uint64_t> value;
+  std::atomic<uint64_t> reading;
 
   void announce(uint32_t code, int32_t cause_rank) noexcept {
     value.store((uint64_t{code} << 32) | static_cast<uint32_t>(cause_rank + 1),
-                std::memory_order_release);
+                std::memory_order_seq_cst);  // pairs with read(), RecvView::begin_reading() and
+                                             // end_reading()
   }
   // False while the end is in order.
   bool read(uint32_t* code, int32_t* cause_rank) const noexcept {
@@ -154,6 +158,11 @@ struct SendView {
     refresh();
     return released == committed;
   }
+  // After own_failure->announce(): the receiver may still read memory that a reference of ours
+  // names.
+  bool peer_reads() const noexcept {
+    return peer_failure->reading.load(std::memory_order_seq_cst) != 0;  // pairs with RecvView
+  }
   SlotLine& line() noexcept { return lines[committed & (n_lines - 1)]; }
   uint32_t area_index() const noexcept { return static_cast<uint32_t>(areas_used & (n_areas - 1)); }
   std::byte* area() noexcept { return areas + size_t{area_index()} * area_bytes; }
@@ -221,6 +230,20 @@ struct RecvView {
   }
   const std::byte* area(uint32_t index) const noexcept {
     return areas + size_t{index & (n_areas - 1)} * area_bytes;
+  }
+
+  // Around reading the bytes behind a reference. False: the sender has given up, so its memory must
+  // not be read any more, or may have changed while it was; whatever came of it must go nowhere.
+  bool begin_reading() noexcept {
+    own_failure->reading.store(1, std::memory_order_seq_cst);
+    if (peer_failure->value.load(std::memory_order_seq_cst) == 0) return true;
+    own_failure->reading.store(0, std::memory_order_release);  // pairs with SendView::peer_reads()
+    return false;
+  }
+  bool end_reading() noexcept {
+    // acq_rel: the reads come before it, the load after it. Pairs with SendView::peer_reads().
+    own_failure->reading.exchange(0, std::memory_order_acq_rel);
+    return peer_failure->value.load(std::memory_order_seq_cst) == 0;
   }
 
   void release() noexcept {

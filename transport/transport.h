@@ -54,6 +54,7 @@ class SendConnection {
  public:
   SendView view;
   bool needs_progress = false;  // progress() does something: set by transports that are not memory
+  bool same_process = false;    // the receiver reads references at their address in this process
   virtual ~SendConnection() = default;
   // True once the receiver's process has attached. Nothing may be committed before. Until then
   // returns false, or a failure.

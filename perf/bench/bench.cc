@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <numeric>
 #include <thread>
 
 #include "perf/bench/options.h"
@@ -48,8 +49,8 @@ class Worker {
   std::vector<int> roots() const {
     if (!test_.has_root) return {-1};
     if (options_.root >= 0) return {options_.root};
-    std::vector<int> all;
-    for (int r = 0; r < team_.n_ranks(); ++r) all.push_back(r);
+    std::vector<int> all(static_cast<size_t>(team_.n_ranks()));
+    std::iota(all.begin(), all.end(), 0);
     return all;
   }
 

@@ -104,13 +104,16 @@ void Collectives::begin(CollectiveCall& call) {
     const CallKey key = key_of(call);
     Prepared& remembered = remembered_[slot_of(key)];
     if (remembered.program == nullptr || remembered.key != key) [[unlikely]] {
-      remembered = prepare(call, slot_of(key));
+      remembered = prepare(call);
       remembered.key = key;
     }
+    if (!journal_.lasts(remembered.described))
+      remembered.described = journal_.describe(remembered.facts);
     current_ = remembered;
   } else {
-    current_ = prepare(call, kRemembered + uneven_calls_++ % (Journal::kSlots - kRemembered));
+    current_ = prepare(call);
   }
+  history_ = extended(history_, current_.hash);
   journal_.begin(number(), current_.described);
   if (!current_.program->connected) open_connections(*current_.program);
 }
@@ -126,14 +129,14 @@ bool Collectives::try_start() {
                     .binding = bind(*call_),
                     .tiling = current_.tiling,
                     .policy = tuning_.policy,
-                    .signature = signature(current_.hash, number()),
+                    .signature = signature(history_),
                     .scratch = scratch_.data(),
                     .bounce = {bounce_.data(), bounce_.bytes()},
                     .counters = &counters_});
   return true;
 }
 
-Collectives::Prepared Collectives::prepare(const CollectiveCall& call, size_t slot) {
+Collectives::Prepared Collectives::prepare(const CollectiveCall& call) {
   const Choice choice = select({.collective = call.collective,
                                 .n_ranks = place_.n_ranks,
                                 .root = call.root,
@@ -147,9 +150,9 @@ Collectives::Prepared Collectives::prepare(const CollectiveCall& call, size_t sl
   const bool counts_agreed = call.uneven == nullptr || call.uneven->agreed;
   prepared.tiling =
       exec::make_tiling(program, bind(call), tuning_.layout.area_bytes, counts_agreed);
-  const CallFacts facts = facts_of(call, program.plan->hash);
-  prepared.hash = agreed_hash(facts);
-  prepared.described = journal_.describe(slot, facts);
+  prepared.facts = facts_of(call, program.plan->hash);
+  prepared.hash = agreed_hash(prepared.facts);
+  prepared.described = journal_.describe(prepared.facts);
   scratch_.reserve(exec::scratch_bytes(program, prepared.tiling, call.dtype));
   if (tuning_.policy.pull_min_bytes != UINT64_MAX) bounce_.reserve(exec::bounce_bytes(program));
   return prepared;

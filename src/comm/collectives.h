@@ -67,7 +67,10 @@ class Collectives {
   bool try_start();
   exec::Operation& operation() noexcept { return operation_; }
   // The call has ended well.
-  void end() noexcept { journal_.end(number()); }
+  void end() noexcept {
+    journal_.end(number());
+    ended_.store(begun(), std::memory_order_relaxed);
+  }
   const exec::TrafficCounters& counters() const noexcept { return counters_; }
   exec::TrafficCounters& counters() noexcept { return counters_; }
 
@@ -78,6 +81,11 @@ class Collectives {
   const char* algorithm() const noexcept { return current_.program->row->name; }
   // Calls begun so far. Any thread.
   uint64_t begun() const noexcept { return begun_.load(std::memory_order_relaxed); }
+  // One more than the calls that have ended well: the first one that this rank owes its peers,
+  // modulo 2^16. Any thread.
+  uint16_t position() const noexcept {
+    return static_cast<uint16_t>(ended_.load(std::memory_order_relaxed) + 1);
+  }
   // Of the current call.
   uint64_t number() const noexcept { return begun() - 1; }
 
@@ -103,17 +111,15 @@ class Collectives {
     CallKey key;
     ProgramEntry* program = nullptr;  // null: unused
     exec::Tiling tiling;
-    uint64_t hash = 0;       // of what ranks must agree on, see signature()
-    uint64_t described = 0;  // in the journal
+    uint64_t hash = 0;  // of what ranks must agree on, see signature()
+    CallFacts facts;
+    uint64_t described = 0;  // version of the facts in the journal
   };
-  // Calls, direct-mapped; a power of two. The journal has a slot for each, and further ones for
-  // uneven calls in turn.
-  static constexpr size_t kRemembered = 32;
-  static_assert(kRemembered < Journal::kSlots);
+  static constexpr size_t kRemembered = 32;  // calls, direct-mapped; a power of two
 
   static CallKey key_of(const CollectiveCall& call) noexcept;
   static size_t slot_of(const CallKey& key) noexcept;
-  Prepared prepare(const CollectiveCall& call, size_t slot);
+  Prepared prepare(const CollectiveCall& call);
   ProgramEntry& program_for(const Choice& choice);
   void check_slots(const planner::VerifiedPlan& plan) const;
   void open_connections(ProgramEntry& entry);
@@ -132,8 +138,9 @@ class Collectives {
   CollectiveCall* call_ = nullptr;
   exec::Operation operation_;
   exec::TrafficCounters counters_;
+  std::atomic<uint64_t> ended_{0};  // one writer; relaxed: a number
   std::atomic<uint64_t> begun_{0};  // one writer; relaxed: a number
-  size_t uneven_calls_ = 0;
+  uint64_t history_ = 0;  // of all calls so far, the current one included: see signature()
 };
 
 }  // namespace tutti::comm

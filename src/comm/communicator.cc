@@ -134,11 +134,12 @@ void Communicator::finalize() {
 }
 
 void Communicator::post_notice(const Notice& notice, std::string_view text, bool relay) noexcept {
-  if (noticed_.exchange(true, std::memory_order_relaxed)) return;
+  const bool first = !noticed_.exchange(true, std::memory_order_relaxed);
   // A text must be there before its notice is seen, and only boards carry texts.
-  if (!text.empty() && !relay) post_on_boards(notice, text, Deadline::after_ns(kPostNoticeNs));
+  if (first && !text.empty() && !relay)
+    post_on_boards(notice, text, Deadline::after_ns(kPostNoticeNs));
   path_->links.announce(notice);
-  if (relay || !text.empty()) return;
+  if (!first || relay || !text.empty()) return;
   const Deadline deadline = Deadline::after_ns(kPostNoticeNs);
   for (int peer = 0; peer < n_ranks(); ++peer) {
     if (peer == rank() || path_->links.reaches(peer)) continue;
@@ -160,16 +161,11 @@ void Communicator::abort() noexcept {
   health_.fail(StatusCode::kInvalidUsage,
                "the communicator" + place() + " was aborted by tuttiCommAbort");
   ring(bell());
-  const auto begun = static_cast<uint16_t>(path_->collectives.begun());
-  if (drain(Deadline::after_ns(kAbortGraceNs))) {
-    return post_own(Cause::kAborted, static_cast<uint16_t>(begun + 1));  // all so far are complete
-  }
+  if (drain(Deadline::after_ns(kAbortGraceNs))) return post_own(Cause::kAborted);
   // Queued behind other work, or in the hands of a thread that does not come back: its connections
   // are not ours to touch, boards are.
-  if (!noticed_.exchange(true, std::memory_order_relaxed)) {
-    const Notice notice{.from = rank(), .about = rank(), .cause = Cause::kAborted, .begun = begun};
-    post_on_boards(notice, "", Deadline::after_ns(kPostNoticeNs));
-  }
+  if (!noticed_.exchange(true, std::memory_order_relaxed))
+    post_on_boards(own(Cause::kAborted), "", Deadline::after_ns(kPostNoticeNs));
   drain(Deadline::after_ns(kAbortWaitNs));
 }
 

@@ -103,16 +103,19 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // again. By the owner of the progress, or when nothing is in flight.
   void post_notice(const Notice& notice, std::string_view text, bool relay) noexcept;
   // This rank itself is the reason.
-  void post_own(Cause cause, uint16_t begun) noexcept {
-    post_notice(
-        {.from = rank(), .about = rank(), .cause = cause, .code = code_of(cause), .begun = begun},
-        "", false);
-  }
+  void post_own(Cause cause) noexcept { post_notice(own(cause), "", false); }
 
  private:
   Communicator(const Seat& seat, const Options& options, std::unique_ptr<LocalEnd> local,
                std::unique_ptr<DataPath> path, uint64_t owner);
 
+  Notice own(Cause cause) const noexcept {
+    return {.from = rank(),
+            .about = rank(),
+            .cause = cause,
+            .code = code_of(cause),
+            .position = path_->collectives.position()};
+  }
   void post_on_boards(const Notice& notice, std::string_view text, Deadline deadline) noexcept;
 
   Seat seat_;

@@ -5,15 +5,9 @@
 #include <algorithm>
 
 namespace tutti::comm {
-namespace {
-
-constexpr uint64_t kVersionMask = (uint64_t{1} << 40) - 1;
-
-}  // namespace
-
-uint64_t Journal::describe(size_t slot, const CallFacts& facts) noexcept {
-  const size_t at = kFirstSlot + slot * kSlotWords;
+uint64_t Journal::describe(const CallFacts& facts) noexcept {
   ++version_;
+  const size_t at = kFirstSlot + (version_ & (kSlots - 1)) * kSlotWords;
   store(at + kSlotWords - 1, version_);
   store(at + 1, facts.count);
   store(at + 2, facts.counts);
@@ -22,7 +16,7 @@ uint64_t Journal::describe(size_t slot, const CallFacts& facts) noexcept {
                     static_cast<uint64_t>(facts.collective) << 16 |
                     static_cast<uint64_t>(facts.dtype) << 8 | static_cast<uint64_t>(facts.op));
   store(at, version_);
-  return slot << 40 | (version_ & kVersionMask);
+  return version_;
 }
 
 void Journal::note_send(uint32_t ordinal, int peer, const SendFacts& facts) noexcept {
@@ -43,12 +37,11 @@ std::optional<JournalCopy::Last> JournalCopy::last() const noexcept {
 
 std::optional<CallFacts> JournalCopy::facts(uint64_t number) const noexcept {
   const uint64_t* call = words_.data() + Journal::kFirstCall + (number & (Journal::kCalls - 1)) * 2;
-  const size_t slot = call[1] >> 40 & 0xff;
-  if (call[0] >> 1 != number + 1 || call[1] >> 48 != (number & 0xffff) || slot >= Journal::kSlots)
-    return std::nullopt;
-  const uint64_t* at = words_.data() + Journal::kFirstSlot + slot * Journal::kSlotWords;
-  if ((at[0] & kVersionMask) != (call[1] & kVersionMask))
-    return std::nullopt;  // described anew since
+  const uint64_t version = call[1] & Journal::kVersionMask;
+  if (call[0] >> 1 != number + 1 || call[1] >> 48 != (number & 0xffff)) return std::nullopt;
+  const uint64_t* at =
+      words_.data() + Journal::kFirstSlot + (version & (Journal::kSlots - 1)) * Journal::kSlotWords;
+  if ((at[0] & Journal::kVersionMask) != version) return std::nullopt;  // described anew since
   const uint64_t kinds = at[4];
   if (at[0] == 0 || at[0] != at[Journal::kSlotWords - 1] ||
       (kinds >> 16 & 0xff) >= plan::kCollectiveCount || (kinds >> 8 & 0xff) >= kDTypeCount ||

@@ -36,19 +36,21 @@ struct SendFacts {
 // Layout, in 8-byte words:
 //   [0]                    state: 0 open, 1 closed (finalized or destroyed)
 //   [8 .. 8+64*2)          calls: at n % 64 collective n: {n + 1 : 63 | ended : 1}, 0: none yet; {n
-//   : 16 | slot : 8 | version : 40} [136 .. 136+48*8)      slots: what collectives were called
-//   with, {version, count, counts, plan, root:32|collective:8|dtype:8|op:8,
+//   : 16 | version : 48} [136 .. 136+128*8)     what collectives were called with, at version %
+//   128:
+//                          {version, count, counts, plan, root:32|collective:8|dtype:8|op:8,
 //                          unused, unused, version}
-//   [520 .. 520+32*2)      sends: {ordinal + 1 : 32 | peer : 24 | dtype : 8}, count
-// All words are atomic: release stores by the owner pair with acquire loads by the readers. A slot
-// is overwritten last version first and read first version first, so equal versions mean that
-// nothing changed in between; a call names the version that it means. A call's second word is
-// written first, and repeats the number.
+//   [1160 .. 1160+32*2)    sends: {ordinal + 1 : 32 | peer : 24 | dtype : 8}, count
+// All words are atomic: release stores by the owner pair with acquire loads by the readers. A
+// description is overwritten last version first and read first version first, so equal versions
+// mean that nothing changed in between. A call's second word is written first, and repeats the
+// number.
 class Journal {
  public:
-  static constexpr size_t kCalls = 64;  // a power of two
-  static constexpr size_t kSlots = 48;
-  static constexpr size_t kSends = 32;  // a power of two
+  static constexpr size_t kCalls = 64;   // a power of two
+  static constexpr size_t kSlots = 128;  // a power of two
+  static constexpr size_t kSends = 32;   // a power of two
+  static constexpr uint64_t kVersionMask = (uint64_t{1} << 48) - 1;
   static constexpr size_t kSlotWords = 8;
   static constexpr size_t kFirstCall = 8;
   static constexpr size_t kFirstSlot = kFirstCall + kCalls * 2;
@@ -57,13 +59,15 @@ class Journal {
 
   explicit Journal(uint64_t* words) noexcept : words_(words) {}  // zeroed; owned by the caller
 
-  // Before a call with these facts begins. Returns what begin() wants; it means these facts until
-  // the slot is described anew.
-  uint64_t describe(size_t slot, const CallFacts& facts) noexcept;
+  // Writes the facts and returns their version, for begin().
+  uint64_t describe(const CallFacts& facts) noexcept;
+  // False when the description would be overwritten while a call that begins now is still on
+  // record: then describe anew.
+  bool lasts(uint64_t version) const noexcept { return version_ - version < kSlots - kCalls; }
   // On the path of every collective.
-  void begin(uint64_t number, uint64_t described) noexcept {
+  void begin(uint64_t number, uint64_t version) noexcept {
     const size_t at = call_word(number);
-    store(at + 1, number << 48 | described);
+    store(at + 1, number << 48 | (version & kVersionMask));
     store(at, (number + 1) << 1);
   }
   void end(uint64_t number) noexcept { store(call_word(number), (number + 1) << 1 | 1); }

@@ -2,7 +2,18 @@
 // Makes connections on first use.
 #include "src/comm/links.h"
 
+#include <utility>
+
+#include "src/base/clock.h"
+#include "src/base/wait.h"
+
 namespace tutti::comm {
+namespace {
+
+constexpr int64_t kReaderNs =
+    10 * kNsPerSecond;  // more than a thread that runs at all needs for a chunk
+
+}  // namespace
 
 transport::SendConnection& Links::send_to(int peer, int channel) {
   const auto at = sends_.find(key(peer, channel));
@@ -24,6 +35,7 @@ transport::RecvConnection* Links::try_recv_from(int peer, int channel) {
 }
 
 void Links::announce(const Notice& notice) noexcept {
+  if (std::exchange(announced_, true)) return;
   const auto tell = [&](auto& view) {
     if (view.own_failure == nullptr) return;  // not attached
     view.own_failure->announce(pack(notice), notice.about);
@@ -31,16 +43,23 @@ void Links::announce(const Notice& notice) noexcept {
   };
   for (auto& [key, connection] : sends_) tell(connection->view);
   for (auto& [key, connection] : recvs_) tell(connection->view);
+  // A reader is in the middle of one chunk; in another process it reads its own mapping, and finds
+  // out afterwards.
+  const Deadline deadline = Deadline::after_ns(kReaderNs);
+  for (auto& [key, connection] : sends_) {
+    while (connection->same_process && connection->view.peer_reads() && !deadline.expired())
+      sleep_ns(20 * kNsPerUs);
+  }
 }
 
-std::optional<Notice> Links::notice(uint16_t begun) const noexcept {
+std::optional<Notice> Links::notice(uint16_t position) const noexcept {
   std::optional<Notice> found;
   const auto look = [&](uint64_t key, const auto& view) {
     uint32_t word = 0;
     int32_t about = -1;
     if (view.peer_failure == nullptr || !view.peer_failure->read(&word, &about)) return;
     const Notice heard = unpack(word, peer_of(key), about);
-    if (concerns(heard, begun)) found = heard;
+    if (concerns(heard, position)) found = heard;
   };
   for (const auto& [key, connection] : sends_) look(key, connection->view);
   for (const auto& [key, connection] : recvs_) look(key, connection->view);

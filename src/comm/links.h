@@ -40,11 +40,12 @@ class Links {
     return std::exchange(next, next + n);
   }
 
-  // Tells the other end of every connection that this rank has given up.
+  // Tells the other end of every connection, once, that this rank has given up. Afterwards no
+  // thread of this process reads memory that this rank has sent by reference.
   void announce(const Notice& notice) noexcept;
-  // What the other end of a connection has announced, if it concerns a rank that has begun so many
-  // collectives.
-  std::optional<Notice> notice(uint16_t begun) const noexcept;
+  // What the other end of a connection has announced, if it concerns a rank at this
+  // position.
+  std::optional<Notice> notice(uint16_t position) const noexcept;
   // Complete when the peers have consumed all messages of this rank.
   exec::Task& settling() noexcept { return settling_; }
   // The peer reads announcements: it has attached to a connection.
@@ -78,6 +79,7 @@ class Links {
   // Never null; by key().
   std::unordered_map<uint64_t, std::unique_ptr<transport::SendConnection>> sends_;
   std::unordered_map<uint64_t, std::unique_ptr<transport::RecvConnection>> recvs_;
+  bool announced_ = false;
   std::unordered_map<uint64_t, uint32_t> p2p_counts_;  // by key(peer, is_send)
   Settling settling_{*this};
   std::atomic<uint64_t> used_{0};  // bit i: transport i; relaxed: a statistic

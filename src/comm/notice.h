@@ -16,15 +16,20 @@ struct Notice {
   int about = -1;  // -1: about no rank
   Cause cause = Cause::kFailed;
   StatusCode code = StatusCode::kRemoteError;
-  // Collectives that `from` had begun, modulo 2^16: whoever is in an earlier one still gets all it
-  // needs from `from`.
-  uint16_t begun = 0;
+  // The first collective that `from` does not complete, counted from 1, modulo 2^16: whoever is in
+  // an earlier one still gets all it needs from `from`.
+  uint16_t position = 0;
 };
 
-// Does the notice concern a rank that has begun so many collectives? Modular: ranks are never 2^15
-// collectives apart.
-constexpr bool concerns(const Notice& notice, uint16_t begun) noexcept {
-  return static_cast<int16_t>(static_cast<uint16_t>(notice.begun - begun)) <= 0;
+// Does the notice concern a rank at this position? Modular: ranks are never 2^15 collectives apart.
+constexpr bool concerns(const Notice& notice, uint16_t position) noexcept {
+  return static_cast<int16_t>(static_cast<uint16_t>(notice.position - position)) <= 0;
+}
+
+// Does the finder say more than the notice holds? Its sentence is put on the peers' boards before
+// the notice.
+constexpr bool has_text(Cause cause) noexcept {
+  return cause == Cause::kTimedOut || cause == Cause::kDisagreed;
 }
 
 // Does the communicator end for every rank, whether or not it waits for anybody?
@@ -36,10 +41,10 @@ constexpr StatusCode code_of(Cause cause) noexcept {
   return cause == Cause::kDisagreed ? StatusCode::kInvalidUsage : StatusCode::kRemoteError;
 }
 
-// All but the ranks in 32 bits: {begun : 16 | cause : 8 | code : 8}. Never 0, since code is a
+// All but the ranks in 32 bits: {position : 16 | cause : 8 | code : 8}. Never 0, since code is a
 // failure.
 constexpr uint32_t pack(const Notice& notice) noexcept {
-  return uint32_t{notice.begun} << 16 | static_cast<uint32_t>(notice.cause) << 8 |
+  return uint32_t{notice.position} << 16 | static_cast<uint32_t>(notice.cause) << 8 |
          static_cast<uint32_t>(notice.code);
 }
 constexpr Notice unpack(uint32_t word, int from, int about) noexcept {
@@ -47,7 +52,7 @@ constexpr Notice unpack(uint32_t word, int from, int about) noexcept {
           .about = about,
           .cause = static_cast<Cause>((word >> 8) & 0xff),
           .code = static_cast<StatusCode>(word & 0xff),
-          .begun = static_cast<uint16_t>(word >> 16)};
+          .position = static_cast<uint16_t>(word >> 16)};
 }
 
 }  // namespace tutti::comm

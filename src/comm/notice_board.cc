@@ -31,7 +31,7 @@ uint64_t NoticeBoard::encode(const Notice& notice) noexcept {
   return pack(notice) | static_cast<uint64_t>(notice.about + 1) << 32;
 }
 
-std::optional<Notice> NoticeBoard::notice(uint16_t begun) const noexcept {
+std::optional<Notice> NoticeBoard::notice(uint16_t position) const noexcept {
   if (load(count_offset()) == 0) [[likely]]
     return std::nullopt;
   for (int rank = 0; rank < n_ranks_; ++rank) {
@@ -39,14 +39,18 @@ std::optional<Notice> NoticeBoard::notice(uint16_t begun) const noexcept {
     if (word == 0) continue;
     const Notice notice =
         unpack(static_cast<uint32_t>(word), rank, static_cast<int>(word >> 32) - 1);
-    if (concerns(notice, begun)) return notice;
+    if (concerns(notice, position)) return notice;
   }
   return std::nullopt;
 }
 
-std::string NoticeBoard::text(int from) const {
-  const auto* text = reinterpret_cast<const char*>(words_) + text_offset(n_ranks_, from);
-  return {text, ::strnlen(text, kTextBytes)};
+std::optional<NoticeBoard::Told> NoticeBoard::told() const {
+  for (int rank = 0; rank < n_ranks_ && any_notice(); ++rank) {
+    if (load(notice_offset(rank)) == 0) continue;
+    const char* text = reinterpret_cast<const char*>(words_) + text_offset(n_ranks_, rank);
+    if (*text != '\0') return Told{rank, std::string(text, ::strnlen(text, kTextBytes))};
+  }
+  return std::nullopt;
 }
 
 void NoticeBoard::copy_journal(JournalCopy* copy) const noexcept {

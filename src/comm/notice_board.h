@@ -43,13 +43,17 @@ class NoticeBoard {
   const void* data() const noexcept { return words_; }
   size_t bytes() const noexcept { return word_count(n_ranks_) * sizeof(uint64_t); }
 
-  // A notice that concerns a rank that has begun so many collectives; nullopt when there is none.
+  // A notice that concerns a rank at this position; nullopt when there is none.
   // One load when none has come at all.
-  std::optional<Notice> notice(uint16_t begun) const noexcept;
+  std::optional<Notice> notice(uint16_t position) const noexcept;
   // Signals that came so far.
   uint64_t signals(int peer, int signal) const noexcept;
-  // The text that came with the notice; "" when none did.
-  std::string text(int from) const;
+  // A notice that came with a text.
+  struct Told {
+    int from = -1;
+    std::string text;
+  };
+  std::optional<Told> told() const;
   Journal& journal() noexcept { return journal_; }
   void copy_journal(JournalCopy* copy) const noexcept;
   // Peers have posted notices. One load.

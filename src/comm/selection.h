@@ -40,12 +40,14 @@ struct Choice {
 // Throws InvalidArgument when the forced algorithm can't do it.
 Choice select(const Selection& selection, const Tuning& tuning);
 
-// The 30 bits in each message header of the `number`-th collective. `call` hashes everything else
-// that ranks must agree on.
-constexpr uint32_t signature(uint64_t call, uint64_t number) noexcept {
-  uint64_t z = call + (number + 1) * 0x9e3779b97f4a7c15ULL;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  return static_cast<uint32_t>(z >> 34) & transport::kSignatureMask;
+// What a message of a collective carries so that ranks notice that they have called different
+// things, now or in an earlier call that moved no bytes: a digest of all calls of the communicator
+// so far, in order.
+constexpr uint64_t extended(uint64_t history, uint64_t call) noexcept {
+  return (history ^ call) * 0x9e3779b97f4a7c15ULL + 1;
+}
+constexpr uint32_t signature(uint64_t history) noexcept {
+  return static_cast<uint32_t>(history >> 34);
 }
 
 }  // namespace tutti::comm

@@ -118,6 +118,18 @@ Inquiry::Inquiry(Communicator& comm, Deadline deadline)
 }
 
 std::optional<Verdict> Inquiry::disagreement(uint64_t number) const {
+  const uint64_t first = number - std::min<uint64_t>(number, Journal::kCalls - 1);
+  for (uint64_t n = first; n <= number; ++n) {
+    auto verdict = disagreement_at(n);
+    if (!verdict.has_value()) continue;
+    if (n < number)
+      verdict->text = "earlier, in " + call_name(comm_.rank(), n) + ": " + verdict->text;
+    return verdict;
+  }
+  return std::nullopt;
+}
+
+std::optional<Verdict> Inquiry::disagreement_at(uint64_t number) const {
   std::vector<Party> parties;
   for (int rank = 0; rank < comm_.n_ranks(); ++rank) {
     const auto facts = at(rank).answered ? at(rank).journal.facts(number) : std::nullopt;

@@ -36,8 +36,8 @@ class Inquiry {
   // Ranks that can't be asked before the deadline count as not answering.
   Inquiry(Communicator& comm, Deadline deadline);
 
-  // How the ranks that have begun collective `number` differ in what they called; nullopt when they
-  // don't.
+  // How ranks differ in what they called as collective `number` or, if that is still known,
+  // earlier; nullopt when they don't.
   std::optional<Verdict> disagreement(uint64_t number) const;
   // Whose fault it is that collective `number` has not moved for so long: a rank that has left, is
   // stopped, or has not entered it; else the connection from `waiting_for` (-1: unknown).
@@ -57,6 +57,7 @@ class Inquiry {
     char state = 0;  // of its process, as in /proc/PID/stat; 0: unknown
     JournalCopy journal;
   };
+  std::optional<Verdict> disagreement_at(uint64_t number) const;
   bool stopped(int rank) const { return at(rank).state == 'T' || at(rank).state == 't'; }
   const Rank& at(int rank) const { return ranks_[static_cast<size_t>(rank)]; }
   std::string call_name(int rank, uint64_t number) const;

@@ -13,7 +13,8 @@ constexpr int64_t kCheckIntervalNs = kNsPerMs;
 constexpr int64_t kDeathGraceNs = 50 * kNsPerMs;
 constexpr int64_t kFirstQuestionNs = 20 * kNsPerMs;  // of silence; then twice as long each time
 constexpr int64_t kQuestionNs = 50 * kNsPerMs;       // for one peer's answer
-constexpr int64_t kInquiryNs = 300 * kNsPerMs;       // for the answers of all
+constexpr int64_t kTextGraceNs = 100 * kNsPerMs;
+constexpr int64_t kInquiryNs = 300 * kNsPerMs;  // for the answers of all
 constexpr int kLastPolls = 3;  // after a failure was seen: data may have come before it
 
 }  // namespace
@@ -103,8 +104,8 @@ bool Work::check_peers() noexcept {
 }
 
 std::optional<Notice> Work::find_notice() const noexcept {
-  auto notice = comm_.path().links.notice(begun());
-  return notice.has_value() ? notice : comm_.local().board.notice(begun());
+  auto notice = comm_.path().links.notice(position());
+  return notice.has_value() ? notice : comm_.local().board.notice(position());
 }
 
 // A notice that ends the communicator before this work has begun.
@@ -112,7 +113,7 @@ std::optional<Notice> Work::final_notice() const noexcept {
   const NoticeBoard& board = comm_.local().board;
   if (!board.any_notice()) [[likely]]
     return std::nullopt;
-  const auto notice = board.notice(static_cast<uint16_t>(begun() + 1));
+  const auto notice = board.notice(position());
   return notice.has_value() && is_final(notice->cause) ? notice : std::nullopt;
 }
 
@@ -136,9 +137,7 @@ void Work::ask_peer(int64_t now_ns) noexcept {
     fail_disagreed({StatusCode::kInvalidUsage, peer, nullptr});
 }
 
-uint16_t Work::begun() const noexcept {
-  return static_cast<uint16_t>(comm_.path().collectives.begun());
-}
+uint16_t Work::position() const noexcept { return comm_.path().collectives.position(); }
 
 // Polls a few times more; true when that changes nothing.
 bool Work::still_stuck() noexcept {
@@ -229,13 +228,28 @@ void Work::fail_dead(int peer) noexcept {
                                                    " ended) while this rank waited for it");
 }
 
+// The sentence of whoever has found the failure; "" when none comes. The notice that we have seen
+// may be a relay's, which is overtaking it.
+std::string Work::await_text() const noexcept {
+  const Deadline deadline = Deadline::after_ns(kTextGraceNs);
+  while (true) {
+    const auto told = comm_.local().board.told();
+    if (told.has_value())
+      return told->text + " (rank " + std::to_string(told->from) + " reports it)";
+    if (deadline.expired()) return "";
+    sleep_ns(kNsPerMs / 10);
+  }
+}
+
 void Work::fail_noticed(const Notice& notice) noexcept {
   const std::string from = "rank " + std::to_string(notice.from);
   const std::string about = "rank " + std::to_string(notice.about);
   const Blame blame{
       .code = notice.code, .about = notice.about, .cause = notice.cause, .heard = true};
-  const std::string text = comm_.local().board.text(notice.from);
-  if (!text.empty()) return fail(blame, text + " (" + from + " reports it)");
+  if (has_text(notice.cause)) {
+    const std::string text = await_text();
+    if (!text.empty()) return fail(blame, text);
+  }
   switch (notice.cause) {
     case Cause::kDied:
       return fail(blame, about + " has died (" + from + " reports it)");
@@ -271,19 +285,19 @@ void Work::fail(const Blame& blame, const std::string& what) noexcept {
   const std::string call = call_name();
   comm_.health().fail(blame.code, call + comm_.place() + ": " + what);
   // The sentence travels where the peers can't make it up themselves.
-  const bool tell = blame.cause == Cause::kTimedOut || blame.cause == Cause::kDisagreed;
+  const bool tell = has_text(blame.cause);
   comm_.post_notice({.from = comm_.rank(),
                      .about = blame.about,
                      .cause = blame.cause,
                      .code = blame.code,
-                     .begun = begun()},
+                     .position = position()},
                     tell ? call + ": " + what : "", blame.heard);
   end();
 }
 
 // Only an abort breaks the communicator while a work of it runs.
 void Work::end_aborted() noexcept {
-  if (state_ == State::kRun) comm_.post_own(Cause::kAborted, begun());
+  if (state_ == State::kRun) comm_.post_own(Cause::kAborted);
   end();
 }
 

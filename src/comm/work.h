@@ -75,7 +75,7 @@ class Work {
   void run(bool* advanced) noexcept;
   std::optional<Notice> find_notice() const noexcept;
   std::optional<Notice> final_notice() const noexcept;
-  uint16_t begun() const noexcept;
+  uint16_t position() const noexcept;
   bool check_peers() noexcept;
   void ask_peer(int64_t now_ns) noexcept;
   bool still_stuck() noexcept;
@@ -83,6 +83,7 @@ class Work {
   bool needs(int rank) const noexcept;
   int dead_peer() const noexcept;
   int await_death(int suspect) const noexcept;
+  std::string await_text() const noexcept;
   std::string call_name() const;
   void fail(const Status& status) noexcept;
   void fail_disagreed(const Status& status) noexcept;

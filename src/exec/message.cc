@@ -14,6 +14,13 @@ Status blame(Status status, int peer) noexcept {
   return status;
 }
 
+constexpr Status kSenderGaveUp{StatusCode::kRemoteError, -1,
+                               "a peer has given up while its memory was being read"};
+
+bool is_reference(const IncomingMessage& message) noexcept {
+  return message.kind == MessageKind::kMapped || message.kind == MessageKind::kPulled;
+}
+
 constexpr const char* kOtherLength =
     "a message has another length than this rank expects: counts differ between ranks";
 
@@ -68,6 +75,21 @@ Arrival peek_message(transport::RecvConnection& connection, int peer, uint32_t s
     return Arrival::kMessage;
   }
   return locate(connection, peer, bytes, message, failure);
+}
+
+Status begin_reading(std::span<const IncomingMessage> messages) noexcept {
+  for (const IncomingMessage& message : messages) {
+    if (is_reference(message) && !message.connection->view.begin_reading()) return kSenderGaveUp;
+  }
+  return kOkStatus;
+}
+
+Status end_reading(std::span<const IncomingMessage> messages) noexcept {
+  Status status = kOkStatus;
+  for (const IncomingMessage& message : messages) {
+    if (is_reference(message) && !message.connection->view.end_reading()) status = kSenderGaveUp;
+  }
+  return status;
 }
 
 bool acquire_message(transport::SendConnection& connection, const Sending& what,

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "src/exec/task.h"
 #include "transport/transport.h"
@@ -32,6 +33,11 @@ enum class Arrival : uint8_t { kNothing, kMessage, kFailed };
 // a broken connection). `signature` is the operation's; `peer` is for the failure.
 Arrival peek_message(transport::RecvConnection& connection, int peer, uint32_t signature,
                      size_t bytes, IncomingMessage* message, Status* failure) noexcept;
+
+// Around reading the bytes of messages that are references (transport::RecvView::begin_reading);
+// nothing for others.
+Status begin_reading(std::span<const IncomingMessage> messages) noexcept;
+Status end_reading(std::span<const IncomingMessage> messages) noexcept;
 
 // A message about to be sent: the kind is decided, its place in the FIFO is ours, nothing is
 // visible yet.

@@ -145,7 +145,7 @@ Operation::Outcome Operation::run_step(const CompiledStep& step, uint32_t tile,
     std::erase_if(sinks_, [&](const kernels::Sink& sink) { return sink.data == sources_[0].data; });
   }
   if (!sources_.empty() && !sinks_.empty()) {
-    *failure = move_data(step, span);
+    *failure = read_and_move(step, span);
     if (!failure->ok()) return Outcome::kFailed;
   }
   finish_messages(span.count * elem_bytes_);
@@ -242,6 +242,15 @@ Operation::Outcome Operation::gather_sinks(const CompiledStep& step, const Span&
     outgoing_.push_back(message);
   }
   return Outcome::kDone;
+}
+
+// What was read from a peer's own memory counts only if the peer still takes part afterwards;
+// checked before anything that follows from it is published.
+Status Operation::read_and_move(const CompiledStep& step, const Span& span) noexcept {
+  Status status = begin_reading(incoming_);
+  if (status.ok()) status = move_data(step, span);
+  const Status after = end_reading(incoming_);
+  return status.ok() ? after : status;
 }
 
 Status Operation::move_data(const CompiledStep& step, const Span& span) noexcept {

@@ -72,6 +72,17 @@ bool P2pOperation::send_some(const P2pSendLane& lane, Cursor& cursor, Status* fa
   return true;
 }
 
+Status P2pOperation::take(const IncomingMessage& message, std::byte* into, size_t bytes) noexcept {
+  Status status = begin_reading({&message, 1});
+  if (status.ok() && message.data == nullptr) {
+    status = message.connection->pull(message.connection->view.line().direct, 0, into, bytes);
+  } else if (status.ok() && bytes != 0) {
+    kernels::copy_bytes(into, message.data, bytes, false);
+  }
+  const Status after = end_reading({&message, 1});
+  return status.ok() ? after : status;
+}
+
 bool P2pOperation::receive_some(const P2pRecvLane& lane, Cursor& cursor, Status* failure) noexcept {
   const P2pTransfer& transfer = lane.transfers[cursor.transfer];
   const size_t bytes = std::min(launch_.max_chunk_bytes, transfer.bytes - cursor.offset);
@@ -80,13 +91,8 @@ bool P2pOperation::receive_some(const P2pRecvLane& lane, Cursor& cursor, Status*
       Arrival::kMessage) {
     return false;
   }
-  std::byte* into = transfer.data + cursor.offset;
-  if (message.data != nullptr) {
-    if (bytes != 0) kernels::copy_bytes(into, message.data, bytes, false);
-  } else {
-    *failure = lane.connection->pull(lane.connection->view.line().direct, 0, into, bytes);
-    if (!failure->ok()) return false;
-  }
+  *failure = take(message, transfer.data + cursor.offset, bytes);
+  if (!failure->ok()) return false;
   lane.connection->view.release();
   advance(cursor, transfer, bytes);
   return true;

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "src/exec/message.h"
 #include "src/exec/task.h"
 #include "transport/transport.h"
 
@@ -54,6 +55,7 @@ class P2pOperation final : public Task {
   static void advance(Cursor& cursor, const P2pTransfer& transfer, size_t bytes) noexcept;
   // Each sends or receives at most one message of the lane; true when it did.
   bool send_some(const P2pSendLane& lane, Cursor& cursor, Status* failure) noexcept;
+  static Status take(const IncomingMessage& message, std::byte* into, size_t bytes) noexcept;
   bool receive_some(const P2pRecvLane& lane, Cursor& cursor, Status* failure) noexcept;
 
   P2pLaunch launch_;

@@ -157,14 +157,19 @@ TEST(Selection, ProtocolAndSizes_FollowTheAgreedTable) {
   EXPECT_EQ(resolve(agreed).layout.area_bytes, 4096u);
 }
 
-TEST(Selection, Signatures_DifferByCallAndNumber) {
+TEST(Selection, Signatures_DifferByCallNumberAndHistory) {
   std::set<uint32_t> seen;
   for (int call = 0; call < 100; ++call) {
     Hasher hash;
     hash.value(call);
-    for (uint64_t number = 0; number < 100; ++number) seen.insert(signature(hash.finish(), number));
+    uint64_t history = 0;
+    for (int number = 0; number < 100; ++number) {
+      history = extended(history, hash.finish());
+      seen.insert(signature(history));
+    }
   }
   EXPECT_GT(seen.size(), 9990u);
+  EXPECT_NE(signature(extended(extended(0, 1), 2)), signature(extended(extended(0, 2), 1)));
 }
 
 TEST(Peers, Record_SurvivesEncoding) {
@@ -197,22 +202,22 @@ TEST(Peers, HostFacts_UniteCoresOfAHost) {
 TEST(NoticeBoard, Words_RoundTrip) {
   for (const Cause cause : {Cause::kFailed, Cause::kDied, Cause::kTimedOut, Cause::kAborted}) {
     for (const int about : {-1, 0, 70000}) {
-      const Notice notice{.from = 3, .about = about, .cause = cause, .begun = 40000};
+      const Notice notice{.from = 3, .about = about, .cause = cause, .position = 40000};
       const Notice back = unpack(pack(notice), 3, about);
       EXPECT_EQ(back.cause, cause);
       EXPECT_EQ(back.code, StatusCode::kRemoteError);
-      EXPECT_EQ(back.begun, 40000);
+      EXPECT_EQ(back.position, 40000);
       EXPECT_EQ(static_cast<int>(NoticeBoard::encode(notice) >> 32) - 1, about);
     }
   }
 }
 
 TEST(Notice, FailureInALaterCollective_DoesNotConcernAnEarlierOne) {
-  EXPECT_TRUE(concerns({.begun = 5}, 5));
-  EXPECT_TRUE(concerns({.begun = 5}, 6));
-  EXPECT_FALSE(concerns({.begun = 5}, 4));
-  EXPECT_TRUE(concerns({.begun = 65535}, 1)) << "the numbers wrap";
-  EXPECT_FALSE(concerns({.begun = 1}, 65535));
+  EXPECT_TRUE(concerns({.position = 5}, 5));
+  EXPECT_TRUE(concerns({.position = 5}, 6));
+  EXPECT_FALSE(concerns({.position = 5}, 4));
+  EXPECT_TRUE(concerns({.position = 65535}, 1)) << "the numbers wrap";
+  EXPECT_FALSE(concerns({.position = 1}, 65535));
 }
 
 TEST(NoticeBoard, OwnSignals_AreCounted) {

@@ -24,6 +24,7 @@ class InprocSend final : public SendConnection {
   InprocSend(const ConnectionId& id, std::shared_ptr<Pipe> pipe, MemoryCharge charge)
       : sink_(sink_of(id)), pipe_(std::move(pipe)), charge_(std::move(charge)) {
     view.attach(pipe_->base(), pipe_->layout(), nullptr);
+    same_process = true;
   }
 
   Status ready(bool* is_ready) noexcept override {

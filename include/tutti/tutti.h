@@ -16,8 +16,9 @@
  * tuttiStreamCreate: the call returns at once and the operation runs in the stream's order.
  *  - Every function returns a tuttiResult_t; on failure tuttiGetLastError tells what was expected,
  * what came, and what to do. The errors listed with a function are those beside
- * tuttiInvalidArgument (an argument is NULL or out of range), tuttiSystemError (the system refused
- * memory, a socket or a thread) and tuttiInternalError (a bug of the library).
+ * tuttiInvalidArgument (an argument is NULL or out of range, a handle was destroyed or never was
+ * one), tuttiInvalidUsage (a handle of the parent process in a forked child), tuttiSystemError (the
+ * system refused memory, a socket or a thread) and tuttiInternalError (a bug of the library).
  */
 #ifndef TUTTI_TUTTI_H_
 #define TUTTI_TUTTI_H_
@@ -363,7 +364,8 @@ TUTTI_API tuttiResult_t tuttiCommDeregister(const tuttiComm_t comm, void* handle
  * Sizes may differ by rank; 0 is legal. */
 TUTTI_API tuttiResult_t tuttiCommWindowRegister(tuttiComm_t comm, void* buff, size_t bytes,
                                                 tuttiWindow_t* win, int winFlags);
-/* Collective. The window must not be in use. */
+/* Collective. The window must not be in use. On a communicator that was finalized or has failed it
+ * is a local call, which only frees. */
 TUTTI_API tuttiResult_t tuttiCommWindowDeregister(tuttiComm_t comm, tuttiWindow_t win);
 
 /* Copies count elements of localbuff into `peer`'s part of the window at byte offset peerWinOffset,

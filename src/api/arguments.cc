@@ -63,9 +63,7 @@ void require(const void* pointer, const char* name) {
 }
 
 comm::Communicator& open_comm(tuttiComm_t comm) {
-  if (comm == nullptr)
-    refuse("comm is NULL; it must come from tuttiCommInitRank, InitAll or Split");
-  comm::Communicator& open = comm->ready();
+  comm::Communicator& open = Handles<tuttiComm>::find(comm, "comm").ready();
   open.check_open();
   return open;
 }

@@ -17,12 +17,9 @@ namespace {
 
 using comm::Communicator;
 using comm::Group;
+using CommHandles = Handles<tuttiComm>;
 
-tuttiComm& handle_of(tuttiComm_t comm) {
-  if (comm == nullptr)
-    refuse("comm is NULL; it must come from tuttiCommInitRank, InitAll or Split");
-  return *comm;
-}
+comm::Handle& handle_of(tuttiComm_t comm) { return CommHandles::find(comm, "comm"); }
 
 bootstrap::UniqueId id_of(const tuttiUniqueId& id) {
   bootstrap::UniqueId inner;
@@ -35,15 +32,22 @@ tuttiResult_t create(tuttiComm_t* out, const Communicator* parent, bool blocking
                      comm::Handle::Make make) {
   *out = nullptr;
   if (!blocking) {
-    auto handle = std::make_unique<tuttiComm>();
-    handle->start_making(std::move(make));
-    *out = handle.release();
+    auto owner = CommHandles::make();
+    comm::Handle& handle = owner->value;
+    tuttiComm_t published = CommHandles::publish(std::move(owner));
+    try {
+      handle.start_making(std::move(make));
+    } catch (...) {
+      CommHandles::take(published, "comm");
+      throw;
+    }
+    *out = published;
     return tuttiInProgress;
   }
   Group::current().set_up(parent, [out, make = std::move(make)] {
-    auto handle = std::make_unique<tuttiComm>();
-    handle->make(make);
-    *out = handle.release();
+    auto owner = CommHandles::make();
+    owner->value.make(make);
+    *out = CommHandles::publish(std::move(owner));
   });
   return tuttiSuccess;
 }
@@ -70,19 +74,20 @@ tuttiResult_t init_rank(tuttiComm_t* comm, int n_ranks, const tuttiUniqueId& id,
 void init_all(tuttiComm_t* comms, int n_ranks) {
   const comm::Options options = default_options();
   const bootstrap::UniqueId id = bootstrap::create_unique_id(options.config.local.interface_prefix);
-  std::vector<std::unique_ptr<tuttiComm>> handles(static_cast<size_t>(n_ranks));
+  std::vector<CommHandles::Owner> handles(static_cast<size_t>(n_ranks));
   std::vector<std::function<void()>> jobs;
   for (int rank = 0; rank < n_ranks; ++rank) {
     auto& handle = handles[static_cast<size_t>(rank)];
-    handle = std::make_unique<tuttiComm>();
+    handle = CommHandles::make();
     jobs.emplace_back([&, rank] {
-      handle->make([&](const std::atomic<bool>* cancelled) {
+      handle->value.make([&](const std::atomic<bool>* cancelled) {
         return comm::join(id, {.rank = rank, .n_ranks = n_ranks}, options, cancelled, 0);
       });
     });
   }
   comm::run_concurrently(jobs);
-  for (size_t i = 0; i < handles.size(); ++i) comms[i] = handles[i].release();
+  for (size_t i = 0; i < handles.size(); ++i)
+    comms[i] = CommHandles::publish(std::move(handles[i]));
 }
 
 tuttiResult_t split(tuttiComm_t comm, int color, int key, tuttiComm_t* newcomm,
@@ -163,7 +168,7 @@ tuttiResult_t tuttiCommSplit(tuttiComm_t comm, int color, int key, tuttiComm_t* 
 
 tuttiResult_t tuttiCommFinalize(tuttiComm_t comm) {
   return guard("tuttiCommFinalize", [&] {
-    tuttiComm& handle = handle_of(comm);
+    tutti::comm::Handle& handle = handle_of(comm);
     if (handle.ready().options().blocking) {
       handle.finalize();
       return tuttiSuccess;
@@ -176,16 +181,14 @@ tuttiResult_t tuttiCommFinalize(tuttiComm_t comm) {
 tuttiResult_t tuttiCommDestroy(tuttiComm_t comm) {
   return guard("tuttiCommDestroy", [&] {
     if (comm == nullptr) return;  // as tuttiCommSplit leaves it for TUTTI_SPLIT_NOCOLOR
-    const std::unique_ptr<tuttiComm> owned(comm);
-    owned->close();
+    CommHandles::take(comm, "comm")->value.close();
   });
 }
 
 tuttiResult_t tuttiCommAbort(tuttiComm_t comm) {
   return guard("tuttiCommAbort", [&] {
     if (comm == nullptr) return;
-    const std::unique_ptr<tuttiComm> owned(comm);
-    owned->abort();
+    CommHandles::take(comm, "comm")->value.abort();
   });
 }
 
@@ -214,7 +217,7 @@ tuttiResult_t tuttiCommDevice(const tuttiComm_t comm, int* device) {
 tuttiResult_t tuttiCommGetAsyncError(tuttiComm_t comm, tuttiResult_t* asyncError) {
   return guard("tuttiCommGetAsyncError", [&] {
     require(asyncError, "asyncError");
-    const tuttiComm& handle = handle_of(comm);
+    const tutti::comm::Handle& handle = handle_of(comm);
     *asyncError =
         handle.busy() ? tuttiInProgress : static_cast<tuttiResult_t>(handle.failure().code());
   });

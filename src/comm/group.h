@@ -47,6 +47,8 @@ class Group {
   // one after the other, in issue order, the same on every rank; null (initialisation):
   // concurrently.
   void set_up(const Communicator* parent, std::function<void()> job);
+  // Calls of this group wait for its end on this stream, which must stay until then.
+  bool uses(const Stream& stream) const noexcept;
   // A call of this group was refused.
   void refuse(const Error& error);
 
@@ -63,6 +65,7 @@ class Group {
     std::vector<std::function<void()>> jobs;
   };
   struct Contents {
+    int32_t pid = 0;  // whose communicators; 0: none yet
     std::vector<Pending> pending;
     std::vector<SetUps> set_ups;
     std::optional<Error> refused;

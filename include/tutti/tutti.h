@@ -149,10 +149,10 @@ typedef struct tuttiConfig_v1 {
                      once */
   int splitShare; /* 1: a split communicator may share its parent's connections; accepted, and
                      ignored where it can't */
-  const char* commName; /* for messages and traces; copied */
-  double
-      timeoutSeconds; /* a wait with no progress of any peer for this long fails; <= 0: undefined */
-  double initTimeoutSeconds; /* the same for initialisation; <= 0: undefined */
+  const char* commName;  /* for messages and traces; copied */
+  double timeoutSeconds; /* a wait with no progress of any peer for this long fails; > 0 and <= 1e9;
+                            0 and -1: undefined */
+  double initTimeoutSeconds; /* the same for initialisation */
   size_t memoryCapBytes;     /* most bytes that the communicator may hold; 0: undefined */
   const char* transport;     /* (0) "shm", "inproc": use only this one */
   const char* algorithm;     /* (0) a row of `tutti plan list` */
@@ -172,8 +172,10 @@ typedef struct tuttiConfig_v1 {
         TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_PTR                 \
   }
 
-/* Joins the communicator that `id` names as `rank` of `nranks`. Blocks until all ranks have joined,
- * except inside a group, where the ranks of one thread join together at tuttiGroupEnd.
+/* Joins the communicator that `id` names as `rank` of `nranks`, at most 1048576. Blocks until all
+ * ranks have joined, except inside a group, where the ranks of one thread join together at
+ * tuttiGroupEnd. With blocking 0 joining starts at once in the background and the handle is set at
+ * once, inside a group as well (NCCL defers it): tuttiGroupEnd does not wait for it.
  * tuttiRemoteError: ranks did not come before the deadline (the message lists them);
  * tuttiInvalidUsage: two processes claim one rank, or disagree on nranks. */
 TUTTI_API tuttiResult_t tuttiCommInitRank(tuttiComm_t* comm, int nranks, tuttiUniqueId id,
@@ -182,7 +184,8 @@ TUTTI_API tuttiResult_t tuttiCommInitRank(tuttiComm_t* comm, int nranks, tuttiUn
 TUTTI_API tuttiResult_t tuttiCommInitRankConfig(tuttiComm_t* comm, int nranks, tuttiUniqueId id,
                                                 int rank, tuttiConfig_t* config);
 /* A communicator of `ndev` ranks, all in this process: comms[i] is rank i. devlist is for CUDA and
- * may be NULL. */
+ * may be NULL. At most 4096 ranks, and a quarter of the process's limit of open files. Not part of
+ * a group: waits for the ranks itself. */
 TUTTI_API tuttiResult_t tuttiCommInitAll(tuttiComm_t* comms, int ndev, const int* devlist);
 
 /* Collective over `comm`: ranks with equal color (>= 0) form a new communicator, ordered by key,
@@ -351,8 +354,9 @@ TUTTI_API tuttiResult_t tuttiGroupEnd(void);
 TUTTI_API tuttiResult_t tuttiMemAlloc(void** ptr, size_t bytes);
 TUTTI_API tuttiResult_t tuttiMemFree(void* ptr);
 
-/* Tells the communicator that [buff, buff+bytes) will be used often. Local call. *handle is for
- * Deregister. */
+/* Accepted for NCCL's sake: [buff, buff+bytes) will be used often. Local call. It changes nothing
+ * on a host communicator: memory of tuttiMemAlloc is recognised by its address, and other memory
+ * can't be mapped afterwards. *handle is for Deregister, also after Finalize. */
 TUTTI_API tuttiResult_t tuttiCommRegister(const tuttiComm_t comm, void* buff, size_t bytes,
                                           void** handle);
 TUTTI_API tuttiResult_t tuttiCommDeregister(const tuttiComm_t comm, void* handle);

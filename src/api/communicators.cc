@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Life and properties of communicators in the C API.
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -9,6 +11,7 @@
 #include "src/api/guard.h"
 #include "src/api/handles.h"
 #include "src/base/config.h"
+#include "src/base/file.h"
 #include "src/comm/group.h"
 #include "src/comm/setup.h"
 
@@ -52,6 +55,24 @@ tuttiResult_t create(tuttiComm_t* out, const Communicator* parent, bool blocking
   return tuttiSuccess;
 }
 
+constexpr int kMostRanks = 1 << 20;  // as TUTTI_SIZE
+constexpr int kMostRanksHere = 4096;
+constexpr int kFilesWhileJoining = 4;  // of one rank: sockets and memory; measured
+
+// So many ranks can join in one process before it runs out of descriptors.
+int most_ranks_here() {
+  const uint64_t files = open_file_limit() / kFilesWhileJoining;
+  return static_cast<int>(std::clamp<uint64_t>(files, 1, kMostRanksHere));
+}
+
+void require_number_of_ranks(int n, int most, const char* name) {
+  if (n >= 1 && n <= most) return;
+  refuse(
+      std::string(name) + " is " + std::to_string(n) + "; allowed are 1 to " +
+      std::to_string(most) +
+      (most < kMostRanks ? " ranks in one process with its limit of open files (ulimit -n)" : ""));
+}
+
 // In a group the calling thread is going to drive all the ranks that it initialises there.
 uint64_t owner_of_new_rank() { return Group::current().active() ? comm::this_thread_token() : 0; }
 
@@ -59,7 +80,7 @@ tuttiResult_t init_rank(tuttiComm_t* comm, int n_ranks, const tuttiUniqueId& id,
                         const tuttiConfig_t* config) {
   require(comm, "comm");
   *comm = nullptr;  // a refused call leaves no stale handle behind
-  if (n_ranks < 1) refuse("nranks is " + std::to_string(n_ranks) + "; it must be at least 1");
+  require_number_of_ranks(n_ranks, kMostRanks, "nranks");
   require_rank(rank, n_ranks, "rank");
   const comm::Options options = options_from(config, default_options());
   bootstrap::unpack(id_of(id));  // refuses a damaged id before anybody waits for it
@@ -76,16 +97,17 @@ void init_all(tuttiComm_t* comms, int n_ranks) {
   const bootstrap::UniqueId id = bootstrap::create_unique_id(options.config.local.interface_prefix);
   std::vector<CommHandles::Owner> handles(static_cast<size_t>(n_ranks));
   std::vector<std::function<void()>> jobs;
+  std::atomic<bool> cancelled{false};  // relaxed: a request
   for (int rank = 0; rank < n_ranks; ++rank) {
     auto& handle = handles[static_cast<size_t>(rank)];
     handle = CommHandles::make();
     jobs.emplace_back([&, rank] {
-      handle->value.make([&](const std::atomic<bool>* cancelled) {
-        return comm::join(id, {.rank = rank, .n_ranks = n_ranks}, options, cancelled, 0);
+      handle->value.make([&](const std::atomic<bool>*) {  // nobody has the handle yet
+        return comm::join(id, {.rank = rank, .n_ranks = n_ranks}, options, &cancelled, 0);
       });
     });
   }
-  comm::run_concurrently(jobs);
+  comm::run_concurrently(jobs, [&] { cancelled.store(true, std::memory_order_relaxed); });
   for (size_t i = 0; i < handles.size(); ++i)
     comms[i] = CommHandles::publish(std::move(handles[i]));
 }
@@ -156,7 +178,7 @@ tuttiResult_t tuttiCommInitAll(tuttiComm_t* comms, int ndev, const int* devlist)
   (void)devlist;
   return guard("tuttiCommInitAll", [&] {
     require(comms, "comms");
-    if (ndev < 1) refuse("ndev is " + std::to_string(ndev) + "; it must be at least 1");
+    require_number_of_ranks(ndev, most_ranks_here(), "ndev");
     init_all(comms, ndev);
   });
 }

@@ -160,7 +160,8 @@ void Group::end() {
   run_calls(contents.pending);
 }
 
-void run_concurrently(const std::vector<std::function<void()>>& jobs) {
+void run_concurrently(const std::vector<std::function<void()>>& jobs,
+                      const std::function<void()>& cancel) {
   std::mutex mutex;  // guards first
   std::exception_ptr first;
   const auto guarded = [&](const std::function<void()>& job) {
@@ -183,6 +184,7 @@ void run_concurrently(const std::vector<std::function<void()>>& jobs) {
     }
   };
   guarded(start_helpers);
+  if (helpers.size() + 1 < jobs.size() && cancel) cancel();
   if (!jobs.empty()) guarded(jobs.front());
   for (std::thread& helper : helpers) helper.join();
   if (first != nullptr) std::rethrow_exception(first);

@@ -27,8 +27,10 @@ void check_not_crowded(Communicator& comm);
 void run_now(Communicator& comm, OrderedCall call);
 
 // Runs each job on a thread of its own, since ranks wait for each other; throws the first error
-// after all have ended; SystemError when not all could be started.
-void run_concurrently(const std::vector<std::function<void()>>& jobs);
+// after all have ended; SystemError when not all could be started. Then `cancel` (may be empty) is
+// called first, so that those that were started need not wait for the others in vain.
+void run_concurrently(const std::vector<std::function<void()>>& jobs,
+                      const std::function<void()>& cancel = {});
 
 // The calling thread's group.
 class Group {

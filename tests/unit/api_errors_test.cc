@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each wrong argument is refused with a message that names it, its value and what is allowed.
+#include <climits>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 
@@ -65,6 +67,20 @@ std::vector<Wrong> collective_rows() {
        [=](auto c) { return tuttiAllReduce(b, b, SIZE_MAX / 2, tuttiInt32, tuttiSum, c, nullptr); },
        tuttiInvalidArgument,
        {"count of sendbuff is", "fits in memory"}},
+      {"HugeDisplacement",
+       [=](auto c) {
+         static const size_t far[] = {SIZE_MAX - 1};
+         return tuttiAllGatherv(b, 4, b + 16, kCounts, far, tuttiInt32, c, nullptr);
+       },
+       tuttiInvalidArgument,
+       {"displs[0] is 18446744073709551614", "recvcounts[0] is 4 elements of 4 bytes", "recvbuff"}},
+      {"HugeDisplacementAllToAllv",
+       [=](auto c) {
+         static const size_t far[] = {SIZE_MAX / 4};
+         return tuttiAllToAllv(b, kCounts, nullptr, b + 16, kCounts, far, tuttiInt32, c, nullptr);
+       },
+       tuttiInvalidArgument,
+       {"rdispls[0] is 4611686018427387903", "recvcounts[0] is 4"}},
       {"CountsNull",
        [=](auto c) { return tuttiAllGatherv(b, 4, b, nullptr, nullptr, tuttiInt32, c, nullptr); },
        tuttiInvalidArgument,
@@ -80,7 +96,7 @@ std::vector<Wrong> collective_rows() {
          return tuttiReduceScatterv(b, kHugeCounts, nullptr, b, tuttiInt32, tuttiSum, c, nullptr);
        },
        tuttiInvalidArgument,
-       {"fits in memory"}},
+       {"recvcounts[0] is 18446744073709551615", "sendbuff", "fits in memory"}},
       {"AllToAllvSelf",
        [=](auto c) {
          static const size_t other[] = {5};
@@ -151,7 +167,17 @@ std::vector<Wrong> other_rows() {
          return tuttiRedOpDestroy(op, c);
        },
        tuttiInvalidArgument,
-       {"op is 5"}},
+       {"op is 5", "allowed are only operations that tuttiRedOpCreatePreMulSum has made"}},
+      {"RedOpDestroyBuiltIn",
+       [=](auto c) { return tuttiRedOpDestroy(tuttiSum, c); },
+       tuttiInvalidArgument,
+       {"op is 0; allowed are only operations that tuttiRedOpCreatePreMulSum"}},
+      {"NegativeEnumerations",
+       [=](auto c) {
+         return tuttiAllReduce(b, b, 1, static_cast<tuttiDataType_t>(-1), tuttiSum, c, nullptr);
+       },
+       tuttiInvalidArgument,
+       {"datatype is -1;"}},
       {"RedOpOfOtherType",
        [=](auto c) {
          tuttiRedOp_t op;
@@ -203,7 +229,34 @@ std::vector<Wrong> init_rows() {
       {"NoRanks",
        [=](auto) { return init_with(nothing, 0); },
        tuttiInvalidArgument,
-       {"nranks is 0"}},
+       {"nranks is 0", "1 to 1048576"}},
+      {"TooManyRanks",
+       [=](auto) { return init_with(nothing, (1 << 20) + 1); },
+       tuttiInvalidArgument,
+       {"nranks is 1048577", "1 to 1048576"}},
+      {"TooManyDevices",
+       [=](auto) {
+         tuttiComm_t one = nullptr;
+         return tuttiCommInitAll(&one, INT_MAX, nullptr);
+       },
+       tuttiInvalidArgument,
+       {"ndev is 2147483647", "allowed are 1 to "}},
+      {"TimeoutNotANumber",
+       [=](auto) { return init_with([](auto& c) { c.timeoutSeconds = std::nan(""); }); },
+       tuttiInvalidArgument,
+       {"config.timeoutSeconds is nan"}},
+      {"TimeoutNegative",
+       [=](auto) { return init_with([](auto& c) { c.initTimeoutSeconds = -0.5; }); },
+       tuttiInvalidArgument,
+       {"config.initTimeoutSeconds is -0.5", "more than 0"}},
+      {"TimeoutHuge",
+       [=](auto) { return init_with([](auto& c) { c.timeoutSeconds = 1e300; }); },
+       tuttiInvalidArgument,
+       {"config.timeoutSeconds is 1e+300;"}},
+      {"InitTimeoutBelowANanosecond",  // a limit, however small, and not "no limit"
+       [=](auto) { return init_with([](auto& c) { c.initTimeoutSeconds = 1e-12; }, 2); },
+       tuttiRemoteError,
+       {}},
       {"RankTooBig",
        [=](auto) { return init_with(nothing, 2, 2); },
        tuttiInvalidArgument,
@@ -219,7 +272,19 @@ std::vector<Wrong> init_rows() {
       {"BadTransport",
        [=](auto) { return init_with([](auto& c) { c.transport = "pigeon"; }); },
        tuttiInvalidArgument,
-       {"transport 'pigeon' is unknown", "inproc, shm"}},
+       {"transport 'pigeon'", "TUTTI_TRANSPORT", "is unknown", "inproc, shm"}},
+      {"MisspeltTransport",
+       [=](auto) { return init_with([](auto& c) { c.transport = "shmm"; }); },
+       tuttiInvalidArgument,
+       {"'shmm'", "inproc, shm; did you mean 'shm'?"}},
+      {"MisspeltAlgorithm",
+       [=](auto) { return init_with([](auto& c) { c.algorithm = "rnig"; }); },
+       tuttiInvalidArgument,
+       {"'rnig'", "config.algorithm or TUTTI_ALGO", "did you mean 'ring'?"}},
+      {"MisspeltProtocol",
+       [=](auto) { return init_with([](auto& c) { c.protocol = "inlne"; }); },
+       tuttiInvalidArgument,
+       {"'inlne'", "config.protocol or TUTTI_PROTO", "did you mean 'inline'?"}},
       {"BadAlgorithm",
        [=](auto) { return init_with([](auto& c) { c.algorithm = "magic"; }); },
        tuttiInvalidArgument,
@@ -227,7 +292,7 @@ std::vector<Wrong> init_rows() {
       {"BadProtocol",
        [=](auto) { return init_with([](auto& c) { c.protocol = "slow"; }); },
        tuttiInvalidArgument,
-       {"'slow'", "inline, staged and direct"}},
+       {"'slow'", "inline, staged, direct"}},
       {"BadChannels",
        [=](auto) { return init_with([](auto& c) { c.channels = 0; }); },
        tuttiInvalidArgument,
@@ -244,7 +309,7 @@ std::vector<Wrong> init_rows() {
       {"MemoryCap",
        [=](auto) { return init_with([](auto& c) { c.memoryCapBytes = 16; }); },
        tuttiSystemError,
-       {"memory cap", "16"}},
+       {"memory cap", "16", "config.memoryCapBytes", "TUTTI_MEMORY_CAP"}},
       {"DamagedId",
        [=](auto) {
          tuttiUniqueId id = {};
@@ -271,6 +336,68 @@ std::string name_of(const ::testing::TestParamInfo<Wrong>& info) { return info.p
 INSTANTIATE_TEST_SUITE_P(Calls, Refusal, ::testing::ValuesIn(collective_rows()), name_of);
 INSTANTIATE_TEST_SUITE_P(Others, Refusal, ::testing::ValuesIn(other_rows()), name_of);
 INSTANTIATE_TEST_SUITE_P(Init, Refusal, ::testing::ValuesIn(init_rows()), name_of);
+
+// Rows of a call with three ranks whose blocks are written.
+struct Overlap {
+  const char* name;
+  std::vector<size_t> counts;
+  std::vector<size_t> displs;
+  std::vector<std::string> fragments;  // none: the blocks are apart
+};
+class OverlappingBlocks : public ::testing::TestWithParam<Overlap> {};
+
+TEST_P(OverlappingBlocks, OfOutputs_AreRefusedNamingTheRanks) {
+  const Overlap& row = GetParam();
+  World world(3);
+  world.each([&](int r, tuttiComm_t comm) {
+    const auto rank = static_cast<size_t>(r);
+    std::vector<int> in(64), out(64);
+    const std::vector<size_t> same(3, row.counts[rank]);
+    const std::function<tuttiResult_t()> calls[] = {
+        [&] {
+          return tuttiAllGatherv(in.data(), row.counts[rank], out.data(), row.counts.data(),
+                                 row.displs.data(), tuttiInt32, comm, nullptr);
+        },
+        [&] {
+          return tuttiAllToAllv(in.data(), same.data(), nullptr, out.data(), row.counts.data(),
+                                row.displs.data(), tuttiInt32, comm, nullptr);
+        },
+    };
+    for (const auto& call : calls) {
+      if (row.fragments.empty()) {
+        EXPECT_TUTTI(call());
+      } else {
+        expect_error(call(), tuttiInvalidArgument, row.fragments);
+      }
+    }
+    if (r != 0 && !row.fragments.empty()) return;  // only the root can tell
+    const tuttiResult_t gathered =
+        tuttiGatherv(in.data(), row.counts[rank], out.data(), row.counts.data(), row.displs.data(),
+                     tuttiInt32, 0, comm, nullptr);
+    if (row.fragments.empty()) {
+      EXPECT_TUTTI(gathered);
+    } else {
+      expect_error(gathered, tuttiInvalidArgument, row.fragments);
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, OverlappingBlocks,
+    ::testing::Values(
+        Overlap{"Ascending", {2, 3, 4}, {0, 2, 5}, {}},
+        Overlap{"WithGaps", {2, 3, 4}, {1, 10, 20}, {}},
+        Overlap{"Descending", {2, 3, 4}, {20, 10, 1}, {}},
+        Overlap{"EmptyInsideAnother", {4, 0, 4}, {0, 2, 4}, {}},
+        Overlap{"EmptyBetweenDescending", {4, 0, 4}, {4, 6, 0}, {}},
+        Overlap{"Neighbours",
+                {2, 3, 4},
+                {0, 1, 5},
+                {"rank 0 (", "displs[0] = 0, recvcounts[0] = 2)", "rank 1", "overlap in recvbuff"}},
+        Overlap{"AcrossAnEmptyOne", {4, 0, 4}, {0, 50, 3}, {"rank 0", "rank 2", "overlap"}},
+        Overlap{"Unordered", {2, 3, 4}, {20, 10, 7}, {"rank 1", "rank 2", "overlap"}},
+        Overlap{"Same", {2, 2, 2}, {5, 0, 5}, {"rank 0", "rank 2", "overlap"}}),
+    [](const auto& info) { return std::string(info.param.name); });
 
 std::string text_of(const void* pointer) {
   char text[32];

@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <fstream>
 #include <new>
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "src/base/clock.h"
@@ -109,6 +111,32 @@ TEST(Processes, MappedMemoryAndWindows_CrossProcesses) {
     EXPECT_TUTTI(tuttiMemFree(memory));
   });
   EXPECT_EQ(results, std::vector<int>(kRanks, 0));
+}
+
+// Bytes of this process's address space.
+size_t address_space_bytes() {
+  std::ifstream file("/proc/self/statm");
+  size_t pages = 0;
+  file >> pages;
+  return pages * 4096;
+}
+
+// The address space holds the stacks of a few threads only.
+TEST(InitAll, ThreadsCantBeStarted_TheOthersDoNotWaitForThem) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer needs the address space itself";
+#endif
+  const auto results = fork_ranks(1, [](int) {
+    const rlim_t most = address_space_bytes() + (size_t{80} << 20);
+    const rlimit limit{most, most};
+    EXPECT_EQ(::setrlimit(RLIMIT_AS, &limit), 0);
+    std::vector<tuttiComm_t> comms(64);
+    const int64_t start = now_ns();
+    expect_error(tuttiCommInitAll(comms.data(), 64, nullptr), tuttiSystemError,
+                 {"of the 64 threads", "could be started"});
+    EXPECT_LT(now_ns() - start, 5 * kNsPerSecond);
+  });
+  EXPECT_EQ(results, std::vector<int>{0});
 }
 
 // What a rank holds when it forks.

@@ -15,8 +15,8 @@ namespace {
 constexpr int kMaxRanks = 4096;
 
 constexpr const char* kFooter = R"(
-PROGRAM is a path, or a name looked up beside tutti, then on PATH. It follows the options without "--"; what comes after it
-is the program's own.
+PROGRAM is a path, or a name looked up beside tutti, then on PATH. A "--" before it is allowed; what comes after it is
+the program's own.
 Each process gets TUTTI_RANK, TUTTI_SIZE, TUTTI_LOCAL_RANK, TUTTI_LOCAL_SIZE and TUTTI_JOB in its environment.
 
 Output: standard output of rank 0 passes unchanged, so that it can be piped and parsed; every other line begins with
@@ -42,6 +42,19 @@ class RunFormatter : public CLI::Formatter {
 };
 
 }  // namespace
+
+void drop_run_separator(const CLI::App& app, std::vector<std::string>& arguments) {
+  if (arguments.empty() || arguments[0] != "run") return;
+  const CLI::App* run = app.get_subcommand("run");
+  for (size_t i = 1; i < arguments.size() && arguments[i].starts_with('-'); ++i) {
+    if (arguments[i] == "--") {
+      arguments.erase(arguments.begin() + static_cast<ptrdiff_t>(i));
+      return;
+    }
+    const CLI::Option* option = run->get_option_no_throw(arguments[i]);
+    if (option != nullptr && option->get_items_expected() > 0) ++i;  // its value
+  }
+}
 
 void add_run(CLI::App& app, int* exit_status) {
   auto options = std::make_shared<RunOptions>();

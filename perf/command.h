@@ -2,6 +2,9 @@
 // The `tutti` command: each subcommand is one file that adds itself to the parser.
 #pragma once
 
+#include <string>
+#include <vector>
+
 namespace CLI {
 class App;
 }
@@ -13,5 +16,9 @@ namespace tutti::command {
 void add_topo(CLI::App& app, int* exit_status);
 void add_run(CLI::App& app, int* exit_status);
 void add_plan(CLI::App& app, int* exit_status);
+
+// Removes the "--" between the options of `tutti run` and PROGRAM: the parser would hand what
+// follows to the wrong subcommand.
+void drop_run_separator(const CLI::App& app, std::vector<std::string>& arguments);
 
 }  // namespace tutti::command

@@ -3,9 +3,12 @@
 // status.
 #include "include/tutti/tutti.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <spdlog/fmt/fmt.h>
@@ -53,7 +56,10 @@ int main(int argc, char** argv) {
       fmt::print(stderr, "{}", app.help());
       return kUsageStatus;
     }
-    app.parse(argc, argv);
+    std::vector<std::string> arguments(argv + 1, argv + argc);
+    tutti::command::drop_run_separator(app, arguments);
+    std::reverse(arguments.begin(), arguments.end());  // as the parser wants them
+    app.parse(std::move(arguments));
     return exit_status;
   } catch (const CLI::Success& success) {  // --help, --version
     return app.exit(success);

@@ -16,8 +16,9 @@
  * tuttiStreamCreate: the call returns at once and the operation runs in the stream's order.
  *  - Every function returns a tuttiResult_t; on failure tuttiGetLastError tells what was expected,
  * what came, and what to do. The errors listed with a function are those beside
- * tuttiInvalidArgument (an argument is NULL or out of range), tuttiSystemError (the system refused
- * memory, a socket or a thread) and tuttiInternalError (a bug of the library).
+ * tuttiInvalidArgument (an argument is NULL or out of range, a handle was destroyed or never was
+ * one), tuttiInvalidUsage (a handle of the parent process in a forked child), tuttiSystemError (the
+ * system refused memory, a socket or a thread) and tuttiInternalError (a bug of the library).
  */
 #ifndef TUTTI_TUTTI_H_
 #define TUTTI_TUTTI_H_
@@ -148,10 +149,10 @@ typedef struct tuttiConfig_v1 {
                      once */
   int splitShare; /* 1: a split communicator may share its parent's connections; accepted, and
                      ignored where it can't */
-  const char* commName; /* for messages and traces; copied */
-  double
-      timeoutSeconds; /* a wait with no progress of any peer for this long fails; <= 0: undefined */
-  double initTimeoutSeconds; /* the same for initialisation; <= 0: undefined */
+  const char* commName;  /* for messages and traces; copied */
+  double timeoutSeconds; /* a wait with no progress of any peer for this long fails; > 0 and <= 1e9;
+                            0 and -1: undefined */
+  double initTimeoutSeconds; /* the same for initialisation */
   size_t memoryCapBytes;     /* most bytes that the communicator may hold; 0: undefined */
   const char* transport;     /* (0) "shm", "inproc": use only this one */
   const char* algorithm;     /* (0) a row of `tutti plan list` */
@@ -171,8 +172,10 @@ typedef struct tuttiConfig_v1 {
         TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_PTR                 \
   }
 
-/* Joins the communicator that `id` names as `rank` of `nranks`. Blocks until all ranks have joined,
- * except inside a group, where the ranks of one thread join together at tuttiGroupEnd.
+/* Joins the communicator that `id` names as `rank` of `nranks`, at most 1048576. Blocks until all
+ * ranks have joined, except inside a group, where the ranks of one thread join together at
+ * tuttiGroupEnd. With blocking 0 joining starts at once in the background and the handle is set at
+ * once, inside a group as well (NCCL defers it): tuttiGroupEnd does not wait for it.
  * tuttiRemoteError: ranks did not come before the deadline (the message lists them);
  * tuttiInvalidUsage: two processes claim one rank, or disagree on nranks. */
 TUTTI_API tuttiResult_t tuttiCommInitRank(tuttiComm_t* comm, int nranks, tuttiUniqueId id,
@@ -181,7 +184,8 @@ TUTTI_API tuttiResult_t tuttiCommInitRank(tuttiComm_t* comm, int nranks, tuttiUn
 TUTTI_API tuttiResult_t tuttiCommInitRankConfig(tuttiComm_t* comm, int nranks, tuttiUniqueId id,
                                                 int rank, tuttiConfig_t* config);
 /* A communicator of `ndev` ranks, all in this process: comms[i] is rank i. devlist is for CUDA and
- * may be NULL. */
+ * may be NULL. At most 4096 ranks, and a quarter of the process's limit of open files. Not part of
+ * a group: waits for the ranks itself. */
 TUTTI_API tuttiResult_t tuttiCommInitAll(tuttiComm_t* comms, int ndev, const int* devlist);
 
 /* Collective over `comm`: ranks with equal color (>= 0) form a new communicator, ordered by key,
@@ -350,8 +354,9 @@ TUTTI_API tuttiResult_t tuttiGroupEnd(void);
 TUTTI_API tuttiResult_t tuttiMemAlloc(void** ptr, size_t bytes);
 TUTTI_API tuttiResult_t tuttiMemFree(void* ptr);
 
-/* Tells the communicator that [buff, buff+bytes) will be used often. Local call. *handle is for
- * Deregister. */
+/* Accepted for NCCL's sake: [buff, buff+bytes) will be used often. Local call. It changes nothing
+ * on a host communicator: memory of tuttiMemAlloc is recognised by its address, and other memory
+ * can't be mapped afterwards. *handle is for Deregister, also after Finalize. */
 TUTTI_API tuttiResult_t tuttiCommRegister(const tuttiComm_t comm, void* buff, size_t bytes,
                                           void** handle);
 TUTTI_API tuttiResult_t tuttiCommDeregister(const tuttiComm_t comm, void* handle);
@@ -363,7 +368,8 @@ TUTTI_API tuttiResult_t tuttiCommDeregister(const tuttiComm_t comm, void* handle
  * Sizes may differ by rank; 0 is legal. */
 TUTTI_API tuttiResult_t tuttiCommWindowRegister(tuttiComm_t comm, void* buff, size_t bytes,
                                                 tuttiWindow_t* win, int winFlags);
-/* Collective. The window must not be in use. */
+/* Collective. The window must not be in use. On a communicator that was finalized or has failed it
+ * is a local call, which only frees. */
 TUTTI_API tuttiResult_t tuttiCommWindowDeregister(tuttiComm_t comm, tuttiWindow_t win);
 
 /* Copies count elements of localbuff into `peer`'s part of the window at byte offset peerWinOffset,

@@ -2,7 +2,10 @@
 // Checks of single arguments.
 #include "src/api/arguments.h"
 
+#include <algorithm>
 #include <functional>
+#include <numeric>
+#include <vector>
 
 #include "src/api/handles.h"
 
@@ -47,7 +50,14 @@ bool empty(const BufferArgument& buffer) {
   return true;
 }
 
-[[noreturn]] void refuse_size(const BufferArgument& buffer, size_t count) {
+[[noreturn]] void refuse_size(const BufferArgument& buffer, size_t block, size_t count) {
+  if (buffer.counts != nullptr) {
+    const std::string index = "[" + std::to_string(block) + "]";
+    refuse(buffer.offsets_name + index + " is " + std::to_string(buffer.offsets[block]) + " and " +
+           buffer.counts_name + index + " is " + std::to_string(count) + " elements of " +
+           std::to_string(buffer.elem_bytes) + " bytes; such a " + buffer.name +
+           " is more than fits in memory");
+  }
   refuse(std::string("count of ") + buffer.name + " is " + std::to_string(count) + " elements of " +
          std::to_string(buffer.elem_bytes) + " bytes in " + std::to_string(buffer.n_blocks) +
          " blocks; that is more than fits in memory");
@@ -63,9 +73,7 @@ void require(const void* pointer, const char* name) {
 }
 
 comm::Communicator& open_comm(tuttiComm_t comm) {
-  if (comm == nullptr)
-    refuse("comm is NULL; it must come from tuttiCommInitRank, InitAll or Split");
-  comm::Communicator& open = comm->ready();
+  comm::Communicator& open = Handles<tuttiComm>::find(comm, "comm").ready();
   open.check_open();
   return open;
 }
@@ -95,13 +103,46 @@ void check_buffer(const BufferArgument& buffer) {
     size_t end = 0;
     if (__builtin_mul_overflow(count, repeat, &end) || __builtin_add_overflow(end, offset, &end) ||
         end > kMost / buffer.elem_bytes) {
-      refuse_size(buffer, count);
+      refuse_size(buffer, i, count);
     }
     if (buffer.base == nullptr && count != 0) {
       refuse(std::string(buffer.name) + " is NULL; it must hold " + std::to_string(count * repeat) +
              " elements of " + std::to_string(buffer.elem_bytes) + " bytes");
     }
   }
+}
+
+void check_apart(const BufferArgument& output) {
+  if (output.counts == nullptr) return;
+  const auto check = [&](size_t first, size_t second) {
+    if (output.offsets[second] - output.offsets[first] >= output.counts[first]) return;
+    const auto text = [&](size_t block) {
+      const std::string index = "[" + std::to_string(block) + "]";
+      return "rank " + std::to_string(block) + " (" + output.offsets_name + index + " = " +
+             std::to_string(output.offsets[block]) + ", " + output.counts_name + index + " = " +
+             std::to_string(output.counts[block]) + ")";
+    };
+    refuse(std::string("the blocks of ") + text(std::min(first, second)) + " and " +
+           text(std::max(first, second)) + " overlap in " + output.name +
+           "; each must have memory of its own");
+  };
+  std::vector<size_t> order;  // of the blocks with bytes; stays empty while they ascend
+  size_t last = SIZE_MAX;
+  for (size_t i = 0; i < output.n_blocks; ++i) {
+    if (output.counts[i] == 0) continue;
+    if (last != SIZE_MAX && output.offsets[i] < output.offsets[last]) {
+      order.resize(output.n_blocks);
+      break;
+    }
+    if (last != SIZE_MAX) check(last, i);
+    last = i;
+  }
+  if (order.empty()) return;
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::erase_if(order, [&](size_t i) { return output.counts[i] == 0; });
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return output.offsets[a] < output.offsets[b]; });
+  for (size_t i = 1; i < order.size(); ++i) check(order[i - 1], order[i]);
 }
 
 bool check_in_place(const BufferArgument& in, int in_own, const BufferArgument& out, int out_own) {

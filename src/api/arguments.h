@@ -41,9 +41,14 @@ struct BufferArgument {
   size_t count = 0;                 // elements of each block, when counts is null
   const size_t* counts = nullptr;   // elements, by block
   const size_t* offsets = nullptr;  // elements, by block; never null when counts is given
+  const char* counts_name = "counts";
+  const char* offsets_name = "displs";
 };
 // Throws when bytes are needed at NULL or a size does not fit in memory.
 void check_buffer(const BufferArgument& buffer);
+// Throws when blocks overlap, naming both: they are to be written. One pass when the blocks lie in
+// the order of their ranks, else O(n log n).
+void check_apart(const BufferArgument& output);
 
 // Decides whether the call is in place: block `in_own` of the input is block `out_own` of the
 // output. Throws when the buffers overlap in any other way. in_own < 0: the call is never in place.

@@ -40,7 +40,7 @@ void run(const Request& request, size_t count, DType dtype, const comm::Resolved
                             .in_place = check_in_place(in, request.in_own, out, request.out_own),
                             .scaling = op.scaling,
                             .late_scalar = op.late_scalar};
-  comm::issue(comm, std::move(call), stream);
+  comm::issue(comm, std::move(call), stream_of(stream));
 }
 
 // Of collectives that do not reduce.

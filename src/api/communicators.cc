@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Life and properties of communicators in the C API.
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -9,6 +11,7 @@
 #include "src/api/guard.h"
 #include "src/api/handles.h"
 #include "src/base/config.h"
+#include "src/base/file.h"
 #include "src/comm/group.h"
 #include "src/comm/setup.h"
 
@@ -17,12 +20,9 @@ namespace {
 
 using comm::Communicator;
 using comm::Group;
+using CommHandles = Handles<tuttiComm>;
 
-tuttiComm& handle_of(tuttiComm_t comm) {
-  if (comm == nullptr)
-    refuse("comm is NULL; it must come from tuttiCommInitRank, InitAll or Split");
-  return *comm;
-}
+comm::Handle& handle_of(tuttiComm_t comm) { return CommHandles::find(comm, "comm"); }
 
 bootstrap::UniqueId id_of(const tuttiUniqueId& id) {
   bootstrap::UniqueId inner;
@@ -35,17 +35,42 @@ tuttiResult_t create(tuttiComm_t* out, const Communicator* parent, bool blocking
                      comm::Handle::Make make) {
   *out = nullptr;
   if (!blocking) {
-    auto handle = std::make_unique<tuttiComm>();
-    handle->start_making(std::move(make));
-    *out = handle.release();
+    auto owner = CommHandles::make();
+    comm::Handle& handle = owner->value;
+    tuttiComm_t published = CommHandles::publish(std::move(owner));
+    try {
+      handle.start_making(std::move(make));
+    } catch (...) {
+      CommHandles::take(published, "comm");
+      throw;
+    }
+    *out = published;
     return tuttiInProgress;
   }
   Group::current().set_up(parent, [out, make = std::move(make)] {
-    auto handle = std::make_unique<tuttiComm>();
-    handle->make(make);
-    *out = handle.release();
+    auto owner = CommHandles::make();
+    owner->value.make(make);
+    *out = CommHandles::publish(std::move(owner));
   });
   return tuttiSuccess;
+}
+
+constexpr int kMostRanks = 1 << 20;  // as TUTTI_SIZE
+constexpr int kMostRanksHere = 4096;
+constexpr int kFilesWhileJoining = 4;  // of one rank: sockets and memory; measured
+
+// So many ranks can join in one process before it runs out of descriptors.
+int most_ranks_here() {
+  const uint64_t files = open_file_limit() / kFilesWhileJoining;
+  return static_cast<int>(std::clamp<uint64_t>(files, 1, kMostRanksHere));
+}
+
+void require_number_of_ranks(int n, int most, const char* name) {
+  if (n >= 1 && n <= most) return;
+  refuse(
+      std::string(name) + " is " + std::to_string(n) + "; allowed are 1 to " +
+      std::to_string(most) +
+      (most < kMostRanks ? " ranks in one process with its limit of open files (ulimit -n)" : ""));
 }
 
 // In a group the calling thread is going to drive all the ranks that it initialises there.
@@ -55,7 +80,7 @@ tuttiResult_t init_rank(tuttiComm_t* comm, int n_ranks, const tuttiUniqueId& id,
                         const tuttiConfig_t* config) {
   require(comm, "comm");
   *comm = nullptr;  // a refused call leaves no stale handle behind
-  if (n_ranks < 1) refuse("nranks is " + std::to_string(n_ranks) + "; it must be at least 1");
+  require_number_of_ranks(n_ranks, kMostRanks, "nranks");
   require_rank(rank, n_ranks, "rank");
   const comm::Options options = options_from(config, default_options());
   bootstrap::unpack(id_of(id));  // refuses a damaged id before anybody waits for it
@@ -70,19 +95,21 @@ tuttiResult_t init_rank(tuttiComm_t* comm, int n_ranks, const tuttiUniqueId& id,
 void init_all(tuttiComm_t* comms, int n_ranks) {
   const comm::Options options = default_options();
   const bootstrap::UniqueId id = bootstrap::create_unique_id(options.config.local.interface_prefix);
-  std::vector<std::unique_ptr<tuttiComm>> handles(static_cast<size_t>(n_ranks));
+  std::vector<CommHandles::Owner> handles(static_cast<size_t>(n_ranks));
   std::vector<std::function<void()>> jobs;
+  std::atomic<bool> cancelled{false};  // relaxed: a request
   for (int rank = 0; rank < n_ranks; ++rank) {
     auto& handle = handles[static_cast<size_t>(rank)];
-    handle = std::make_unique<tuttiComm>();
+    handle = CommHandles::make();
     jobs.emplace_back([&, rank] {
-      handle->make([&](const std::atomic<bool>* cancelled) {
-        return comm::join(id, {.rank = rank, .n_ranks = n_ranks}, options, cancelled, 0);
+      handle->value.make([&](const std::atomic<bool>*) {  // nobody has the handle yet
+        return comm::join(id, {.rank = rank, .n_ranks = n_ranks}, options, &cancelled, 0);
       });
     });
   }
-  comm::run_concurrently(jobs);
-  for (size_t i = 0; i < handles.size(); ++i) comms[i] = handles[i].release();
+  comm::run_concurrently(jobs, [&] { cancelled.store(true, std::memory_order_relaxed); });
+  for (size_t i = 0; i < handles.size(); ++i)
+    comms[i] = CommHandles::publish(std::move(handles[i]));
 }
 
 tuttiResult_t split(tuttiComm_t comm, int color, int key, tuttiComm_t* newcomm,
@@ -151,7 +178,7 @@ tuttiResult_t tuttiCommInitAll(tuttiComm_t* comms, int ndev, const int* devlist)
   (void)devlist;
   return guard("tuttiCommInitAll", [&] {
     require(comms, "comms");
-    if (ndev < 1) refuse("ndev is " + std::to_string(ndev) + "; it must be at least 1");
+    require_number_of_ranks(ndev, most_ranks_here(), "ndev");
     init_all(comms, ndev);
   });
 }
@@ -163,7 +190,7 @@ tuttiResult_t tuttiCommSplit(tuttiComm_t comm, int color, int key, tuttiComm_t* 
 
 tuttiResult_t tuttiCommFinalize(tuttiComm_t comm) {
   return guard("tuttiCommFinalize", [&] {
-    tuttiComm& handle = handle_of(comm);
+    tutti::comm::Handle& handle = handle_of(comm);
     if (handle.ready().options().blocking) {
       handle.finalize();
       return tuttiSuccess;
@@ -176,16 +203,14 @@ tuttiResult_t tuttiCommFinalize(tuttiComm_t comm) {
 tuttiResult_t tuttiCommDestroy(tuttiComm_t comm) {
   return guard("tuttiCommDestroy", [&] {
     if (comm == nullptr) return;  // as tuttiCommSplit leaves it for TUTTI_SPLIT_NOCOLOR
-    const std::unique_ptr<tuttiComm> owned(comm);
-    owned->close();
+    CommHandles::take(comm, "comm")->value.close();
   });
 }
 
 tuttiResult_t tuttiCommAbort(tuttiComm_t comm) {
   return guard("tuttiCommAbort", [&] {
     if (comm == nullptr) return;
-    const std::unique_ptr<tuttiComm> owned(comm);
-    owned->abort();
+    CommHandles::take(comm, "comm")->value.abort();
   });
 }
 
@@ -214,7 +239,7 @@ tuttiResult_t tuttiCommDevice(const tuttiComm_t comm, int* device) {
 tuttiResult_t tuttiCommGetAsyncError(tuttiComm_t comm, tuttiResult_t* asyncError) {
   return guard("tuttiCommGetAsyncError", [&] {
     require(asyncError, "asyncError");
-    const tuttiComm& handle = handle_of(comm);
+    const tutti::comm::Handle& handle = handle_of(comm);
     *asyncError =
         handle.busy() ? tuttiInProgress : static_cast<tuttiResult_t>(handle.failure().code());
   });

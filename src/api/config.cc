@@ -3,6 +3,7 @@
 #include "src/api/config.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <string>
 
@@ -42,12 +43,15 @@ void set_name(char (&into)[N], const char* value, const char* field) {
 }
 
 void set_seconds(int64_t& into_ns, double seconds, const char* field) {
-  if (!(seconds > 0)) return;
-  if (seconds > kMostSeconds) {
-    refuse(std::string("config.") + field + " is " + std::to_string(seconds) +
-           "; at most 1e9 seconds are allowed");
+  if (seconds == 0 || seconds == kUndefined.timeoutSeconds) return;
+  if (!(seconds > 0 && seconds <= kMostSeconds)) {  // NaN is refused as well
+    char text[32];
+    std::snprintf(text, sizeof text, "%g", seconds);
+    refuse(std::string("config.") + field + " is " + text +
+           "; allowed are more than 0 and at most 1e9 seconds, and 0 or -1 for undefined");
   }
-  into_ns = static_cast<int64_t>(seconds * static_cast<double>(kNsPerSecond));
+  // 0 ns would mean no limit.
+  into_ns = std::max<int64_t>(static_cast<int64_t>(seconds * static_cast<double>(kNsPerSecond)), 1);
 }
 
 // Undefined: 0.

@@ -57,7 +57,8 @@ const char* tuttiGetErrorString(tuttiResult_t result) {
 }
 
 const char* tuttiGetLastError(tuttiComm_t comm) {
-  if (comm != nullptr && *comm->failure_text() != '\0') return comm->failure_text();
+  const tutti::comm::Handle* handle = Handles<tuttiComm>::find_if_live(comm);
+  if (handle != nullptr && *handle->failure_text() != '\0') return handle->failure_text();
   return last_error();
 }
 

@@ -28,7 +28,7 @@ void transfer(const BufferArgument& buffer, bool is_send, const tuttiDataType_t&
                .count = buffer.count,
                .dtype = dtype,
                .peer = peer},
-              stream);
+              stream_of(stream));
 }
 
 }  // namespace

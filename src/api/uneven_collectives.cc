@@ -16,15 +16,29 @@ using plan::Collective;
 
 std::vector<size_t> copy_of(const size_t* values, int n) { return {values, values + n}; }
 
+// Names of the arrays that describe one side of a call.
+struct Arrays {
+  const char* counts;
+  const char* displs;
+};
+constexpr Arrays kSends{"sendcounts", "displs"};
+constexpr Arrays kReceives{"recvcounts", "displs"};
+constexpr Arrays kAllToAllSends{"sendcounts", "sdispls"};
+constexpr Arrays kAllToAllReceives{"recvcounts", "rdispls"};
+
 // Displacements as given, or packed.
-std::vector<size_t> offsets_of(const size_t* displacements, const std::vector<size_t>& counts) {
+std::vector<size_t> offsets_of(const size_t* displacements, const std::vector<size_t>& counts,
+                               const Arrays& names) {
   if (displacements != nullptr) return {displacements, displacements + counts.size()};
   std::vector<size_t> offsets(counts.size());
   size_t next = 0;
   for (size_t i = 0; i < counts.size(); ++i) {
     offsets[i] = next;
-    if (__builtin_add_overflow(next, counts[i], &next))
-      refuse("counts add up to more than fits in memory");
+    if (__builtin_add_overflow(next, counts[i], &next)) {
+      refuse(std::string(names.counts) + "[" + std::to_string(i) + "] is " +
+             std::to_string(counts[i]) +
+             "; with the counts before it, that is more than fits in memory");
+    }
   }
   return offsets;
 }
@@ -47,14 +61,16 @@ BufferArgument one_block(const char* name, const void* base, size_t elem_bytes, 
   return {.name = name, .base = base, .elem_bytes = elem_bytes, .n_blocks = 1, .count = count};
 }
 
-BufferArgument blocks(const char* name, const void* base, size_t elem_bytes, const size_t* counts,
-                      const std::vector<size_t>& offsets) {
-  return {.name = name,
-          .base = base,
-          .elem_bytes = elem_bytes,
-          .n_blocks = offsets.size(),
-          .counts = counts,
-          .offsets = offsets.data()};
+// A side whose block of rank r has counts[r] elements at offsets[r].
+BufferArgument blocks(const BufferArgument& buffer, const std::vector<size_t>& counts,
+                      const std::vector<size_t>& offsets, const Arrays& names) {
+  BufferArgument result = buffer;
+  result.n_blocks = offsets.size();
+  result.counts = counts.data();
+  result.offsets = offsets.data();
+  result.counts_name = names.counts;
+  result.offsets_name = names.displs;
+  return result;
 }
 
 struct Sides {
@@ -68,10 +84,11 @@ void run(comm::CollectiveCall call, const Sides& sides, comm::Communicator& comm
          tuttiStream_t stream) {
   check_buffer(sides.in);
   check_buffer(sides.out);
+  check_apart(sides.out);
   call.input = sides.in.n_blocks == 0 ? nullptr : sides.in.base;
   call.output = sides.out.n_blocks == 0 ? nullptr : const_cast<void*>(sides.out.base);
   call.in_place = check_in_place(sides.in, sides.in_own, sides.out, sides.out_own);
-  comm::issue(comm, std::move(call), stream);
+  comm::issue(comm, std::move(call), stream_of(stream));
 }
 
 void all_gather_v(const void* sendbuff, size_t sendcount, void* recvbuff, const size_t* recvcounts,
@@ -80,12 +97,13 @@ void all_gather_v(const void* sendbuff, size_t sendcount, void* recvbuff, const 
   require_own_count(sendcount, "sendcount", recvcounts, "recvcounts", c.rank());
   auto uneven = std::make_unique<UnevenBlocks>();
   uneven->counts = copy_of(recvcounts, c.n_ranks());
-  uneven->output_offsets = offsets_of(displs, uneven->counts);
+  uneven->output_offsets = offsets_of(displs, uneven->counts, kReceives);
   uneven->agreed = true;
-  const Sides sides{.in = one_block("sendbuff", sendbuff, size_of(dtype), sendcount),
-                    .out = blocks("recvbuff", recvbuff, size_of(dtype), uneven->counts.data(),
-                                  uneven->output_offsets),
-                    .out_own = c.rank()};
+  const Sides sides{
+      .in = one_block("sendbuff", sendbuff, size_of(dtype), sendcount),
+      .out = blocks({.name = "recvbuff", .base = recvbuff, .elem_bytes = size_of(dtype)},
+                    uneven->counts, uneven->output_offsets, kReceives),
+      .out_own = c.rank()};
   run({.name = "AllGatherv",
        .collective = Collective::kAllGather,
        .dtype = dtype,
@@ -99,12 +117,13 @@ void reduce_scatter_v(const void* sendbuff, const size_t* recvcounts, const size
   require(recvcounts, "recvcounts");
   auto uneven = std::make_unique<UnevenBlocks>();
   uneven->counts = copy_of(recvcounts, c.n_ranks());
-  uneven->input_offsets = offsets_of(displs, uneven->counts);
+  uneven->input_offsets = offsets_of(displs, uneven->counts, kReceives);
   uneven->agreed = true;
-  const Sides sides{.in = blocks("sendbuff", sendbuff, size_of(dtype), uneven->counts.data(),
-                                 uneven->input_offsets),
-                    .out = one_block("recvbuff", recvbuff, size_of(dtype), recvcounts[c.rank()]),
-                    .in_own = c.rank()};
+  const Sides sides{
+      .in = blocks({.name = "sendbuff", .base = sendbuff, .elem_bytes = size_of(dtype)},
+                   uneven->counts, uneven->input_offsets, kReceives),
+      .out = one_block("recvbuff", recvbuff, size_of(dtype), recvcounts[c.rank()]),
+      .in_own = c.rank()};
   run({.name = "ReduceScatterv",
        .collective = Collective::kReduceScatter,
        .dtype = dtype,
@@ -133,13 +152,15 @@ void all_to_all_v(const AllToAllvArguments& a, DType dtype, comm::Communicator& 
   auto uneven = std::make_unique<UnevenBlocks>();
   const std::vector<size_t> sends = copy_of(a.sendcounts, c.n_ranks());
   const std::vector<size_t> recvs = copy_of(a.recvcounts, c.n_ranks());
-  uneven->input_offsets = offsets_of(a.sdispls, sends);
-  uneven->output_offsets = offsets_of(a.rdispls, recvs);
+  uneven->input_offsets = offsets_of(a.sdispls, sends, kAllToAllSends);
+  uneven->output_offsets = offsets_of(a.rdispls, recvs, kAllToAllReceives);
   uneven->counts = sends;
   uneven->counts.insert(uneven->counts.end(), recvs.begin(), recvs.end());
   const Sides sides{
-      .in = blocks("sendbuff", a.sendbuff, size_of(dtype), sends.data(), uneven->input_offsets),
-      .out = blocks("recvbuff", a.recvbuff, size_of(dtype), recvs.data(), uneven->output_offsets),
+      .in = blocks({.name = "sendbuff", .base = a.sendbuff, .elem_bytes = size_of(dtype)}, sends,
+                   uneven->input_offsets, kAllToAllSends),
+      .out = blocks({.name = "recvbuff", .base = a.recvbuff, .elem_bytes = size_of(dtype)}, recvs,
+                    uneven->output_offsets, kAllToAllReceives),
       .in_own = -1};
   run({.name = "AllToAllv",
        .collective = Collective::kAllToAll,
@@ -167,9 +188,9 @@ void gather_v(const RootedArguments& a, DType dtype, comm::Communicator& c, tutt
     require(a.counts, "recvcounts");
     require_own_count(a.own_count, "sendcount", a.counts, "recvcounts", c.rank());
     uneven->counts = copy_of(a.counts, c.n_ranks());
-    uneven->output_offsets = offsets_of(a.displs, uneven->counts);
-    sides.out = blocks("recvbuff", a.recvbuff, size_of(dtype), uneven->counts.data(),
-                       uneven->output_offsets);
+    uneven->output_offsets = offsets_of(a.displs, uneven->counts, kReceives);
+    sides.out = blocks({.name = "recvbuff", .base = a.recvbuff, .elem_bytes = size_of(dtype)},
+                       uneven->counts, uneven->output_offsets, kReceives);
   } else {
     uneven->counts = only_own(c, a.own_count);
   }
@@ -191,9 +212,9 @@ void scatter_v(const RootedArguments& a, DType dtype, comm::Communicator& c, tut
     require(a.counts, "sendcounts");
     require_own_count(a.own_count, "recvcount", a.counts, "sendcounts", c.rank());
     uneven->counts = copy_of(a.counts, c.n_ranks());
-    uneven->input_offsets = offsets_of(a.displs, uneven->counts);
-    sides.in = blocks("sendbuff", a.sendbuff, size_of(dtype), uneven->counts.data(),
-                      uneven->input_offsets);
+    uneven->input_offsets = offsets_of(a.displs, uneven->counts, kSends);
+    sides.in = blocks({.name = "sendbuff", .base = a.sendbuff, .elem_bytes = size_of(dtype)},
+                      uneven->counts, uneven->input_offsets, kSends);
   } else {
     uneven->counts = only_own(c, a.own_count);
   }

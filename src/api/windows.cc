@@ -15,12 +15,18 @@ using comm::Communicator;
 
 // Registered memory needs nothing more on a host: regions of tuttiMemAlloc are found by address.
 struct Registration {
-  const Communicator* comm = nullptr;
-  void* buff = nullptr;
-  size_t bytes = 0;
+  uint64_t comm_id;
+  int rank;
 };
+struct RegistrationSlot {  // as those of handles.h
+  using Value = Registration;
+  static constexpr HandleKind kKind{"registration", "tuttiCommRegister"};
+  std::atomic<Resource<Value>*> resource{nullptr};
+};
+using Registrations = Handles<RegistrationSlot>;
+using Windows = Handles<tuttiWindow>;
 
-void require_zero(unsigned value, const char* name) {
+void require_zero(int64_t value, const char* name) {
   if (value != 0) refuse(std::string(name) + " is " + std::to_string(value) + "; it must be 0");
 }
 
@@ -30,29 +36,32 @@ void require_signal(int index) {
          std::to_string(TUTTI_SIGNALS_PER_PEER - 1));
 }
 
-void require_window_of(const comm::Window& window, const Communicator& comm) {
-  if (window.comm_id() != comm.comm_id() || window.rank() != comm.rank()) {
-    refuse("the window belongs to another communicator; it must have been registered with comm");
+// The live window `win`, which must be one of `comm`.
+const std::shared_ptr<comm::Window>& window_of(tuttiWindow_t win, const char* name,
+                                               const Communicator& comm) {
+  const std::shared_ptr<comm::Window>& window = Windows::find(win, name).window;
+  if (window->comm_id() != comm.comm_id() || window->rank() != comm.rank()) {
+    refuse(std::string(name) +
+           " belongs to another communicator; it must have been registered with comm");
   }
+  return window;
 }
 
 struct Put {
   const void* data;
   size_t count;
   const tuttiDataType_t& datatype;
-  tuttiWindow_t window;
+  const comm::Window& window;
   size_t offset;
 };
 
 // The bytes of the put, once everything about it is in order.
-size_t check_put(const Put& put, int peer, const Communicator& comm) {
-  if (put.window == nullptr) refuse("peerWin is NULL; it must come from tuttiCommWindowRegister");
-  require_window_of(*put.window->window, comm);
+size_t check_put(const Put& put, int peer) {
   const size_t elem_bytes = size_of(dtype_of(put.datatype));
   check_buffer(
       {.name = "localbuff", .base = put.data, .elem_bytes = elem_bytes, .count = put.count});
   const size_t bytes = put.count * elem_bytes;
-  const size_t room = put.window->window->bytes_of(peer);
+  const size_t room = put.window.bytes_of(peer);
   if (put.offset > room || bytes > room - put.offset) {
     refuse("peerWinOffset is " + std::to_string(put.offset) + " and the data has " +
            std::to_string(bytes) + " bytes; the window of rank " + std::to_string(peer) + " has " +
@@ -68,10 +77,11 @@ void set_up(Communicator& comm, std::function<void()> job) {
   comm::Group::current().set_up(&comm, std::move(job));
 }
 
-void deregister(const std::shared_ptr<Communicator>& comm, tuttiWindow_t win) {
-  comm::run_now(*comm, comm::CollectiveCall{
-                           .name = "CommWindowDeregister"});  // a barrier: nobody writes any more
-  delete win;
+void deregister(Communicator& comm, tuttiWindow_t win) {
+  window_of(win, "win", comm);  // a group may name one twice
+  // A barrier: nobody writes any more.
+  comm::run_now(comm, comm::CollectiveCall{.name = "CommWindowDeregister"});
+  Windows::take(win, "win");
 }
 
 }  // namespace
@@ -101,18 +111,20 @@ tuttiResult_t tuttiCommRegister(const tuttiComm_t comm, void* buff, size_t bytes
   return guard("tuttiCommRegister", [&] {
     const Communicator& c = open_comm(comm);
     require(handle, "handle");
+    *handle = nullptr;
     if (bytes != 0) require(buff, "buff");
-    *handle = std::make_unique<Registration>(Registration{&c, buff, bytes}).release();
+    *handle = Registrations::publish(Registrations::make(c.comm_id(), c.rank()));
   });
 }
 
 tuttiResult_t tuttiCommDeregister(const tuttiComm_t comm, void* handle) {
   return guard("tuttiCommDeregister", [&] {
-    if (comm == nullptr) refuse("comm is NULL; it must be the communicator of the registration");
-    require(handle, "handle");
-    auto* registration = static_cast<Registration*>(handle);
-    if (registration->comm != &comm->ready()) refuse("handle belongs to another communicator");
-    delete registration;
+    const Communicator& c = Handles<tuttiComm>::find(comm, "comm").ready();
+    auto* slot = static_cast<RegistrationSlot*>(handle);
+    const Registration& registration = Registrations::find(slot, "handle");
+    if (registration.comm_id != c.comm_id() || registration.rank != c.rank())
+      refuse("handle belongs to another communicator; it must have been registered with comm");
+    Registrations::take(slot, "handle");
   });
 }
 
@@ -128,19 +140,20 @@ tuttiResult_t tuttiCommWindowRegister(tuttiComm_t comm, void* buff, size_t bytes
     }
     *win = nullptr;
     set_up(c, [=, owner = c.shared_from_this()] {
-      *win = std::make_unique<tuttiWindow>(
-                 tuttiWindow{tutti::comm::Window::create(*owner, buff, bytes)})
-                 .release();
+      *win = Windows::publish(Windows::make(tutti::comm::Window::create(*owner, buff, bytes)));
     });
   });
 }
 
 tuttiResult_t tuttiCommWindowDeregister(tuttiComm_t comm, tuttiWindow_t win) {
   return guard_call("tuttiCommWindowDeregister", [&] {
-    Communicator& c = open_comm(comm);
-    if (win == nullptr) refuse("win is NULL; it must come from tuttiCommWindowRegister");
-    require_window_of(*win->window, c);
-    set_up(c, [win, owner = c.shared_from_this()] { deregister(owner, win); });
+    Communicator& c = Handles<tuttiComm>::find(comm, "comm").ready();
+    window_of(win, "win", c);
+    if (!c.health().open()) {  // finalized or broken: no more barriers, and no more puts of ours
+      Windows::take(win, "win");
+      return;
+    }
+    set_up(c, [win, owner = c.shared_from_this()] { deregister(*owner, win); });
   });
 }
 
@@ -151,9 +164,10 @@ tuttiResult_t tuttiPutSignal(const void* localbuff, size_t count, tuttiDataType_
     Communicator& c = open_comm(comm);
     require_rank(peer, c.n_ranks(), "peer");
     require_signal(sigIdx);
-    require_zero(static_cast<unsigned>(ctx), "ctx");
+    require_zero(ctx, "ctx");
     require_zero(flags, "flags");
-    const size_t bytes = check_put({localbuff, count, datatype, peerWin, peerWinOffset}, peer, c);
+    const std::shared_ptr<tutti::comm::Window>& window = window_of(peerWin, "peerWin", c);
+    const size_t bytes = check_put({localbuff, count, datatype, *window, peerWinOffset}, peer);
     tutti::comm::issue(c,
                        tutti::comm::SignalCall{.name = "PutSignal",
                                                .peer = peer,
@@ -161,8 +175,8 @@ tuttiResult_t tuttiPutSignal(const void* localbuff, size_t count, tuttiDataType_
                                                .data = localbuff,
                                                .bytes = bytes,
                                                .offset = peerWinOffset,
-                                               .window = peerWin->window},
-                       stream);
+                                               .window = window},
+                       stream_of(stream));
   });
 }
 
@@ -172,10 +186,10 @@ tuttiResult_t tuttiSignal(int peer, int sigIdx, int ctx, unsigned int flags, tut
     Communicator& c = open_comm(comm);
     require_rank(peer, c.n_ranks(), "peer");
     require_signal(sigIdx);
-    require_zero(static_cast<unsigned>(ctx), "ctx");
+    require_zero(ctx, "ctx");
     require_zero(flags, "flags");
     tutti::comm::issue(c, tutti::comm::SignalCall{.name = "Signal", .peer = peer, .signal = sigIdx},
-                       stream);
+                       stream_of(stream));
   });
 }
 
@@ -190,10 +204,10 @@ tuttiResult_t tuttiWaitSignal(int nDesc, tuttiWaitSignalDesc_t* signalDescs, tut
       const tuttiWaitSignalDesc_t& d = signalDescs[i];
       require_rank(d.peer, c.n_ranks(), "peer");
       require_signal(d.sigIdx);
-      require_zero(static_cast<unsigned>(d.ctx), "ctx");
+      require_zero(d.ctx, "ctx");
       if (d.opCnt < 0) refuse("opCnt is " + std::to_string(d.opCnt) + "; it must not be negative");
       call.targets.push_back({d.peer, d.sigIdx, static_cast<uint64_t>(d.opCnt)});
     }
-    tutti::comm::issue(c, std::move(call), stream);
+    tutti::comm::issue(c, std::move(call), stream_of(stream));
   });
 }

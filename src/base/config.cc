@@ -110,6 +110,13 @@ std::string nearest_name(std::string_view name, std::span<const std::string_view
   return nearest;
 }
 
+std::string known_names(std::string_view name, std::span<const std::string_view> known) {
+  std::string text;
+  for (const std::string_view one : known) text += (text.empty() ? "" : ", ") + std::string(one);
+  const std::string nearest = nearest_name(name, known);
+  return nearest.empty() ? text : text + "; did you mean '" + nearest + "'?";
+}
+
 std::optional<std::string> foreign_variable(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? std::nullopt : std::optional<std::string>(value);

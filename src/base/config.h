@@ -68,6 +68,8 @@ struct UnknownVariable {
 std::vector<UnknownVariable> unknown_variables();
 // The candidate that `name` is most likely a misspelling of; "" when none is near.
 std::string nearest_name(std::string_view name, std::span<const std::string_view> candidates);
+// For messages about a name that is none of those: "a, b, c; did you mean 'b'?"
+std::string known_names(std::string_view name, std::span<const std::string_view> known);
 
 // A variable of somebody else's (launchers): RANK, OMPI_COMM_WORLD_SIZE, PMI_RANK, SLURM_PROCID ...
 std::optional<std::string> foreign_variable(const char* name);

@@ -83,19 +83,15 @@ int64_t seconds_of(const ConfigRow& row, const std::string& value) {
       !(seconds >= 0 && seconds <= kMost)) {
     reject(row, value, "seconds from 0 (no limit) to 1e9, with a fraction if wanted");
   }
-  return std::llround(seconds * static_cast<double>(kNsPerSecond));
+  // Above 0 it is a limit, however small: 0 ns would mean none.
+  const int64_t ns = std::llround(seconds * static_cast<double>(kNsPerSecond));
+  return seconds > 0 ? std::max<int64_t>(ns, 1) : 0;
 }
 
 void check_choice(const ConfigRow& row, const std::string& value,
                   std::span<const std::string_view> choices) {
   if (std::ranges::find(choices, value) != choices.end()) return;
-  std::string allowed;
-  for (const std::string_view choice : choices) {
-    allowed += (allowed.empty() ? "" : ", ") + std::string(choice);
-  }
-  const std::string nearest = nearest_name(value, choices);
-  if (!nearest.empty()) allowed += "; did you mean '" + nearest + "'?";
-  reject(row, value, allowed);
+  reject(row, value, known_names(value, choices));
 }
 
 template <size_t kBytes>
@@ -203,6 +199,10 @@ constexpr ConfigEntry kEntries[] = {
      check_launcher_count<0, kMaxRanks - 1>},
     {{"TUTTI_LOCAL_SIZE", "count", "", kEachRank,
       "Number of ranks on this host; set by `tutti run`."},
+     check_launcher_count<1, kMaxRanks>},
+    {{"TUTTI_THREADS", "count", "", kEachRank,
+      "Number of ranks that a program runs as threads of this process; set by `tutti run "
+      "--threads`, read by the bandwidth programs."},
      check_launcher_count<1, kMaxRanks>},
     {{"TUTTI_JOB", "name", "", kEachRank, "What names the job on this host; set by `tutti run`."},
      accept_text},

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "src/base/error.h"
@@ -64,6 +65,11 @@ Mapping::Mapping(int fd, size_t bytes) {
   }
   data_ = static_cast<std::byte*>(data);
   bytes_ = bytes;
+}
+
+uint64_t open_file_limit() noexcept {
+  rlimit limit{};
+  return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : UINT64_MAX;
 }
 
 Mapping& Mapping::operator=(Mapping&& other) noexcept {

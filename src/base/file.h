@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -32,6 +33,8 @@ FileDescriptor create_sealed_memfd(const std::string& name, size_t bytes);
 // Bytes of the file behind fd; throws SystemError. Used to check a received memfd before it is
 // mapped.
 size_t file_bytes(int fd);
+// Most descriptors that this process may have open.
+uint64_t open_file_limit() noexcept;
 // True when fd is a memfd sealed against shrinking, so that a mapping of it can't fault later.
 bool is_sealed_against_shrinking(int fd) noexcept;
 

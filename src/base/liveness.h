@@ -22,6 +22,8 @@ struct ProcessIdentity {
 // Identity of this process; computed once per process, and anew after fork.
 const ProcessIdentity& this_process();
 std::string host_name();
+// The id of this process, also in a forked child. One load: no system call.
+int32_t own_pid() noexcept;
 
 // Becomes readable (poll) when the process ends. Throws SystemError; RemoteError when it is already
 // gone or the pid now belongs to another process.

@@ -10,11 +10,12 @@ void MemoryBudget::charge(size_t bytes, const std::string& purpose) {
   size_t used = used_bytes_.load(std::memory_order_relaxed);
   do {
     if (used > cap_bytes_ || bytes > cap_bytes_ - used) {
-      throw Error(
-          StatusCode::kSystemError,
-          "memory cap reached: " + purpose + " needs " + std::to_string(bytes) + " bytes, " +
-              std::to_string(used) + " of " + std::to_string(cap_bytes_) +
-              " are in use; raise TUTTI_MEMORY_CAP or lower TUTTI_SLOT_BYTES or TUTTI_SLOTS");
+      throw Error(StatusCode::kSystemError,
+                  "memory cap reached: " + purpose + " needs " + std::to_string(bytes) +
+                      " bytes, " + std::to_string(used) + " of " + std::to_string(cap_bytes_) +
+                      " are in use; raise config.memoryCapBytes (TUTTI_MEMORY_CAP) or lower "
+                      "TUTTI_SLOT_BYTES or "
+                      "TUTTI_SLOTS");
     }
   } while (!used_bytes_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
   size_t peak = peak_bytes_.load(std::memory_order_relaxed);

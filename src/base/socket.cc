@@ -326,6 +326,15 @@ Socket::Credentials Socket::peer_credentials() const {
   return {credentials.uid, credentials.pid};
 }
 
+SocketAddress Socket::local_address() const {
+  RawAddress raw;
+  raw.bytes = sizeof raw.storage;
+  if (::getsockname(fd(), raw.get(), &raw.bytes) != 0) {
+    throw system_error("can't read the own address of the connection to " + peer_text(fd()), errno);
+  }
+  return from_raw(raw);
+}
+
 Listener Listener::bind(const SocketAddress& at, SocketKind kind) {
   RawAddress raw = to_raw(at);
   Listener listener;

@@ -34,6 +34,10 @@ struct SocketAddress {
 // `interface_prefix` (may be empty) keeps only the interfaces whose name starts with it. Throws
 // SystemError when nothing is left.
 std::vector<SocketAddress> local_addresses(const std::string& interface_prefix);
+// The address that a host's name or numeric address stands for, preferred by the system's resolver.
+// Throws InvalidArgument with the resolver's reason.
+SocketAddress resolve(const std::string& host, uint16_t port);
+bool is_loopback(const SocketAddress& address) noexcept;
 
 enum class SocketKind : uint8_t { kStream, kSequencedPacket };
 
@@ -72,6 +76,8 @@ class Socket {
     int32_t pid;
   };
   Credentials peer_credentials() const;
+  // This end's address. Throws SystemError.
+  SocketAddress local_address() const;
 
  private:
   FileDescriptor fd_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Socket addresses: text forms, the kernel's form, and the addresses of this host.
 #include <ifaddrs.h>
+#include <netdb.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -211,6 +212,30 @@ std::vector<SocketAddress> local_addresses(const std::string& interface_prefix) 
   addresses.reserve(found.size());
   for (const InterfaceAddress& entry : found) addresses.push_back(entry.address);
   return addresses;
+}
+
+SocketAddress resolve(const std::string& host, uint16_t port) {
+  const addrinfo hints{.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+  addrinfo* list = nullptr;
+  const int error = ::getaddrinfo(host.c_str(), nullptr, &hints, &list);
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(list, &::freeaddrinfo);
+  if (error != 0 || list == nullptr) {
+    throw Error(StatusCode::kInvalidArgument,
+                "'" + host + "' can't be resolved (" + ::gai_strerror(error) + ")");
+  }
+  RawAddress raw;
+  raw.bytes = list->ai_addrlen;
+  std::memcpy(&raw.storage, list->ai_addr, raw.bytes);
+  SocketAddress address = from_raw(raw);
+  address.port = port;
+  return address;
+}
+
+bool is_loopback(const SocketAddress& address) noexcept {
+  if (address.family == SocketAddress::Family::kIpv4) return address.ip[0] == 127;
+  return address.family == SocketAddress::Family::kIpv6 &&
+         std::all_of(address.ip, address.ip + 15, [](uint8_t b) { return b == 0; }) &&
+         address.ip[15] == 1;
 }
 
 }  // namespace tutti

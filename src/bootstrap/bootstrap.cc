@@ -4,18 +4,15 @@
 #include "src/bootstrap/bootstrap.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include <spdlog/fmt/fmt.h>
-#include <sys/socket.h>
 
 #include "src/base/config.h"
 #include "src/base/error.h"
 #include "src/base/liveness.h"
-#include "src/base/sockaddr.h"
 #include "src/bootstrap/root.h"
 #include "src/bootstrap/tree.h"
 
@@ -25,12 +22,6 @@ namespace {
 // The root knows who is missing and says so at the deadline; this long its word may take.
 constexpr int64_t kVerdictGraceNs = 2 * kNsPerSecond;
 constexpr int64_t kReasonGraceNs = kNsPerSecond / 2;
-
-bool is_loopback(const SocketAddress& address) {
-  if (address.family == SocketAddress::Family::kIpv4) return address.ip[0] == 127;
-  return std::all_of(address.ip, address.ip + 15, [](uint8_t b) { return b == 0; }) &&
-         address.ip[15] == 1;
-}
 
 SocketAddress random_abstract_address() {
   std::array<std::byte, 16> random{};
@@ -45,13 +36,7 @@ SocketAddress random_abstract_address() {
 // first address of this host, which may be loopback too.
 SocketAddress listening_address(const Socket& to_root, const SocketAddress& root) {
   if (root.family == SocketAddress::Family::kUnixAbstract) return random_abstract_address();
-  RawAddress raw;
-  raw.bytes = sizeof raw.storage;
-  if (::getsockname(to_root.fd(), raw.get(), &raw.bytes) != 0) {
-    throw system_error("can't read the own address of the connection to " + root.to_string(),
-                       errno);
-  }
-  SocketAddress own = from_raw(raw);
+  SocketAddress own = to_root.local_address();
   if (is_loopback(own)) {
     const auto all = local_addresses(foreign_variable("TUTTI_SOCKET_IFNAME").value_or(""));
     const auto same =

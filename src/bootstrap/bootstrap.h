@@ -61,9 +61,9 @@ UniqueId launch_unique_id(const Launch& launch, uint64_t sequence);
 class Bootstrap {
  public:
   // Rendezvous. Every connection proves the key (challenge and HMAC) before anything else is read.
-  // Throws RemoteError at the deadline, naming the ranks that did not come; InvalidArgument when
-  // two processes claim one rank or sizes differ; returns early with InvalidUsage when *aborted
-  // becomes true (may be null).
+  // Throws RemoteError at the deadline, naming the ranks that did not come; InvalidUsage when two
+  // processes claim one rank or sizes differ, and early when *aborted becomes true (may be null);
+  // InvalidArgument when `rank` is none of `n_ranks`.
   static std::unique_ptr<Bootstrap> join(const UniqueId& id, int n_ranks, int rank,
                                          Deadline deadline, const std::atomic<bool>* aborted);
   ~Bootstrap();

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Unique ids that every process of a launch makes for itself, and the root that rank 0's process
 // starts for each.
-#include <netdb.h>
-
 #include <algorithm>
-#include <memory>
 
 #include <spdlog/fmt/fmt.h>
 
 #include "src/base/config.h"
 #include "src/base/error.h"
 #include "src/base/liveness.h"
-#include "src/base/sockaddr.h"
 #include "src/bootstrap/auth.h"
 #include "src/bootstrap/bootstrap.h"
 #include "src/bootstrap/root.h"
@@ -42,25 +38,14 @@ UniqueIdFields local_fields(const Launch& launch, uint64_t sequence) {
   return {.address = SocketAddress::parse(text), .key = derive_key("tutti launch key", job)};
 }
 
-SocketAddress resolve(const std::string& host, uint16_t port) {
-  const addrinfo hints{.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-  addrinfo* list = nullptr;
-  const int error = ::getaddrinfo(host.c_str(), nullptr, &hints, &list);
-  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(list, &::freeaddrinfo);
-  if (error != 0 || list == nullptr) {
+SocketAddress master_address(const std::string& host, uint16_t port) {
+  try {
+    return resolve(host, port);
+  } catch (const Error& error) {
     throw Error(
         StatusCode::kInvalidUsage,
-        fmt::format(
-            "MASTER_ADDR='{}' can't be resolved ({}); set it to a name or address of rank 0's host",
-            host, ::gai_strerror(error)));
+        fmt::format("MASTER_ADDR={}; set it to a name or address of rank 0's host", error.what()));
   }
-  RawAddress raw;
-  raw.bytes = list->ai_addrlen;
-  std::copy_n(reinterpret_cast<const std::byte*>(list->ai_addr), raw.bytes,
-              reinterpret_cast<std::byte*>(&raw.storage));
-  SocketAddress address = from_raw(raw);
-  address.port = port;
-  return address;
 }
 
 uint16_t listening_port(uint64_t sequence) {
@@ -97,7 +82,7 @@ UniqueIdFields remote_fields(const Launch& launch, uint64_t sequence) {
                     launch.size, launch.launcher, kMinSecretBytes,
                     foreign_variable("MASTER_PORT") ? "" : " and TUTTI_PORT to a free port of it"));
   }
-  return {.address = resolve(*master, listening_port(sequence)),
+  return {.address = master_address(*master, listening_port(sequence)),
           .key = derive_key("tutti secret", fmt::format("{}|{}", sequence, *secret))};
 }
 

@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "src/base/liveness.h"
 #include "src/comm/driver.h"
 
 namespace tutti::comm {
@@ -103,6 +104,7 @@ Group& Group::current() noexcept {
 
 void Group::set_up(const Communicator* parent, std::function<void()> job) {
   if (!active()) return job();
+  if (contents_.pid == 0) contents_.pid = own_pid();
   auto& set_ups = contents_.set_ups;
   const auto same = std::find_if(set_ups.begin(), set_ups.end(), [&](const SetUps& s) {
     return parent != nullptr && s.parent == parent;
@@ -114,11 +116,17 @@ void Group::set_up(const Communicator* parent, std::function<void()> job) {
   }
 }
 
+bool Group::uses(const Stream& stream) const noexcept {
+  return std::any_of(contents_.pending.begin(), contents_.pending.end(),
+                     [&](const Pending& p) { return p.stream == &stream; });
+}
+
 void Group::refuse(const Error& error) {
   if (active() && !contents_.refused.has_value()) contents_.refused = error;
 }
 
 Group::Pending& Group::pending_for(Communicator& comm, Stream* stream) {
+  if (contents_.pid == 0) contents_.pid = own_pid();
   auto& pending = contents_.pending;
   auto at = std::find_if(pending.begin(), pending.end(),
                          [&](const Pending& p) { return p.unit->comm.get() == &comm; });
@@ -138,6 +146,13 @@ void Group::end() {
     throw Error(StatusCode::kInvalidUsage, "tuttiGroupEnd without tuttiGroupStart on this thread");
   if (--depth_ > 0) return;
   Contents contents = std::exchange(contents_, {});
+  if (contents.pid != 0 && contents.pid != own_pid()) {
+    const int32_t owner = contents.pid;
+    (void)new Contents(std::move(contents));  // kept: what it refers to is the parent's to end
+    throw Error(StatusCode::kInvalidUsage, "the group holds calls of process " +
+                                               std::to_string(owner) +
+                                               ", this is its forked child; it does nothing");
+  }
   if (contents.refused.has_value()) throw *contents.refused;
   std::vector<std::function<void()>> set_ups;
   for (const SetUps& s : contents.set_ups) set_ups.emplace_back([&s] { run_in_order(s.jobs); });
@@ -145,7 +160,8 @@ void Group::end() {
   run_calls(contents.pending);
 }
 
-void run_concurrently(const std::vector<std::function<void()>>& jobs) {
+void run_concurrently(const std::vector<std::function<void()>>& jobs,
+                      const std::function<void()>& cancel) {
   std::mutex mutex;  // guards first
   std::exception_ptr first;
   const auto guarded = [&](const std::function<void()>& job) {
@@ -168,6 +184,7 @@ void run_concurrently(const std::vector<std::function<void()>>& jobs) {
     }
   };
   guarded(start_helpers);
+  if (helpers.size() + 1 < jobs.size() && cancel) cancel();
   if (!jobs.empty()) guarded(jobs.front());
   for (std::thread& helper : helpers) helper.join();
   if (first != nullptr) std::rethrow_exception(first);

@@ -27,8 +27,10 @@ void check_not_crowded(Communicator& comm);
 void run_now(Communicator& comm, OrderedCall call);
 
 // Runs each job on a thread of its own, since ranks wait for each other; throws the first error
-// after all have ended; SystemError when not all could be started.
-void run_concurrently(const std::vector<std::function<void()>>& jobs);
+// after all have ended; SystemError when not all could be started. Then `cancel` (may be empty) is
+// called first, so that those that were started need not wait for the others in vain.
+void run_concurrently(const std::vector<std::function<void()>>& jobs,
+                      const std::function<void()>& cancel = {});
 
 // The calling thread's group.
 class Group {
@@ -47,6 +49,8 @@ class Group {
   // one after the other, in issue order, the same on every rank; null (initialisation):
   // concurrently.
   void set_up(const Communicator* parent, std::function<void()> job);
+  // Calls of this group wait for its end on this stream, which must stay until then.
+  bool uses(const Stream& stream) const noexcept;
   // A call of this group was refused.
   void refuse(const Error& error);
 
@@ -63,6 +67,7 @@ class Group {
     std::vector<std::function<void()>> jobs;
   };
   struct Contents {
+    int32_t pid = 0;  // whose communicators; 0: none yet
     std::vector<Pending> pending;
     std::vector<SetUps> set_ups;
     std::optional<Error> refused;

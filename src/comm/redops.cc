@@ -29,20 +29,19 @@ int RedOps::create(const void* scalar, DType dtype, bool immediate) {
   return kFirstCustom + static_cast<int>(slot - customs_.begin());
 }
 
-const RedOps::Custom& RedOps::find(int op) const {
+const RedOps::Custom& RedOps::find(int op, const char* allowed) const {
   const auto index = static_cast<size_t>(static_cast<int64_t>(op) - kFirstCustom);
   if (op < kFirstCustom || index >= customs_.size() || !customs_[index].has_value()) {
     throw Error(StatusCode::kInvalidArgument,
-                "op is " + std::to_string(op) +
-                    "; allowed are tuttiSum (0) to tuttiAvg (4) and operations that "
-                    "tuttiRedOpCreatePreMulSum has made for this communicator");
+                "op is " + std::to_string(op) + "; allowed are " + allowed +
+                    " that tuttiRedOpCreatePreMulSum has made for this communicator");
   }
   return *customs_[index];
 }
 
 void RedOps::destroy(int op) {
   const std::lock_guard lock(mutex_);
-  find(op);
+  find(op, "only operations");
   customs_[static_cast<size_t>(op - kFirstCustom)].reset();
 }
 
@@ -54,7 +53,7 @@ ResolvedOp RedOps::resolve(int op, DType dtype, int n_ranks) const {
     return resolved;
   }
   const std::lock_guard lock(mutex_);
-  const Custom& custom = find(op);
+  const Custom& custom = find(op, "tuttiSum (0) to tuttiAvg (4) and operations");
   if (custom.dtype != dtype) {
     throw Error(StatusCode::kInvalidArgument, "op " + std::to_string(op) + " was made for " +
                                                   name(custom.dtype) + ", datatype is " +

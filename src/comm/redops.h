@@ -26,7 +26,7 @@ class RedOps {
  public:
   // Returns the new operation's value. `immediate`: the scalar is read now, else when a call runs.
   int create(const void* scalar, DType dtype, bool immediate);
-  // Throws InvalidArgument when there is no such operation.
+  // Throws InvalidArgument when create() has made no such operation.
   void destroy(int op);
   // Throws InvalidArgument for an unknown operation or one made for another type.
   ResolvedOp resolve(int op, DType dtype, int n_ranks) const;
@@ -37,7 +37,8 @@ class RedOps {
     std::array<unsigned char, 8> scalar{};
     const void* late_scalar = nullptr;
   };
-  const Custom& find(int op) const;  // under mutex_
+  // Under mutex_. `allowed`: what the message names beside those of create().
+  const Custom& find(int op, const char* allowed) const;
 
   mutable std::mutex mutex_;
   std::vector<std::optional<Custom>>

@@ -2,9 +2,12 @@
 // Turns agreed configuration into layout and policy, and a call into an algorithm.
 #include "src/comm/selection.h"
 
+#include <algorithm>
 #include <bit>
 #include <string_view>
+#include <vector>
 
+#include "src/base/config.h"
 #include "src/base/error.h"
 
 namespace tutti::comm {
@@ -41,22 +44,24 @@ exec::MessagePolicy policy_of(const AgreedConfig& agreed) {
     policy.direct_min_bytes = 1;
     policy.pull_min_bytes = 1;
   } else {
-    throw Error(StatusCode::kInvalidArgument, "protocol of rank 0 is '" + std::string(protocol) +
-                                                  "'; allowed are inline, staged and direct");
+    constexpr std::string_view kProtocols[] = {"inline", "staged", "direct"};
+    throw Error(StatusCode::kInvalidArgument,
+                "protocol of rank 0 (config.protocol or TUTTI_PROTO) is '" + std::string(protocol) +
+                    "'; known are " + known_names(protocol, kProtocols));
   }
   return policy;
 }
 
 void check_algorithm(std::string_view forced) {
   if (forced.empty()) return;
-  std::string names;
+  std::vector<std::string_view> names;
   for (const planner::AlgorithmRow& row : planner::algorithm_table()) {
     if (forced == row.name) return;
-    if (names.find(row.name) == std::string::npos)
-      names += (names.empty() ? "" : ", ") + std::string(row.name);
+    if (std::find(names.begin(), names.end(), row.name) == names.end()) names.push_back(row.name);
   }
   throw Error(StatusCode::kInvalidArgument,
-              "algorithm of rank 0 is '" + std::string(forced) + "'; known are " + names);
+              "algorithm of rank 0 (config.algorithm or TUTTI_ALGO) is '" + std::string(forced) +
+                  "'; known are " + known_names(forced, names));
 }
 
 }  // namespace

@@ -8,14 +8,6 @@
 
 namespace tutti::comm {
 
-std::string transport_names() {
-  std::string names;
-  for (const transport::TransportRow& row : transport::transport_table()) {
-    names += (names.empty() ? "" : ", ") + std::string(row.name);
-  }
-  return names;
-}
-
 Transports::Transports(const transport::TransportOptions& options) {
   for (const transport::TransportRow& row : transport::transport_table()) {
     try {
@@ -78,8 +70,12 @@ void Transports::route(std::span<const PeerRecord> records, int rank, std::strin
   const bool known =
       std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return forced == row.name; });
   if (!forced.empty() && !known) {
-    throw Error(StatusCode::kInvalidArgument, "transport '" + std::string(forced) +
-                                                  "' is unknown; known are " + transport_names());
+    std::vector<std::string_view> names;
+    for (const auto& row : rows) names.emplace_back(row.name);
+    throw Error(StatusCode::kInvalidArgument,
+                "transport '" + std::string(forced) +
+                    "' of rank 0 (config.transport or TUTTI_TRANSPORT) is unknown; known are " +
+                    known_names(forced, names));
   }
   peers_.resize(records.size());
   route_.assign(records.size(), -1);

@@ -57,7 +57,4 @@ class Transports {
   std::vector<int> route_;              // by rank: index into open_, -1 for this rank
 };
 
-// Names of all rows, for messages: "inproc, shm".
-std::string transport_names();
-
 }  // namespace tutti::comm

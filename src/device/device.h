@@ -34,7 +34,8 @@ std::shared_ptr<const SharedRegion> find_shared(const void* data, size_t bytes) 
 bool with_shared_call(const std::byte* base, uint64_t id, void (*use)(void*),
                       void* context) noexcept;
 // Calls `use` if the region that starts at `base` still is the one with this id, keeping it from
-// being freed meanwhile; false when it is not. `use` must not allocate or free shared memory.
+// being freed meanwhile; false when it is not. `use` must not allocate or free shared memory, nor
+// wait.
 template <typename Use>
 bool with_shared(const std::byte* base, uint64_t id, Use use) noexcept {
   return with_shared_call(

@@ -8,6 +8,7 @@
 #include <shared_mutex>
 #include <string>
 
+#include <spdlog/fmt/fmt.h>
 #include <sys/mman.h>
 
 #include "src/base/error.h"
@@ -26,8 +27,15 @@ struct OwnedRegion : SharedRegion {
   Mapping memory;
 };
 
-// Lock order: listeners_mutex, then whatever a listener takes. table_mutex is never held while a
-// listener runs.
+// Who wants to hear of frees, in one process.
+struct Listeners {
+  std::mutex mutex;  // held while listeners run, which may take locks of their own
+  std::map<uint64_t, std::pair<FreeListener, void*>> by_id;
+  Listeners* inherited = nullptr;  // of the parent process: kept, never used
+};
+
+// Lock order: Listeners::mutex, then whatever a listener takes (table_mutex included). table_mutex
+// is a leaf: nothing is waited for while it is held (what with_shared() calls moves bytes).
 struct Table {
   std::shared_mutex table_mutex;
   std::map<uintptr_t, std::shared_ptr<OwnedRegion>> regions;  // by base address
@@ -35,9 +43,10 @@ struct Table {
   std::atomic<uint64_t> generation{
       0};  // release by change() pairs with acquire in shared_generation()
 
-  std::mutex listeners_mutex;
-  std::map<uint64_t, std::pair<FreeListener, void*>> listeners;
-  uint64_t last_listener_id = 0;  // guarded by listeners_mutex
+  Listeners* listeners = new Listeners;  // changes only in a forked child, which has one thread
+  // relaxed: a number; goes on in a forked child, where inherited transports may still remove
+  // theirs
+  std::atomic<uint64_t> last_listener_id{0};
 
   // With table_mutex held: the only writer, so no read-modify-write is needed.
   void change() {
@@ -47,26 +56,22 @@ struct Table {
 
 Table& table();
 
-// A forked child inherits the memory, so it keeps the table; listeners belong to the parent's
-// transports. Both locks are held across fork(), so a child never finds them taken.
+// A forked child inherits the memory, so it keeps the table, whose lock is held across fork():
+// being a leaf, it can be waited for whatever other locks fork() holds. Listeners belong to the
+// parent's transports. Their lock is not waited for, because a listener that runs meanwhile may
+// itself wait for a lock that fork() holds; the child starts with fresh ones.
 Table* make_table() {
   auto* made = new Table;
-  ::pthread_atfork(
-      [] {
-        table().listeners_mutex.lock();
-        table().table_mutex.lock();
-      },
-      [] {
-        table().table_mutex.unlock();
-        table().listeners_mutex.unlock();
-      },
-      [] {
-        table().listeners.clear();
-        // A writer's lock can't be released by another thread id than took it, and the child's
-        // differs: start afresh.
-        std::construct_at(&table().table_mutex);
-        table().listeners_mutex.unlock();
-      });
+  ::pthread_atfork([] { table().table_mutex.lock(); }, [] { table().table_mutex.unlock(); },
+                   [] {
+                     Table& t = table();
+                     // A writer's lock can't be released by another thread id than took it, and
+                     // the child's differs: start afresh.
+                     std::construct_at(&t.table_mutex);
+                     auto* fresh = new Listeners;
+                     fresh->inherited = t.listeners;
+                     t.listeners = fresh;
+                   });
   return made;
 }
 
@@ -83,9 +88,9 @@ std::shared_ptr<OwnedRegion> take_region(void* base) {
   const auto found = t.regions.find(reinterpret_cast<uintptr_t>(base));
   if (found == t.regions.end()) {
     throw Error(StatusCode::kInvalidArgument,
-                "free_shared expects the start of memory from tuttiMemAlloc that has not been "
-                "freed yet; got an "
-                "address that is none");
+                fmt::format("ptr is {}; it must be the start of memory from tuttiMemAlloc that has "
+                            "not been freed yet",
+                            base));
   }
   std::shared_ptr<OwnedRegion> region = std::move(found->second);
   t.regions.erase(found);
@@ -123,8 +128,9 @@ void free_shared(void* base) {
   const std::shared_ptr<OwnedRegion> region = take_region(base);
   {
     Table& t = table();
-    const std::lock_guard lock(t.listeners_mutex);
-    for (const auto& [id, listener] : t.listeners) listener.first(listener.second, region->id);
+    const std::lock_guard lock(t.listeners->mutex);
+    for (const auto& [id, listener] : t.listeners->by_id)
+      listener.first(listener.second, region->id);
   }
   region->memory.reset();
 }
@@ -155,15 +161,16 @@ uint64_t shared_generation() noexcept { return table().generation.load(std::memo
 
 uint64_t add_free_listener(FreeListener listener, void* context) {
   Table& t = table();
-  const std::lock_guard lock(t.listeners_mutex);
-  t.listeners.emplace(++t.last_listener_id, std::pair{listener, context});
-  return t.last_listener_id;
+  const uint64_t id = t.last_listener_id.fetch_add(1, std::memory_order_relaxed) + 1;
+  const std::lock_guard lock(t.listeners->mutex);
+  t.listeners->by_id.emplace(id, std::pair{listener, context});
+  return id;
 }
 
 void remove_free_listener(uint64_t id) noexcept {
   Table& t = table();
-  const std::lock_guard lock(t.listeners_mutex);
-  t.listeners.erase(id);
+  const std::lock_guard lock(t.listeners->mutex);
+  t.listeners->by_id.erase(id);
 }
 
 }  // namespace tutti::device

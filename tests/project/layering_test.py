@@ -31,8 +31,14 @@ ONLY = {("src/exec", "transport"): {"transport/transport.h", "transport/fifo.h"}
 SYSTEM = re.compile(
     r"\b(clock_gettime|clock_nanosleep|nanosleep|usleep|gettimeofday|std::chrono::\w*clock|std::this_thread::sleep\w*|"
     r"SYS_futex\w*|epoll_\w+|eventfd|timerfd_\w+|pidfd_open|SYS_pidfd\w*|getenv|secure_getenv|"
-    r"std::condition_variable\w*)\b|(?<![\w.>:])::?(poll|ppoll|select|socket|connect|bind|listen|accept4?|kill|sleep|"
-    r"sendmsg|recvmsg)\(")
+    r"std::condition_variable\w*|getsockname|getpeername|getsockopt|setsockopt|getaddrinfo|freeaddrinfo|getnameinfo|"
+    r"gethostbyname\w*|getifaddrs|inet_[a-z]+)\b|"
+    r"(?<![\w.>:])::?(poll|ppoll|select|socket|socketpair|connect|bind|listen|accept4?|kill|sleep|send|sendto|sendmsg|"
+    r"recv|recvfrom|recvmsg|shutdown)\(|"
+    r"(?:^|[=(!;,{]|&&|\|\||\breturn\b)\s*(?:socket|socketpair|connect)\(")
+# Headers that only src/base needs for that.
+SYSTEM_HEADER = re.compile(r"^\s*#\s*include\s+[<\"](netdb\.h|ifaddrs\.h|arpa/inet\.h|net/if\.h|netinet/\w+\.h|"
+                           r"sys/(socket|un|epoll|eventfd|timerfd)\.h|src/base/sockaddr\.h)[>\"]")
 
 LICENCE = "SPDX-License-Identifier: Apache-2.0"
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
@@ -77,7 +83,7 @@ def check_system(path, lines, problems):
     if folder_of(path) == "src/base":
         return
     for number, line in enumerate(lines, 1):
-        match = SYSTEM.search(strip_comment(line))
+        match = SYSTEM_HEADER.match(line) or SYSTEM.search(strip_comment(line))
         if match:
             problems.append(f"{path}:{number}: {match.group(0)} is reached only through src/base")
 
@@ -98,6 +104,18 @@ def self_test():
     check_system("transport/x.cc", ["  ::poll(&p, 1, 5);"], planted)
     check_head("src/plan/x.cc", ["#pragma once"], planted)
     assert len(planted) == 5, planted
+    for fault in ("::getsockname(fd, a, &n)", "getaddrinfo(h, 0, &i, &l);", "gethostbyname(h)", "fd = socket(1, 2, 3);",
+                  "if (connect(fd, a, n) != 0)", "(void)::socket(1, 2, 3)", '#include <netdb.h>',
+                  '#include "src/base/sockaddr.h"'):
+        found = []
+        check_system("src/bootstrap/x.cc", [fault], found)
+        assert len(found) == 1, (fault, found)
+    for fine in ("Socket& socket() noexcept { return socket_; }", "link->socket().send_all(x);",
+                 "Socket::connect(to, kind, d);", "std::unique_ptr<SendConnection> connect(const Id& id);",
+                 "transport.connect(id);", "// ::socket(1, 2, 3)"):
+        found = []
+        check_system("src/bootstrap/x.cc", [fine], found)
+        assert not found, (fine, found)
 
 
 def main():

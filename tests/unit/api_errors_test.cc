@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each wrong argument is refused with a message that names it, its value and what is allowed.
+#include <climits>
+#include <cmath>
 #include <cstdint>
+#include <cstdio>
 
 #include "tests/unit/api_support.h"
 
@@ -64,6 +67,20 @@ std::vector<Wrong> collective_rows() {
        [=](auto c) { return tuttiAllReduce(b, b, SIZE_MAX / 2, tuttiInt32, tuttiSum, c, nullptr); },
        tuttiInvalidArgument,
        {"count of sendbuff is", "fits in memory"}},
+      {"HugeDisplacement",
+       [=](auto c) {
+         static const size_t far[] = {SIZE_MAX - 1};
+         return tuttiAllGatherv(b, 4, b + 16, kCounts, far, tuttiInt32, c, nullptr);
+       },
+       tuttiInvalidArgument,
+       {"displs[0] is 18446744073709551614", "recvcounts[0] is 4 elements of 4 bytes", "recvbuff"}},
+      {"HugeDisplacementAllToAllv",
+       [=](auto c) {
+         static const size_t far[] = {SIZE_MAX / 4};
+         return tuttiAllToAllv(b, kCounts, nullptr, b + 16, kCounts, far, tuttiInt32, c, nullptr);
+       },
+       tuttiInvalidArgument,
+       {"rdispls[0] is 4611686018427387903", "recvcounts[0] is 4"}},
       {"CountsNull",
        [=](auto c) { return tuttiAllGatherv(b, 4, b, nullptr, nullptr, tuttiInt32, c, nullptr); },
        tuttiInvalidArgument,
@@ -79,7 +96,7 @@ std::vector<Wrong> collective_rows() {
          return tuttiReduceScatterv(b, kHugeCounts, nullptr, b, tuttiInt32, tuttiSum, c, nullptr);
        },
        tuttiInvalidArgument,
-       {"fits in memory"}},
+       {"recvcounts[0] is 18446744073709551615", "sendbuff", "fits in memory"}},
       {"AllToAllvSelf",
        [=](auto c) {
          static const size_t other[] = {5};
@@ -119,6 +136,10 @@ std::vector<Wrong> other_rows() {
        [=](auto c) { return tuttiSignal(0, 0, 1, 0, c, nullptr); },
        tuttiInvalidArgument,
        {"ctx is 1", "must be 0"}},
+      {"NegativeContext",
+       [=](auto c) { return tuttiSignal(0, 0, -1, 0, c, nullptr); },
+       tuttiInvalidArgument,
+       {"ctx is -1;"}},
       {"WaitNull",
        [=](auto c) { return tuttiWaitSignal(1, nullptr, c, nullptr); },
        tuttiInvalidArgument,
@@ -146,7 +167,17 @@ std::vector<Wrong> other_rows() {
          return tuttiRedOpDestroy(op, c);
        },
        tuttiInvalidArgument,
-       {"op is 5"}},
+       {"op is 5", "allowed are only operations that tuttiRedOpCreatePreMulSum has made"}},
+      {"RedOpDestroyBuiltIn",
+       [=](auto c) { return tuttiRedOpDestroy(tuttiSum, c); },
+       tuttiInvalidArgument,
+       {"op is 0; allowed are only operations that tuttiRedOpCreatePreMulSum"}},
+      {"NegativeEnumerations",
+       [=](auto c) {
+         return tuttiAllReduce(b, b, 1, static_cast<tuttiDataType_t>(-1), tuttiSum, c, nullptr);
+       },
+       tuttiInvalidArgument,
+       {"datatype is -1;"}},
       {"RedOpOfOtherType",
        [=](auto c) {
          tuttiRedOp_t op;
@@ -169,7 +200,7 @@ std::vector<Wrong> other_rows() {
       {"FreeOfForeignMemory",
        [=](auto) { return tuttiMemFree(b); },
        tuttiInvalidArgument,
-       {"tuttiMemFree"}},
+       {"tuttiMemFree", "ptr is 0x", "tuttiMemAlloc"}},
       {"StatsSize",
        [=](auto c) {
          tuttiCommStats_t stats = {};
@@ -198,7 +229,34 @@ std::vector<Wrong> init_rows() {
       {"NoRanks",
        [=](auto) { return init_with(nothing, 0); },
        tuttiInvalidArgument,
-       {"nranks is 0"}},
+       {"nranks is 0", "1 to 1048576"}},
+      {"TooManyRanks",
+       [=](auto) { return init_with(nothing, (1 << 20) + 1); },
+       tuttiInvalidArgument,
+       {"nranks is 1048577", "1 to 1048576"}},
+      {"TooManyDevices",
+       [=](auto) {
+         tuttiComm_t one = nullptr;
+         return tuttiCommInitAll(&one, INT_MAX, nullptr);
+       },
+       tuttiInvalidArgument,
+       {"ndev is 2147483647", "allowed are 1 to "}},
+      {"TimeoutNotANumber",
+       [=](auto) { return init_with([](auto& c) { c.timeoutSeconds = std::nan(""); }); },
+       tuttiInvalidArgument,
+       {"config.timeoutSeconds is nan"}},
+      {"TimeoutNegative",
+       [=](auto) { return init_with([](auto& c) { c.initTimeoutSeconds = -0.5; }); },
+       tuttiInvalidArgument,
+       {"config.initTimeoutSeconds is -0.5", "more than 0"}},
+      {"TimeoutHuge",
+       [=](auto) { return init_with([](auto& c) { c.timeoutSeconds = 1e300; }); },
+       tuttiInvalidArgument,
+       {"config.timeoutSeconds is 1e+300;"}},
+      {"InitTimeoutBelowANanosecond",  // a limit, however small, and not "no limit"
+       [=](auto) { return init_with([](auto& c) { c.initTimeoutSeconds = 1e-12; }, 2); },
+       tuttiRemoteError,
+       {}},
       {"RankTooBig",
        [=](auto) { return init_with(nothing, 2, 2); },
        tuttiInvalidArgument,
@@ -214,7 +272,19 @@ std::vector<Wrong> init_rows() {
       {"BadTransport",
        [=](auto) { return init_with([](auto& c) { c.transport = "pigeon"; }); },
        tuttiInvalidArgument,
-       {"transport 'pigeon' is unknown", "inproc, shm"}},
+       {"transport 'pigeon'", "TUTTI_TRANSPORT", "is unknown", "inproc, shm"}},
+      {"MisspeltTransport",
+       [=](auto) { return init_with([](auto& c) { c.transport = "shmm"; }); },
+       tuttiInvalidArgument,
+       {"'shmm'", "inproc, shm; did you mean 'shm'?"}},
+      {"MisspeltAlgorithm",
+       [=](auto) { return init_with([](auto& c) { c.algorithm = "rnig"; }); },
+       tuttiInvalidArgument,
+       {"'rnig'", "config.algorithm or TUTTI_ALGO", "did you mean 'ring'?"}},
+      {"MisspeltProtocol",
+       [=](auto) { return init_with([](auto& c) { c.protocol = "inlne"; }); },
+       tuttiInvalidArgument,
+       {"'inlne'", "config.protocol or TUTTI_PROTO", "did you mean 'inline'?"}},
       {"BadAlgorithm",
        [=](auto) { return init_with([](auto& c) { c.algorithm = "magic"; }); },
        tuttiInvalidArgument,
@@ -222,7 +292,7 @@ std::vector<Wrong> init_rows() {
       {"BadProtocol",
        [=](auto) { return init_with([](auto& c) { c.protocol = "slow"; }); },
        tuttiInvalidArgument,
-       {"'slow'", "inline, staged and direct"}},
+       {"'slow'", "inline, staged, direct"}},
       {"BadChannels",
        [=](auto) { return init_with([](auto& c) { c.channels = 0; }); },
        tuttiInvalidArgument,
@@ -239,7 +309,7 @@ std::vector<Wrong> init_rows() {
       {"MemoryCap",
        [=](auto) { return init_with([](auto& c) { c.memoryCapBytes = 16; }); },
        tuttiSystemError,
-       {"memory cap", "16"}},
+       {"memory cap", "16", "config.memoryCapBytes", "TUTTI_MEMORY_CAP"}},
       {"DamagedId",
        [=](auto) {
          tuttiUniqueId id = {};
@@ -266,6 +336,207 @@ std::string name_of(const ::testing::TestParamInfo<Wrong>& info) { return info.p
 INSTANTIATE_TEST_SUITE_P(Calls, Refusal, ::testing::ValuesIn(collective_rows()), name_of);
 INSTANTIATE_TEST_SUITE_P(Others, Refusal, ::testing::ValuesIn(other_rows()), name_of);
 INSTANTIATE_TEST_SUITE_P(Init, Refusal, ::testing::ValuesIn(init_rows()), name_of);
+
+// Rows of a call with three ranks whose blocks are written.
+struct Overlap {
+  const char* name;
+  std::vector<size_t> counts;
+  std::vector<size_t> displs;
+  std::vector<std::string> fragments;  // none: the blocks are apart
+};
+class OverlappingBlocks : public ::testing::TestWithParam<Overlap> {};
+
+TEST_P(OverlappingBlocks, OfOutputs_AreRefusedNamingTheRanks) {
+  const Overlap& row = GetParam();
+  World world(3);
+  world.each([&](int r, tuttiComm_t comm) {
+    const auto rank = static_cast<size_t>(r);
+    std::vector<int> in(64), out(64);
+    const std::vector<size_t> same(3, row.counts[rank]);
+    const std::function<tuttiResult_t()> calls[] = {
+        [&] {
+          return tuttiAllGatherv(in.data(), row.counts[rank], out.data(), row.counts.data(),
+                                 row.displs.data(), tuttiInt32, comm, nullptr);
+        },
+        [&] {
+          return tuttiAllToAllv(in.data(), same.data(), nullptr, out.data(), row.counts.data(),
+                                row.displs.data(), tuttiInt32, comm, nullptr);
+        },
+    };
+    for (const auto& call : calls) {
+      if (row.fragments.empty()) {
+        EXPECT_TUTTI(call());
+      } else {
+        expect_error(call(), tuttiInvalidArgument, row.fragments);
+      }
+    }
+    if (r != 0 && !row.fragments.empty()) return;  // only the root can tell
+    const tuttiResult_t gathered =
+        tuttiGatherv(in.data(), row.counts[rank], out.data(), row.counts.data(), row.displs.data(),
+                     tuttiInt32, 0, comm, nullptr);
+    if (row.fragments.empty()) {
+      EXPECT_TUTTI(gathered);
+    } else {
+      expect_error(gathered, tuttiInvalidArgument, row.fragments);
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, OverlappingBlocks,
+    ::testing::Values(
+        Overlap{"Ascending", {2, 3, 4}, {0, 2, 5}, {}},
+        Overlap{"WithGaps", {2, 3, 4}, {1, 10, 20}, {}},
+        Overlap{"Descending", {2, 3, 4}, {20, 10, 1}, {}},
+        Overlap{"EmptyInsideAnother", {4, 0, 4}, {0, 2, 4}, {}},
+        Overlap{"EmptyBetweenDescending", {4, 0, 4}, {4, 6, 0}, {}},
+        Overlap{"Neighbours",
+                {2, 3, 4},
+                {0, 1, 5},
+                {"rank 0 (", "displs[0] = 0, recvcounts[0] = 2)", "rank 1", "overlap in recvbuff"}},
+        Overlap{"AcrossAnEmptyOne", {4, 0, 4}, {0, 50, 3}, {"rank 0", "rank 2", "overlap"}},
+        Overlap{"Unordered", {2, 3, 4}, {20, 10, 7}, {"rank 1", "rank 2", "overlap"}},
+        Overlap{"Same", {2, 2, 2}, {5, 0, 5}, {"rank 0", "rank 2", "overlap"}}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+std::string text_of(const void* pointer) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%p", pointer);
+  return text;
+}
+
+// Every call that takes a communicator.
+std::vector<std::function<tuttiResult_t(tuttiComm_t)>> calls_on_a_communicator() {
+  static int out = 0;
+  static tuttiResult_t state;
+  static tuttiCommStats_t stats = TUTTI_COMM_STATS_INITIALIZER;
+  static tuttiComm_t part = nullptr;
+  static tuttiRedOp_t op;
+  static void* handle = nullptr;
+  static tuttiWindow_t window = nullptr;
+  static tuttiWaitSignalDesc_t wait{};
+  int* b = buffer;
+  return {
+      [](auto c) { return tuttiCommFinalize(c); },
+      [](auto c) { return tuttiCommDestroy(c); },
+      [](auto c) { return tuttiCommAbort(c); },
+      [](auto c) { return tuttiCommCount(c, &out); },
+      [](auto c) { return tuttiCommUserRank(c, &out); },
+      [](auto c) { return tuttiCommDevice(c, &out); },
+      [](auto c) { return tuttiCommGetAsyncError(c, &state); },
+      [](auto c) { return tuttiCommGetStats(c, &stats); },
+      [](auto c) { return tuttiCommSplit(c, 0, 0, &part, nullptr); },
+      [=](auto c) {
+        return tuttiRedOpCreatePreMulSum(&op, b, tuttiInt32, tuttiScalarHostImmediate, c);
+      },
+      [](auto c) { return tuttiRedOpDestroy(tuttiSum, c); },
+      [=](auto c) { return tuttiAllReduce(b, b, 1, tuttiInt32, tuttiSum, c, nullptr); },
+      [=](auto c) { return tuttiSend(b, 1, tuttiInt32, 0, c, nullptr); },
+      [](auto c) { return tuttiBarrier(c, nullptr); },
+      [=](auto c) { return tuttiCommRegister(c, b, 4, &handle); },
+      [](auto c) { return tuttiCommDeregister(c, &handle); },
+      [=](auto c) { return tuttiCommWindowRegister(c, b, 4, &window, 0); },
+      [](auto c) { return tuttiCommWindowDeregister(c, window); },
+      [](auto c) { return tuttiSignal(0, 0, 0, 0, c, nullptr); },
+      [](auto c) { return tuttiWaitSignal(1, &wait, c, nullptr); },
+  };
+}
+
+TEST(DeadHandle, CommunicatorInEveryCall_IsNamedWithItsValue) {
+  tuttiComm_t destroyed = nullptr;
+  EXPECT_TUTTI(tuttiCommInitAll(&destroyed, 1, nullptr));
+  EXPECT_TUTTI(tuttiCommDestroy(destroyed));
+  World world(1);  // so that memory of the destroyed one may be in use again
+  char foreign[64];
+  tuttiComm_t const none[] = {destroyed, reinterpret_cast<tuttiComm_t>(foreign),
+                              reinterpret_cast<tuttiComm_t>(uintptr_t{1}),
+                              reinterpret_cast<tuttiComm_t>(UINTPTR_MAX - 7),
+                              reinterpret_cast<tuttiComm_t>(reinterpret_cast<char*>(world[0]) + 1)};
+  for (tuttiComm_t comm : none) {
+    for (const auto& call : calls_on_a_communicator()) {
+      expect_error(call(comm), tuttiInvalidArgument,
+                   {"comm " + text_of(comm) + " is not a live communicator", "destroyed",
+                    "never came from tuttiCommInit*"});
+    }
+    EXPECT_NE(tuttiGetLastError(comm), nullptr);
+  }
+  int x = 1;
+  EXPECT_TUTTI(tuttiAllReduce(&x, &x, 1, tuttiInt32, tuttiSum, world[0], nullptr));
+}
+
+TEST(DeadHandle, Stream_IsNamedWithItsValue) {
+  World world(1);
+  tuttiStream_t destroyed = nullptr;
+  EXPECT_TUTTI(tuttiStreamCreate(&destroyed));
+  EXPECT_TUTTI(tuttiStreamDestroy(destroyed));
+  tuttiStream_t live = nullptr;
+  EXPECT_TUTTI(tuttiStreamCreate(&live));
+  char foreign[64];
+  for (tuttiStream_t stream : {destroyed, reinterpret_cast<tuttiStream_t>(foreign)}) {
+    const std::vector<std::string> fragments = {
+        "stream " + text_of(stream) + " is not a live stream", "tuttiStreamCreate"};
+    expect_error(tuttiStreamSynchronize(stream), tuttiInvalidArgument, fragments);
+    expect_error(tuttiStreamQuery(stream), tuttiInvalidArgument, fragments);
+    expect_error(tuttiStreamDestroy(stream), tuttiInvalidArgument, fragments);
+    expect_error(tuttiBarrier(world[0], stream), tuttiInvalidArgument, fragments);
+    tuttiWaitSignalDesc_t wait{};
+    expect_error(tuttiWaitSignal(1, &wait, world[0], stream), tuttiInvalidArgument, fragments);
+    expect_error(tuttiSignal(0, 0, 0, 0, world[0], stream), tuttiInvalidArgument, fragments);
+  }
+  expect_error(tuttiStreamDestroy(nullptr), tuttiInvalidArgument, {"stream is NULL"});
+  EXPECT_TUTTI(tuttiStreamDestroy(live));
+}
+
+TEST(DeadHandle, StreamOfAnOpenGroup_CantBeDestroyed) {
+  World world(1);
+  tuttiStream_t stream = nullptr;
+  EXPECT_TUTTI(tuttiStreamCreate(&stream));
+  EXPECT_TUTTI(tuttiGroupStart());
+  EXPECT_TUTTI(tuttiBarrier(world[0], stream));
+  expect_error(tuttiStreamDestroy(stream), tuttiInvalidUsage, {"tuttiGroupEnd"});
+  EXPECT_TUTTI(tuttiGroupEnd());
+  EXPECT_TUTTI(tuttiStreamDestroy(stream));
+}
+
+TEST(DeadHandle, RegistrationAndWindow_AreNamedWithTheirValues) {
+  World world(1), other(1);
+  void* handle = nullptr;
+  EXPECT_TUTTI(tuttiCommRegister(world[0], buffer, 4, &handle));
+  expect_error(tuttiCommDeregister(other[0], handle), tuttiInvalidArgument,
+               {"handle belongs to another communicator"});
+  EXPECT_TUTTI(tuttiCommDeregister(world[0], handle));
+  for (void* dead : {handle, static_cast<void*>(buffer)}) {
+    expect_error(tuttiCommDeregister(world[0], dead), tuttiInvalidArgument,
+                 {"handle " + text_of(dead) + " is not a live registration", "tuttiCommRegister"});
+  }
+  void* memory = nullptr;
+  EXPECT_TUTTI(tuttiMemAlloc(&memory, 64));
+  tuttiWindow_t window = nullptr;
+  EXPECT_TUTTI(tuttiCommWindowRegister(world[0], memory, 64, &window, 0));
+  expect_error(tuttiCommWindowDeregister(other[0], window), tuttiInvalidArgument,
+               {"win belongs to another communicator"});
+  EXPECT_TUTTI(tuttiCommWindowDeregister(world[0], window));
+  for (tuttiWindow_t dead : {window, reinterpret_cast<tuttiWindow_t>(buffer)}) {
+    expect_error(tuttiCommWindowDeregister(world[0], dead), tuttiInvalidArgument,
+                 {"win " + text_of(dead) + " is not a live window", "tuttiCommWindowRegister"});
+    expect_error(tuttiPutSignal(buffer, 1, tuttiInt32, 0, dead, 0, 0, 0, 0, world[0], nullptr),
+                 tuttiInvalidArgument, {"peerWin " + text_of(dead) + " is not a live window"});
+  }
+  EXPECT_TUTTI(tuttiMemFree(memory));
+}
+
+TEST(DeadHandle, WindowTwiceInOneGroup_SecondIsRefused) {
+  World world(1);
+  void* memory = nullptr;
+  EXPECT_TUTTI(tuttiMemAlloc(&memory, 64));
+  tuttiWindow_t window = nullptr;
+  EXPECT_TUTTI(tuttiCommWindowRegister(world[0], memory, 64, &window, 0));
+  EXPECT_TUTTI(tuttiGroupStart());
+  EXPECT_TUTTI(tuttiCommWindowDeregister(world[0], window));
+  EXPECT_TUTTI(tuttiCommWindowDeregister(world[0], window));
+  expect_error(tuttiGroupEnd(), tuttiInvalidArgument, {"is not a live window"});
+  EXPECT_TUTTI(tuttiMemFree(memory));
+}
 
 TEST(PutSignal, OutsideTheWindow_IsRefused) {
   World world(1);

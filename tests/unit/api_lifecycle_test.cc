@@ -254,6 +254,40 @@ TEST(Window, OrdinaryMemory_IsRefusedOnEveryRank) {
   });
 }
 
+TEST(Window, DeregisteredAfterFinalize_IsFreed) {
+  World world(2);
+  world.each([&](int, tuttiComm_t comm) {
+    void* memory = nullptr;
+    EXPECT_TUTTI(tuttiMemAlloc(&memory, 4096));
+    tuttiWindow_t window = nullptr;
+    EXPECT_TUTTI(tuttiCommWindowRegister(comm, memory, 4096, &window, 0));
+    EXPECT_TUTTI(tuttiCommFinalize(comm));
+    EXPECT_TUTTI(tuttiCommWindowDeregister(comm, window));
+    expect_error(tuttiCommWindowDeregister(comm, window), tuttiInvalidArgument, {"not a live"});
+    EXPECT_TUTTI(tuttiMemFree(memory));
+  });
+}
+
+// Of all those that end a handle at once, one wins; the others are told.
+TEST(Destroy, ManyThreadsAtOnce_OneSucceeds) {
+  for (int round = 0; round < 20; ++round) {
+    tuttiStream_t stream = nullptr;
+    EXPECT_TUTTI(tuttiStreamCreate(&stream));
+    std::atomic<int> ended{0}, refused{0};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&] {
+        const tuttiResult_t result = tuttiStreamDestroy(stream);
+        ++(result == tuttiSuccess ? ended : refused);
+        EXPECT_TRUE(result == tuttiSuccess || result == tuttiInvalidArgument);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(ended, 1);
+    EXPECT_EQ(refused, 3);
+  }
+}
+
 TEST(NonBlocking, Init_ReportsInProgressUntilAllRanksCame) {
   tuttiUniqueId id;
   EXPECT_TUTTI(tuttiGetUniqueId(&id));

@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <fstream>
 #include <new>
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "src/base/clock.h"
@@ -110,6 +112,132 @@ TEST(Processes, MappedMemoryAndWindows_CrossProcesses) {
   });
   EXPECT_EQ(results, std::vector<int>(kRanks, 0));
 }
+
+// Bytes of this process's address space.
+size_t address_space_bytes() {
+  std::ifstream file("/proc/self/statm");
+  size_t pages = 0;
+  file >> pages;
+  return pages * 4096;
+}
+
+// The address space holds the stacks of a few threads only.
+TEST(InitAll, ThreadsCantBeStarted_TheOthersDoNotWaitForThem) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer needs the address space itself";
+#endif
+  const auto results = fork_ranks(1, [](int) {
+    const rlim_t most = address_space_bytes() + (size_t{80} << 20);
+    const rlimit limit{most, most};
+    EXPECT_EQ(::setrlimit(RLIMIT_AS, &limit), 0);
+    std::vector<tuttiComm_t> comms(64);
+    const int64_t start = now_ns();
+    expect_error(tuttiCommInitAll(comms.data(), 64, nullptr), tuttiSystemError,
+                 {"of the 64 threads", "could be started"});
+    EXPECT_LT(now_ns() - start, 5 * kNsPerSecond);
+  });
+  EXPECT_EQ(results, std::vector<int>{0});
+}
+
+// What a rank holds when it forks.
+struct Held {
+  tuttiComm_t comm = nullptr;
+  tuttiStream_t stream = nullptr;
+  tuttiWindow_t window = nullptr;
+  void* registration = nullptr;
+  void* memory = nullptr;
+};
+
+void only_exits(const Held&) {}
+
+void uses_what_it_inherited(const Held& held) {
+  const std::vector<std::string> fragments = {
+      "belongs to process " + std::to_string(::getppid()),
+      "this is its forked child " + std::to_string(::getpid())};
+  int x = 1;
+  const auto refused = [&](tuttiResult_t result) {
+    expect_error(result, tuttiInvalidUsage, fragments);
+  };
+  refused(tuttiAllReduce(&x, &x, 1, tuttiInt32, tuttiSum, held.comm, nullptr));
+  refused(tuttiCommCount(held.comm, &x));
+  refused(tuttiCommWindowDeregister(held.comm, held.window));
+  refused(tuttiCommDeregister(held.comm, held.registration));
+  refused(tuttiStreamSynchronize(held.stream));
+  refused(tuttiStreamDestroy(held.stream));
+  refused(tuttiCommFinalize(held.comm));
+  refused(tuttiCommAbort(held.comm));
+  refused(tuttiCommDestroy(held.comm));
+  EXPECT_TUTTI(tuttiMemFree(held.memory));  // the child's mapping only
+}
+
+void ends_the_group_of_its_parent(const Held&) {
+  expect_error(tuttiGroupEnd(), tuttiInvalidUsage,
+               {"calls of process " + std::to_string(::getppid())});
+}
+
+void makes_communicators_of_its_own(const Held& held) {
+  uses_what_it_inherited(held);
+  World world(2);
+  world.each([](int, tuttiComm_t comm) {
+    std::vector<int> x(1000, 1);
+    EXPECT_TUTTI(tuttiAllReduce(x.data(), x.data(), 1000, tuttiInt32, tuttiSum, comm, nullptr));
+    EXPECT_EQ(x[999], 2);
+  });
+}
+
+struct ChildOfRank {
+  const char* name;
+  void (*body)(const Held&);
+};
+class ForkedChild : public ::testing::TestWithParam<ChildOfRank> {};
+
+// Whatever a child does, it ends by exit(), with everything that this runs.
+TEST_P(ForkedChild, OfARank_DoesNotDisturbTheJob) {
+  constexpr int kRanks = 3;
+  const auto results = fork_ranks(kRanks, [&](int rank) {
+    set_launch(rank, kRanks, GetParam().name);
+    Held held{.comm = join_launch()};
+    EXPECT_TUTTI(tuttiStreamCreate(&held.stream));
+    EXPECT_TUTTI(tuttiMemAlloc(&held.memory, 1 << 16));
+    EXPECT_TUTTI(tuttiCommWindowRegister(held.comm, held.memory, 1 << 16, &held.window, 0));
+    EXPECT_TUTTI(tuttiCommRegister(held.comm, held.memory, 1 << 16, &held.registration));
+    int* data = static_cast<int*>(held.memory);
+    const auto reduce = [&](int expected) {
+      std::fill_n(data, 1 << 14, 1);
+      EXPECT_TUTTI(
+          tuttiAllReduce(data, data, 1 << 14, tuttiInt32, tuttiSum, held.comm, held.stream));
+      EXPECT_TUTTI(tuttiStreamSynchronize(held.stream));
+      EXPECT_EQ(data[100], expected);
+    };
+    reduce(kRanks);
+    EXPECT_TUTTI(tuttiGroupStart());
+    EXPECT_TUTTI(tuttiBarrier(held.comm, held.stream));
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(20);
+      GetParam().body(held);
+      std::exit(::testing::Test::HasFailure() ? 1 : 0);
+    }
+    int status = -1;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    EXPECT_TUTTI(tuttiGroupEnd());
+    reduce(kRanks);
+    EXPECT_TUTTI(tuttiCommDeregister(held.comm, held.registration));
+    EXPECT_TUTTI(tuttiCommWindowDeregister(held.comm, held.window));
+    EXPECT_TUTTI(tuttiStreamDestroy(held.stream));
+    EXPECT_TUTTI(tuttiCommDestroy(held.comm));
+    EXPECT_TUTTI(tuttiMemFree(held.memory));
+  });
+  EXPECT_EQ(results, std::vector<int>(kRanks, 0));
+}
+INSTANTIATE_TEST_SUITE_P(Table, ForkedChild,
+                         ::testing::Values(ChildOfRank{"ExitsOnly", only_exits},
+                                           ChildOfRank{"UsesHandles", uses_what_it_inherited},
+                                           ChildOfRank{"EndsGroup", ends_the_group_of_its_parent},
+                                           ChildOfRank{"OwnCommunicators",
+                                                       makes_communicators_of_its_own}),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 // Memory that forked ranks share.
 class SharedCounter {

@@ -70,6 +70,7 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
                                                           {"TUTTI_SIZE", "4"},
                                                           {"TUTTI_LOCAL_RANK", "3"},
                                                           {"TUTTI_LOCAL_SIZE", "4"},
+                                                          {"TUTTI_THREADS", "2"},
                                                           {"TUTTI_JOB", "a job"},
                                                           {"TUTTI_PORT", "29501"},
                                                           {"TUTTI_KEY", "secret"}};
@@ -135,6 +136,7 @@ TEST_F(ConfigTest, ValueNotAllowed_ThrowsNamingVariableValueAndRange) {
       {"TUTTI_RANK", "x", "a whole number"},
       {"TUTTI_SIZE", "0", "from 1"},
       {"TUTTI_PORT", "70000", "to 65535"},
+      {"TUTTI_THREADS", "0", "from 1"},
   };
   for (const Case& c : cases) {
     set(c.name, c.value);
@@ -145,6 +147,11 @@ TEST_F(ConfigTest, ValueNotAllowed_ThrowsNamingVariableValueAndRange) {
     EXPECT_THAT(error->what(),
                 AllOf(HasSubstr(std::string(c.name) + "='" + c.value + "'"), HasSubstr(c.allowed)));
   }
+}
+
+TEST_F(ConfigTest, SecondsBelowANanosecond_AreALimitStill) {
+  set("TUTTI_TIMEOUT", "1e-12");
+  EXPECT_EQ(config_from_environment().local.timeout_ns, 1);
 }
 
 TEST_F(ConfigTest, UnknownVariables_AreListedWithTheNearestName) {

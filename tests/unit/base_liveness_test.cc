@@ -72,6 +72,23 @@ TEST(ThisProcess, AfterFork_IsAnother) {
   EXPECT_EQ(exit_status(child.pid), 0);
 }
 
+TEST(OwnPid, InThisProcessAndItsChildren_IsWhatTheSystemSays) {
+  EXPECT_EQ(own_pid(), ::getpid());
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const bool here = own_pid() == ::getpid();
+    const pid_t grandchild = ::fork();
+    if (grandchild == 0) ::_exit(own_pid() == ::getpid() ? 0 : 1);
+    int status = -1;
+    ::waitpid(grandchild, &status, 0);
+    ::_exit(here && status == 0 ? 0 : 1);
+  }
+  int status = -1;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(own_pid(), ::getpid());
+}
+
 TEST(HostName, Asked_IsNotEmpty) { EXPECT_FALSE(host_name().empty()); }
 
 TEST(Pidfd, OfAChild_BecomesReadableWhenItEnds) {

@@ -102,6 +102,32 @@ TEST(LocalAddresses, PrefixOfNone_ThrowsNamingThePrefix) {
   EXPECT_THAT(error->what(), AllOf(HasSubstr("nosuchinterface"), HasSubstr("TUTTI_SOCKET_IFNAME")));
 }
 
+TEST(Resolve, NumericAndLocalNames_GiveAddressAndPort) {
+  EXPECT_EQ(resolve("127.0.0.9", 17).to_string(), "127.0.0.9:17");
+  EXPECT_EQ(resolve("::1", 17).to_string(), "[::1]:17");
+  const SocketAddress local = resolve("localhost", 5);
+  EXPECT_TRUE(is_loopback(local)) << local.to_string();
+  EXPECT_EQ(local.port, 5);
+}
+
+TEST(Resolve, NoSuchHost_ThrowsInvalidArgumentNamingIt) {
+  const auto error = error_of([] { resolve("no such host", 1); });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(error->what(), HasSubstr("'no such host' can't be resolved"));
+}
+
+TEST(LocalAddress, OfAConnection_IsWhatThePeerSees) {
+  Listener listener = Listener::bind(SocketAddress::parse("127.0.0.1:0"), SocketKind::kStream);
+  const Socket socket = Socket::connect(listener.address(), SocketKind::kStream, soon());
+  const auto far = listener.accept(soon());
+  ASSERT_TRUE(far.has_value());
+  EXPECT_EQ(far->local_address().to_string(), listener.address().to_string());
+  EXPECT_TRUE(is_loopback(socket.local_address()));
+  EXPECT_NE(socket.local_address().port, 0);
+  EXPECT_EQ(error_of([] { (void)Socket().local_address(); })->code(), StatusCode::kSystemError);
+}
+
 class Stream : public testing::TestWithParam<const char*> {
  protected:
   static SocketAddress address() {

@@ -270,6 +270,8 @@ TEST(LaunchUniqueId_SomethingMissing, SaysWhatToSet) {
       {far, with(key, {{"TUTTI_KEY", "short"}}), "at least 16 characters"},
       {far, without(key, "MASTER_ADDR"), "MASTER_ADDR to rank 0's host"},
       {far, key, "set TUTTI_PORT"},
+      {far, with(key, {{"MASTER_ADDR", "no such host"}, {"TUTTI_PORT", "4000"}}),
+       "MASTER_ADDR='no such host' can't be resolved"},
       {far, with(key, {{"TUTTI_PORT", "65536"}}), "TUTTI_PORT='65536' leaves no port"},
       {far, with(key, {{"TUTTI_PORT", "7x"}}), "TUTTI_PORT='7x' leaves no port"},
       {far, with(key, {{"MASTER_PORT", "65535"}}), "MASTER_PORT='65535' leaves no port"},

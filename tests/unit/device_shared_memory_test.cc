@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory that peers can map: allocation, the table by address, and the order in which a region
 // goes.
+#include <signal.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <filesystem>
 #include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 
+#include "src/base/clock.h"
 #include "src/base/error.h"
 #include "src/base/file.h"
+#include "src/base/process_local.h"
+#include "src/base/wait.h"
 #include "src/device/device.h"
 
 namespace tutti::device {
@@ -134,6 +141,54 @@ TEST(SharedMemory_Threads, AllocateFindFree_Consistent) {
     });
   }
   for (auto& thread : threads) thread.join();
+}
+
+// Waits for the child, killing it at the deadline; what waitpid tells of it.
+int status_of(pid_t child) {
+  const Deadline deadline = Deadline::after_ns(20 * kNsPerSecond);
+  int status = -1;
+  while (::waitpid(child, &status, WNOHANG) == 0) {
+    if (deadline.expired()) ::kill(child, SIGKILL);
+    sleep_ns(kNsPerMs);
+  }
+  return status;
+}
+
+// The listener takes a lock that fork() holds too and that was registered after the table's: the
+// handlers of fork() then take it first.
+TEST(SharedMemory_Fork, WhileAnotherThreadFrees_NeitherSideHangs) {
+  struct Local {
+    int uses = 0;
+  };
+  free_shared(allocate_shared(1));  // makes the table
+  ProcessLocal<Local>::with([](Local&) {});
+  const uint64_t listener = add_free_listener(
+      [](void*, uint64_t) { ProcessLocal<Local>::with([](Local& local) { ++local.uses; }); },
+      nullptr);
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    while (!stop.load(std::memory_order_relaxed)) free_shared(allocate_shared(4096));
+  });
+  const Deadline deadline = Deadline::after_ns(2 * kNsPerSecond);
+  auto* kept = static_cast<std::byte*>(allocate_shared(4096));
+  for (int i = 0; i < 200 && !HasFailure() && !deadline.expired(); ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(10);
+      const bool found = find_shared(kept, 4096) != nullptr;
+      remove_free_listener(listener);
+      const uint64_t own = add_free_listener([](void*, uint64_t) {}, nullptr);
+      free_shared(allocate_shared(1));
+      remove_free_listener(own);
+      free_shared(kept);
+      ::_exit(found && own != listener ? 0 : 1);
+    }
+    EXPECT_EQ(status_of(child), 0);
+  }
+  stop = true;
+  other.join();
+  remove_free_listener(listener);
+  free_shared(kept);
 }
 
 }  // namespace

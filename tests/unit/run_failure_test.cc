@@ -210,6 +210,8 @@ TEST(TuttiCommand_WrongUsage, Exits2AndNamesTheSubcommand) {
       {{"frobnicate"}, "tutti: "},
       {{"run"}, "tutti run: --ranks is required"},
       {{"run", "-n", "2"}, "tutti run: PROGRAM is required"},
+      {{"run", "-n", "2", "--"}, "tutti run: PROGRAM is required"},
+      {{"run", "--", "true"}, "tutti run: --ranks is required"},
       {{"run", "-n", "0", "true"}, "tutti run: --ranks"},
       {{"run", "-n", "4097", "true"}, "tutti run: --ranks"},
       {{"run", "-n", "x", "true"}, "tutti run: "},

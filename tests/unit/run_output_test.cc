@@ -53,6 +53,18 @@ TEST(RunArguments_AfterProgram, ArePassedUnchanged) {
   EXPECT_EQ(result.out, "<-n><5><--><[a,b]><><--help><a b><--no-prefix>");
 }
 
+TEST(RunArguments_SeparatorBeforeProgram, IsDroppedOnce) {
+  const std::vector<std::string> rests[] = {{}, {"--timeout", "20"}, {"--no-prefix"}};
+  for (const auto& options : rests) {
+    std::vector<std::string> arguments = {"run", "-n", "1"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    for (const char* word : {"--", "printf", "<%s>", "--", "-n", "a"}) arguments.emplace_back(word);
+    const Result result = run_tutti(arguments);
+    EXPECT_EQ(result.out, "<--><-n><a>") << result.err;
+    EXPECT_EQ(result.status, 0);
+  }
+}
+
 TEST(RunPrefix_EachMode, MarksTheRightLines) {
   struct Case {
     std::vector<std::string> options;

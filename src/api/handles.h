@@ -59,7 +59,7 @@ class Handles {
                                                  std::memory_order_relaxed)) {
         continue;
       }
-      owner.release();
+      (void)owner.release();  // the slot has it now
       return &slot;
     }
     refuse_more(Slot::kKind, kMost);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "src/api/arguments.h"
@@ -13,6 +14,7 @@
 #include "src/base/config.h"
 #include "src/base/file.h"
 #include "src/comm/group.h"
+#include "src/comm/reshape.h"
 #include "src/comm/setup.h"
 
 namespace tutti::api {
@@ -134,6 +136,74 @@ tuttiResult_t split(tuttiComm_t comm, int color, int key, tuttiComm_t* newcomm,
   return tuttiSuccess;
 }
 
+std::vector<int> excluded_ranks(const int* list, int count, const Communicator& comm) {
+  if (count < 0 || count >= comm.n_ranks()) {
+    refuse("excludeRanksCount is " + std::to_string(count) + "; allowed are 0 to " +
+           std::to_string(comm.n_ranks() - 1) + ", so that a rank is left");
+  }
+  if (count > 0) require(list, "excludeRanksList");
+  std::vector<int> excluded(list, list + count);
+  for (size_t i = 0; i < excluded.size(); ++i) {
+    const std::string name = "excludeRanksList[" + std::to_string(i) + "]";
+    require_rank(excluded[i], comm.n_ranks(), name.c_str());
+    if (excluded[i] == comm.rank())
+      refuse(name + " is the calling rank, which must not be excluded");
+    if (std::count(excluded.begin(), excluded.end(), excluded[i]) > 1)
+      refuse(name + " is " + std::to_string(excluded[i]) + ", which is in the list twice");
+  }
+  return excluded;
+}
+
+tuttiResult_t shrink(tuttiComm_t comm, const int* list, int count, tuttiComm_t* newcomm,
+                     const tuttiConfig_t* config, int flags) {
+  Communicator& parent = handle_of(comm).ready();
+  require(newcomm, "newcomm");
+  *newcomm = nullptr;
+  if (flags != TUTTI_SHRINK_DEFAULT && flags != TUTTI_SHRINK_ABORT) {
+    refuse("shrinkFlags is " + std::to_string(flags) +
+           "; allowed are TUTTI_SHRINK_DEFAULT (0) and TUTTI_SHRINK_ABORT (1)");
+  }
+  const std::vector<int> excluded = excluded_ranks(list, count, parent);
+  const comm::Options options = options_from(config, parent.options());
+  const uint64_t owner = owner_of_new_rank();
+  if (flags == TUTTI_SHRINK_ABORT) parent.break_off(comm::Cause::kAborted, "tuttiCommShrink");
+  return create(newcomm, nullptr, options.blocking,
+                [=, shared = parent.shared_from_this()](const std::atomic<bool>* cancelled) {
+                  shared->drain(Deadline::never());  // each operation has its own deadline
+                  return comm::shrink(*shared, excluded, {options, cancelled, owner});
+                });
+}
+
+tuttiResult_t grow(tuttiComm_t comm, int n_ranks, const tuttiUniqueId* id, int rank,
+                   tuttiComm_t* newcomm, const tuttiConfig_t* config) {
+  if (comm == nullptr) {
+    require(id, "uniqueId");
+    return init_rank(newcomm, n_ranks, *id, rank, config);
+  }
+  Communicator& parent = handle_of(comm).ready();
+  require(newcomm, "newcomm");
+  *newcomm = nullptr;
+  require_number_of_ranks(n_ranks, kMostRanks, "nRanks");
+  if (n_ranks < parent.n_ranks()) {
+    refuse("nRanks is " + std::to_string(n_ranks) + "; comm has " +
+           std::to_string(parent.n_ranks()) + " ranks already");
+  }
+  if (rank != -1)
+    refuse("rank is " + std::to_string(rank) + "; ranks of comm pass -1 and keep theirs");
+  const comm::Options options = options_from(config, parent.options());
+  const uint64_t owner = owner_of_new_rank();
+  std::optional<bootstrap::UniqueId> inner;
+  if (id != nullptr) {
+    inner = id_of(*id);
+    bootstrap::unpack(*inner);
+  }
+  return create(newcomm, nullptr, options.blocking,
+                [=, shared = parent.shared_from_this()](const std::atomic<bool>* cancelled) {
+                  return comm::grow(*shared, n_ranks, inner.has_value() ? &*inner : nullptr,
+                                    {options, cancelled, owner});
+                });
+}
+
 void put_text(char* into, size_t capacity, std::string_view text) {
   const size_t size = std::min(capacity - 1, text.size());
   std::memcpy(into, text.data(), size);
@@ -186,6 +256,37 @@ tuttiResult_t tuttiCommInitAll(tuttiComm_t* comms, int ndev, const int* devlist)
 tuttiResult_t tuttiCommSplit(tuttiComm_t comm, int color, int key, tuttiComm_t* newcomm,
                              tuttiConfig_t* config) {
   return guard_call("tuttiCommSplit", [&] { return split(comm, color, key, newcomm, config); });
+}
+
+tuttiResult_t tuttiCommShrink(tuttiComm_t comm, int* excludeRanksList, int excludeRanksCount,
+                              tuttiComm_t* newcomm, tuttiConfig_t* config, int shrinkFlags) {
+  return guard_call("tuttiCommShrink", [&] {
+    return shrink(comm, excludeRanksList, excludeRanksCount, newcomm, config, shrinkFlags);
+  });
+}
+
+tuttiResult_t tuttiCommGetUniqueId(tuttiComm_t comm, tuttiUniqueId* uniqueId) {
+  return guard("tuttiCommGetUniqueId", [&] {
+    const Communicator& parent = handle_of(comm).ready();
+    require(uniqueId, "uniqueId");
+    const auto id =
+        tutti::bootstrap::create_unique_id(parent.options().config.local.interface_prefix);
+    std::memcpy(uniqueId->internal, id.bytes.data(), id.bytes.size());
+  });
+}
+
+tuttiResult_t tuttiCommGrow(tuttiComm_t comm, int nRanks, const tuttiUniqueId* uniqueId, int rank,
+                            tuttiComm_t* newcomm, tuttiConfig_t* config) {
+  return guard_call("tuttiCommGrow",
+                    [&] { return grow(comm, nRanks, uniqueId, rank, newcomm, config); });
+}
+
+tuttiResult_t tuttiCommRevoke(tuttiComm_t comm, int revokeFlags) {
+  return guard("tuttiCommRevoke", [&] {
+    if (revokeFlags != 0)
+      refuse("revokeFlags is " + std::to_string(revokeFlags) + "; it must be 0");
+    handle_of(comm).ready().break_off(tutti::comm::Cause::kRevoked, "tuttiCommRevoke");
+  });
 }
 
 tuttiResult_t tuttiCommFinalize(tuttiComm_t comm) {

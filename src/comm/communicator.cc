@@ -100,8 +100,7 @@ Communicator::Communicator(const Seat& seat, const Options& options,
       team_(seat.comm_id, owner) {}
 
 std::string Communicator::place() const {
-  return " (rank " + std::to_string(rank()) + " of " + std::to_string(n_ranks()) +
-         (options_.name.empty() ? "" : " of '" + options_.name + "'") + ")";
+  return " (rank " + std::to_string(rank()) + " of " + std::to_string(n_ranks()) + of_name() + ")";
 }
 
 void Communicator::check_open() const {
@@ -157,15 +156,17 @@ void Communicator::post_on_boards(const Notice& notice, std::string_view text,
   }
 }
 
-void Communicator::abort() noexcept {
-  health_.fail(StatusCode::kInvalidUsage,
-               "the communicator" + place() + " was aborted by tuttiCommAbort");
+void Communicator::break_off(Cause cause, const char* call) noexcept {
+  broken_off_for_.store(cause, std::memory_order_relaxed);
+  health_.fail(StatusCode::kInvalidUsage, "the communicator" + place() + " was " +
+                                              (cause == Cause::kRevoked ? "revoked" : "aborted") +
+                                              " by " + call);
   ring(bell());
-  if (drain(Deadline::after_ns(kAbortGraceNs))) return post_own(Cause::kAborted);
+  if (drain(Deadline::after_ns(kAbortGraceNs))) return post_own(cause);
   // Queued behind other work, or in the hands of a thread that does not come back: its connections
   // are not ours to touch, boards are.
   if (!noticed_.exchange(true, std::memory_order_relaxed))
-    post_on_boards(own(Cause::kAborted), "", Deadline::after_ns(kPostNoticeNs));
+    post_on_boards(own(cause), "", Deadline::after_ns(kPostNoticeNs));
   drain(Deadline::after_ns(kAbortWaitNs));
 }
 

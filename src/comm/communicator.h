@@ -71,6 +71,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   const Options& options() const noexcept { return options_; }
   // " (rank 1 of 4)" or " (rank 1 of 4 of 'name')", for messages.
   std::string place() const;
+  // " of 'name'", or "".
+  std::string of_name() const { return options_.name.empty() ? "" : " of '" + options_.name + "'"; }
 
   Health& health() noexcept { return health_; }
   const Health& health() const noexcept { return health_; }
@@ -88,6 +90,10 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // Numbers the splits of this communicator; all ranks split in the same order.
   uint64_t next_split() noexcept { return splits_.fetch_add(1, std::memory_order_relaxed); }
 
+  // Numbers the shrinks and grows, from 1; all ranks that take part have taken part in the earlier
+  // ones.
+  uint64_t next_reshape() noexcept { return reshapes_.fetch_add(1, std::memory_order_relaxed) + 1; }
+
   // Throws what keeps new operations from being issued: the first failure, or InvalidUsage after
   // finalize().
   void check_open() const;
@@ -95,9 +101,10 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   bool drain(Deadline deadline) noexcept;
   // No operation after it; what was issued is completed first.
   void finalize();
-  // Ends what runs with an error, from any thread, and tells the peers. Returns within about a
-  // second.
-  void abort() noexcept;
+  // Ends what runs with an error, from any thread, and tells the peers, for the cause kAborted or
+  // kRevoked. `call` names the function that asks for it. Returns within about a second.
+  void break_off(Cause cause, const char* call) noexcept;
+  Cause broken_off_for() const noexcept { return broken_off_for_.load(std::memory_order_relaxed); }
   // Tells the peers of this rank's failure, once, with what it says ("": nothing). `relay`: it was
   // heard from a peer, which tells the others itself; those with a connection to this rank are told
   // again. By the owner of the progress, or when nothing is in flight.
@@ -128,8 +135,10 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   RedOps red_ops_;
   Stats stats_;
   TeamMember team_;
-  std::atomic<uint64_t> splits_{0};   // relaxed: a number
-  std::atomic<bool> noticed_{false};  // relaxed: whoever changes it first posts
+  std::atomic<uint64_t> splits_{0};                     // relaxed: a number
+  std::atomic<uint64_t> reshapes_{0};                   // relaxed: a number
+  std::atomic<Cause> broken_off_for_{Cause::kAborted};  // relaxed: written before health_ is
+  std::atomic<bool> noticed_{false};                    // relaxed: whoever changes it first posts
 };
 
 // Part of a collective set-up: tells all ranks this rank's error (code kOk: none) and throws the

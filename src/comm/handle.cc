@@ -53,9 +53,10 @@ void Handle::close() noexcept {
 void Handle::abort() noexcept {
   cancelled_.store(true, std::memory_order_relaxed);
   Communicator* const before = comm_.load(std::memory_order_acquire);
-  if (before != nullptr) before->abort();
+  if (before != nullptr) before->break_off(Cause::kAborted, "tuttiCommAbort");
   if (helper_.joinable()) helper_.join();
-  if (before == nullptr && owned_ != nullptr) owned_->abort();  // it was made meanwhile
+  if (before == nullptr && owned_ != nullptr)
+    owned_->break_off(Cause::kAborted, "tuttiCommAbort");  // it was made meanwhile
   // A call of another thread has not come back within abort()'s patience (it may be mapping memory
   // of a stopped peer). It still uses the communicator, which therefore is never freed.
   if (owned_ != nullptr && !owned_->order().drained())

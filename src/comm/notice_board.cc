@@ -53,6 +53,15 @@ std::optional<NoticeBoard::Told> NoticeBoard::told() const {
   return std::nullopt;
 }
 
+std::optional<Invitation> NoticeBoard::invitation() const noexcept {
+  const size_t count = invitation_offset(n_ranks_);
+  if (load(count) == 0) return std::nullopt;
+  Invitation invitation;
+  std::memcpy(static_cast<void*>(&invitation), words_ + count / sizeof(uint64_t) + 1,
+              sizeof invitation);
+  return invitation;
+}
+
 void NoticeBoard::copy_journal(JournalCopy* copy) const noexcept {
   const size_t first = journal_offset(n_ranks_);
   for (size_t i = 0; i < Journal::kWords; ++i)
@@ -90,12 +99,24 @@ transport::RemoteRegion& PeerBoards::at(int peer, Deadline deadline) {
   return *region;
 }
 
+namespace {
+
+void check(const Status& status) {
+  if (!status.ok())
+    throw Error(status.code, status.reason != nullptr ? status.reason : "the peer is gone");
+}
+
+}  // namespace
+
+void PeerBoards::invite(int peer, const Invitation& invitation, Deadline deadline) {
+  transport::RemoteRegion& board = at(peer, deadline);
+  const size_t count = NoticeBoard::invitation_offset(n_ranks());
+  check(board.put(count + sizeof(uint64_t), &invitation, sizeof invitation));
+  check(board.add_signal(count, 1));
+}
+
 void PeerBoards::post(int peer, const Notice& notice, std::string_view text,
                       Deadline deadline) noexcept {
-  const auto check = [](const Status& status) {
-    if (!status.ok())
-      throw Error(status.code, status.reason != nullptr ? status.reason : "the peer is gone");
-  };
   Error error = error_of([&] {
     transport::RemoteRegion& board = at(peer, deadline);
     std::array<char, NoticeBoard::kTextBytes> padded{};

@@ -11,10 +11,13 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "src/base/clock.h"
 #include "src/base/memory_budget.h"
+#include "src/bootstrap/bootstrap.h"
 #include "src/comm/journal.h"
 #include "src/comm/notice.h"
 #include "src/comm/peers.h"
@@ -24,6 +27,14 @@ namespace tutti::comm {
 
 inline constexpr int kSignalsPerPeer = 8;
 
+// Bids a rank to a rendezvous with other ranks of its communicator (shrink, grow).
+struct Invitation {
+  uint64_t sequence = 0;  // of the reshapes of the communicator, from 1
+  uint64_t n_ranks = 0;
+  bootstrap::UniqueId id;
+};
+static_assert(sizeof(Invitation) == 144 && std::is_trivially_copyable_v<Invitation>);
+
 // Layout, 8-byte words (n ranks), in shared memory of the library:
 //   [0]                       number of notices
 //   [8 .. 8+n)                notice of rank r, 0: none
@@ -31,6 +42,7 @@ inline constexpr int kSignalsPerPeer = 8;
 //   [J .. J+Journal::kWords)  this rank's journal; J is the end of the counters, rounded up to 8
 //   [T .. T+32*min(n,64))     what rank r says of its notice, in place r % 64: NUL-terminated; T
 //   follows the journal
+//   [I .. I+19)               invitations that came; the last one. I follows the texts
 // Peers change notices and counters with RemoteRegion::add_signal only (release); this rank reads
 // them with acquire. A text is put before its notice is signalled.
 class NoticeBoard {
@@ -54,6 +66,8 @@ class NoticeBoard {
     std::string text;
   };
   std::optional<Told> told() const;
+  // The last invitation that came; nullopt when none has.
+  std::optional<Invitation> invitation() const noexcept;
   Journal& journal() noexcept { return journal_; }
   void copy_journal(JournalCopy* copy) const noexcept;
   // Peers have posted notices. One load.
@@ -78,6 +92,9 @@ class NoticeBoard {
     return journal_offset(n_ranks) + Journal::kWords * sizeof(uint64_t) +
            static_cast<size_t>(rank % kTexts) * kTextBytes;
   }
+  static size_t invitation_offset(int n_ranks) noexcept {
+    return text_offset(n_ranks, std::min(n_ranks, kTexts) - 1) + kTextBytes;
+  }
   static constexpr size_t kTextBytes = 256;
   // A notice as a word, never 0: {about + 1 : 32 | pack() : 32}.
   static uint64_t encode(const Notice& notice) noexcept;
@@ -86,8 +103,8 @@ class NoticeBoard {
   static constexpr size_t kFirstNotice = 8;
   static constexpr int kTexts = 64;
   static size_t word_count(int n_ranks) noexcept {
-    return text_offset(n_ranks, std::min(n_ranks, kTexts) - 1) / sizeof(uint64_t) +
-           kTextBytes / sizeof(uint64_t);
+    return invitation_offset(n_ranks) / sizeof(uint64_t) + 1 +
+           sizeof(Invitation) / sizeof(uint64_t);
   }
   uint64_t load(size_t offset) const noexcept;
 
@@ -105,6 +122,8 @@ class PeerBoards {
   transport::RemoteRegion& at(int peer, Deadline deadline);
   // Tells one peer, if it can be reached before the deadline.
   void post(int peer, const Notice& notice, std::string_view text, Deadline deadline) noexcept;
+  // Throws RemoteError when the peer can't be reached before the deadline.
+  void invite(int peer, const Invitation& invitation, Deadline deadline);
   // Copies the peer's journal.
   enum class Answer : uint8_t {
     kNone,

@@ -239,6 +239,11 @@ Verdict Inquiry::silence_between(int waiting_for, int64_t silence_ns) const {
             "no progress for " + seconds(silence_ns) + ", waiting for its own steps"};
   }
   if (auto verdict = absence(waiting_for, silence_ns)) return *verdict;
+  // It may itself wait for a rank that does not run.
+  for (int rank = 0; rank < comm_.n_ranks(); ++rank) {
+    if (rank == comm_.rank() || !stopped(rank)) continue;
+    if (auto verdict = absence(rank, silence_ns)) return *verdict;
+  }
   const std::string peer = "rank " + std::to_string(waiting_for);
   const std::string state =
       at(waiting_for).answered ? last_call(waiting_for) : "it does not answer";

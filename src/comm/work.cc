@@ -295,9 +295,9 @@ void Work::fail(const Blame& blame, const std::string& what) noexcept {
   end();
 }
 
-// Only an abort breaks the communicator while a work of it runs.
+// Only break_off() breaks the communicator while a work of it runs.
 void Work::end_aborted() noexcept {
-  if (state_ == State::kRun) comm_.post_own(Cause::kAborted);
+  if (state_ == State::kRun) comm_.post_own(comm_.broken_off_for());
   end();
 }
 

@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ranks as processes, one of which is killed or stopped: the others must get the right error within
+// the bound, shrink, go on with untouched inputs, and grow back; nothing may be left behind.
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "tutti/tutti.h"
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kMaxRanks = 8;
+constexpr double kTimeoutSeconds = 1.0;  // silence
+constexpr double kDeathBound = 1.0;      // from a death to the error
+constexpr double kShrinkBound = 2.0;
+constexpr int kCalls = 8;  // of the victim's collective, in which it falls
+
+enum class Phase : int { kInit, kBeforeEntry, kFirst, kMiddle, kLast, kTeardown };
+constexpr const char* kPhases[] = {"init",        "before entry", "first step",
+                                   "middle step", "last step",    "teardown"};
+constexpr int kPhaseCount = 6;
+
+enum class Kind : int {
+  kAllReduce,
+  kReduce,
+  kBroadcast,
+  kAllGather,
+  kReduceScatter,
+  kAllToAll,
+  kGather,
+  kScatter,
+  kBarrier,
+  kSendRecv
+};
+constexpr const char* kKinds[] = {"AllReduce", "Reduce", "Broadcast", "AllGather", "ReduceScatter",
+                                  "AllToAll",  "Gather", "Scatter",   "Barrier",   "SendRecv"};
+constexpr int kKindCount = 10;
+
+struct Trial {
+  uint64_t seed = 0;
+  int n = 4;
+  Kind kind = Kind::kAllReduce;
+  Phase phase = Phase::kMiddle;
+  int victim = 0;
+  bool stop = false;  // SIGSTOP instead of SIGKILL
+  bool shrink = false;
+  size_t count = 40'000;
+
+  std::string text() const {
+    return std::to_string(n) + " ranks, " + kKinds[static_cast<int>(kind)] + " of " +
+           std::to_string(count) + ", rank " + std::to_string(victim) +
+           (stop ? " stopped in " : " killed in ") + kPhases[static_cast<int>(phase)];
+  }
+};
+
+// What one rank tells the watching parent.
+struct Result {
+  std::atomic<int> state;  // release by the rank, acquire by the parent: 0 running, 1 good, 2 bad
+  char text[400];
+};
+
+struct Board {
+  std::atomic<int> id_ready;
+  std::atomic<int> joined;
+  std::atomic<int64_t> fell_ns;  // when the victim fell; written by whoever makes it fall
+  std::atomic<int> failed;       // survivors that have seen the failure
+  std::atomic<int> resumed;
+  tuttiUniqueId id;
+  std::atomic<int> grow_ready;
+  tuttiUniqueId grow_id;
+  Result results[kMaxRanks + 1];
+};
+
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch())
+      .count();
+}
+void nap() { std::this_thread::sleep_for(std::chrono::microseconds(200)); }
+
+[[noreturn]] void bad(Result& result, const std::string& why) {
+  std::snprintf(result.text, sizeof result.text, "%s", why.c_str());
+  result.state.store(2, std::memory_order_release);
+  ::_exit(1);
+}
+
+class Rank {
+ public:
+  Rank(const Trial& trial, Board& board, int rank)
+      : trial_(trial), board_(board), result_(board.results[rank]), rank_(rank), n_(trial.n) {
+    send_.resize(trial.count * kMaxRanks);
+    recv_.resize(trial.count * kMaxRanks);
+    fill();
+  }
+
+  void run() {
+    config_ = TUTTI_CONFIG_INITIALIZER;
+    config_.timeoutSeconds = kTimeoutSeconds;
+    config_.initTimeoutSeconds = 2.0;
+    join();
+    if (trial_.phase == Phase::kInit) return expect_init_failure();
+    if (result_of_init_ != tuttiSuccess)
+      bad(result_, std::string("init: ") + tuttiGetLastError(nullptr));
+    tuttiResult_t result = work();
+    if (trial_.phase == Phase::kTeardown) {
+      if (result != tuttiSuccess)
+        bad(result_, std::string("before teardown: ") + tuttiGetLastError(nullptr));
+      return teardown();
+    }
+    expect_failure(result);
+    if (trial_.shrink) go_on();
+    if (tuttiCommAbort(comm_) != tuttiSuccess) bad(result_, "abort failed");
+  }
+
+ private:
+  bool is_victim() const { return rank_ == trial_.victim; }
+
+  void fill() {
+    for (size_t i = 0; i < send_.size(); ++i) send_[i] = value(rank_, i);
+  }
+  static int32_t value(int rank, size_t i) { return rank * 7919 + static_cast<int32_t>(i % 1009); }
+
+  void fall() {
+    board_.fell_ns.store(now_ns());
+    ::kill(::getpid(), trial_.stop ? SIGSTOP : SIGKILL);
+  }
+
+  void join() {
+    if (rank_ == (trial_.victim == 0 ? 1 : 0)) {
+      if (tuttiGetUniqueId(&board_.id) != tuttiSuccess) bad(result_, tuttiGetLastError(nullptr));
+      board_.id_ready.store(1, std::memory_order_release);
+    }
+    while (board_.id_ready.load(std::memory_order_acquire) == 0) nap();
+    if (is_victim() && trial_.phase == Phase::kInit) {
+      // Falls while the others join.
+      std::thread([this] {
+        std::this_thread::sleep_for(std::chrono::microseconds(trial_.seed % 3000));
+        fall();
+      }).detach();
+    }
+    result_of_init_ = tuttiCommInitRankConfig(&comm_, n_, board_.id, rank_, &config_);
+    if (is_victim() && trial_.phase == Phase::kInit) ::pause();
+  }
+
+  // Whether a rank had joined before the victim fell is a matter of microseconds: either is right.
+  void expect_init_failure() {
+    if (result_of_init_ == tuttiSuccess) {
+      tuttiResult_t result = tuttiSuccess;
+      for (int i = 0; i < 3 && result == tuttiSuccess; ++i) result = tuttiBarrier(comm_, nullptr);
+      if (result == tuttiSuccess) bad(result_, "barriers with a fallen rank succeeded");
+      result_of_init_ = result;
+      (void)tuttiCommAbort(comm_);
+    }
+    const std::string text = tuttiGetLastError(nullptr);
+    if (result_of_init_ != tuttiRemoteError)
+      bad(result_, "init: expected a remote error, got " + text);
+    expect_named(text);
+    const double seconds = since_fall();
+    const double bound = config_.initTimeoutSeconds + kTimeoutSeconds + kDeathBound;
+    if (seconds > bound)
+      bad(result_, "init failed only after " + std::to_string(seconds) + " s: " + text);
+  }
+
+  // 0 when it has not fallen yet.
+  double since_fall() const {
+    const int64_t fell = board_.fell_ns.load();
+    return fell == 0 ? 0.0 : static_cast<double>(now_ns() - fell) * 1e-9;
+  }
+  void expect_named(const std::string& text) {
+    if (text.find(std::to_string(trial_.victim)) == std::string::npos)
+      bad(result_, "rank " + std::to_string(trial_.victim) + " is not named: " + text);
+  }
+
+  tuttiResult_t call(tuttiComm_t comm, int n, int rank) {
+    const int peer = (rank + 1) % n, from = (rank + n - 1) % n;
+    const size_t count = trial_.count;
+    switch (trial_.kind) {
+      case Kind::kAllReduce:
+        return tuttiAllReduce(send_.data(), recv_.data(), count, tuttiInt32, tuttiSum, comm,
+                              nullptr);
+      case Kind::kReduce:
+        return tuttiReduce(send_.data(), recv_.data(), count, tuttiInt32, tuttiSum, 0, comm,
+                           nullptr);
+      case Kind::kBroadcast:
+        return tuttiBroadcast(send_.data(), recv_.data(), count, tuttiInt32, 0, comm, nullptr);
+      case Kind::kAllGather:
+        return tuttiAllGather(send_.data(), recv_.data(), count, tuttiInt32, comm, nullptr);
+      case Kind::kReduceScatter:
+        return tuttiReduceScatter(send_.data(), recv_.data(), count, tuttiInt32, tuttiSum, comm,
+                                  nullptr);
+      case Kind::kAllToAll:
+        return tuttiAllToAll(send_.data(), recv_.data(), count, tuttiInt32, comm, nullptr);
+      case Kind::kGather:
+        return tuttiGather(send_.data(), recv_.data(), count, tuttiInt32, 0, comm, nullptr);
+      case Kind::kScatter:
+        return tuttiScatter(send_.data(), recv_.data(), count, tuttiInt32, 0, comm, nullptr);
+      case Kind::kBarrier:
+        return tuttiBarrier(comm, nullptr);
+      case Kind::kSendRecv:
+        (void)tuttiGroupStart();
+        (void)tuttiSend(send_.data(), count, tuttiInt32, peer, comm, nullptr);
+        (void)tuttiRecv(recv_.data(), count, tuttiInt32, from, comm, nullptr);
+        return tuttiGroupEnd();
+    }
+    return tuttiInternalError;
+  }
+
+  // Calls until something fails. In a step: a thread of the victim lets it fall after a share of
+  // the time that a call has taken. A barrier closes each round, so that ranks which need nothing
+  // of the victim hear of its end too.
+  tuttiResult_t work() {
+    int64_t call_ns = 0;
+    for (int i = 0; i < 1000; ++i) {
+      if (is_victim() && i == kCalls && trial_.phase != Phase::kTeardown) fall_in(call_ns);
+      if (trial_.phase == Phase::kTeardown && i == kCalls) return tuttiSuccess;
+      const int64_t begin = now_ns();
+      tuttiResult_t result = call(comm_, n_, rank_);
+      call_ns = now_ns() - begin;
+      if (result == tuttiSuccess) result = tuttiBarrier(comm_, nullptr);
+      if (result != tuttiSuccess) return result;
+    }
+    return tuttiSuccess;
+  }
+
+  void fall_in(int64_t call_ns) {
+    if (trial_.phase == Phase::kBeforeEntry) return fall();
+    const int64_t share = trial_.phase == Phase::kFirst    ? 5
+                          : trial_.phase == Phase::kMiddle ? 50
+                                                           : 90;
+    const int64_t when = now_ns() + call_ns * share / 100;
+    std::thread([this, when] {
+      while (now_ns() < when) {
+      }
+      fall();
+    }).detach();
+  }
+
+  void expect_failure(tuttiResult_t result) {
+    const std::string text = tuttiGetLastError(nullptr);
+    const double seconds = since_fall();
+    if (result != tuttiRemoteError)
+      bad(result_, "expected a remote error, got " + std::to_string(result) + ": " + text);
+    expect_named(text);
+    const double bound = trial_.stop ? kTimeoutSeconds + kDeathBound : kDeathBound;
+    if (seconds > bound)
+      bad(result_, "failed only after " + std::to_string(seconds) + " s: " + text);
+    for (size_t i = 0; i < send_.size(); ++i) {
+      if (send_[i] != value(rank_, i)) bad(result_, "the failed call has changed its input");
+    }
+    board_.failed.fetch_add(1);
+  }
+
+  // Shrinks, repeats the call with the same inputs, checks, and keeps an eye on the buffers while a
+  // stopped victim resumes.
+  void go_on() {
+    const int64_t begin = now_ns();
+    tuttiComm_t smaller = nullptr;
+    int excluded[] = {trial_.victim};
+    if (tuttiCommShrink(comm_, excluded, 1, &smaller, &config_, TUTTI_SHRINK_DEFAULT) !=
+        tuttiSuccess)
+      bad(result_, std::string("shrink: ") + tuttiGetLastError(nullptr));
+    const double seconds = static_cast<double>(now_ns() - begin) * 1e-9;
+    if (seconds > kShrinkBound) bad(result_, "shrinking took " + std::to_string(seconds) + " s");
+    check_sum(smaller, n_ - 1);
+    if (trial_.stop) survive_resumption();
+    if (tuttiCommDestroy(smaller) != tuttiSuccess) bad(result_, tuttiGetLastError(nullptr));
+  }
+
+  void check_sum(tuttiComm_t comm, int n) {
+    if (tuttiAllReduce(send_.data(), recv_.data(), trial_.count, tuttiInt32, tuttiSum, comm,
+                       nullptr) != tuttiSuccess)
+      bad(result_, std::string("repeated call: ") + tuttiGetLastError(nullptr));
+    for (size_t i = 0; i < trial_.count; ++i) {
+      int32_t sum = 0;
+      for (int r = 0; r < n_; ++r) sum += r == trial_.victim ? 0 : value(r, i);
+      if (recv_[i] != sum)
+        bad(result_, "element " + std::to_string(i) + " of the repeated call is wrong");
+    }
+    int ranks = 0;
+    if (tuttiCommCount(comm, &ranks) != tuttiSuccess || ranks != n)
+      bad(result_, "the new communicator has another size");
+  }
+
+  void survive_resumption() {
+    const std::vector<int32_t> before = recv_;
+    board_.resumed.fetch_add(1);
+    const int64_t until = now_ns() + 100'000'000;
+    while (now_ns() < until) nap();
+    if (before != recv_) bad(result_, "the resumed rank has changed a buffer");
+    for (size_t i = 0; i < send_.size(); ++i) {
+      if (send_[i] != value(rank_, i)) bad(result_, "the resumed rank has changed an input");
+    }
+  }
+
+  void teardown() {
+    if (is_victim()) fall();
+    if (is_victim()) ::pause();
+    // All that was sent has been received, so an orderly end and one that names the victim are both
+    // right.
+    const tuttiResult_t result = tuttiCommFinalize(comm_);
+    if (result != tuttiSuccess) expect_named(tuttiGetLastError(nullptr));
+    if (tuttiCommDestroy(comm_) != tuttiSuccess) bad(result_, tuttiGetLastError(nullptr));
+    if (since_fall() > kTimeoutSeconds + kDeathBound)
+      bad(result_, "teardown took " + std::to_string(since_fall()) + " s");
+  }
+
+  const Trial& trial_;
+  Board& board_;
+  Result& result_;
+  int rank_;
+  int n_;
+  tuttiConfig_t config_{};
+  tuttiComm_t comm_ = nullptr;
+  tuttiResult_t result_of_init_ = tuttiSuccess;
+  std::vector<int32_t> send_, recv_;
+};
+
+// What a job must not leave behind.
+struct Traces {
+  size_t shared_memory = 0, descriptors = 0, sockets = 0;
+  bool operator==(const Traces&) const = default;
+};
+size_t entries(const char* folder) {
+  std::error_code error;
+  return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder, error), {}));
+}
+size_t lines_with(const char* file, const char* text) {
+  size_t n = 0;
+  if (FILE* f = std::fopen(file, "r")) {
+    char line[512];
+    while (std::fgets(line, sizeof line, f) != nullptr)
+      n += std::strstr(line, text) != nullptr ? 1 : 0;
+    std::fclose(f);
+  }
+  return n;
+}
+Traces traces() {
+  return {entries("/dev/shm"), entries("/proc/self/fd"), lines_with("/proc/net/unix", "@tutti")};
+}
+
+// Other jobs on the machine come and go, so a difference must last.
+std::string left_behind(const Traces& before) {
+  const int64_t limit = now_ns() + 3'000'000'000;
+  Traces after = traces();
+  while (after != before && now_ns() < limit) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    after = traces();
+  }
+  if (after == before) return "";
+  const auto change = [](const char* what, size_t a, size_t b) {
+    return a == b ? std::string()
+                  : std::string(" ") + what + " " + std::to_string(a) + " -> " + std::to_string(b);
+  };
+  return " | left behind:" + change("/dev/shm", before.shared_memory, after.shared_memory) +
+         change("descriptors", before.descriptors, after.descriptors) +
+         change("sockets", before.sockets, after.sockets);
+}
+
+std::string run_trial(const Trial& trial, Board& board) {
+  std::memset(static_cast<void*>(&board), 0, sizeof board);
+  std::vector<pid_t> pids;
+  for (int rank = 0; rank < trial.n; ++rank) {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      Rank(trial, board, rank).run();
+      board.results[rank].state.store(1, std::memory_order_release);
+      ::_exit(0);
+    }
+    pids.push_back(pid);
+  }
+  std::string trouble;
+  const int64_t limit = now_ns() + 20'000'000'000;
+  int open = trial.n - 1;
+  bool resumed = false;
+  while (open > 0 && now_ns() < limit) {
+    if (trial.stop && !resumed && board.resumed.load() == trial.n - 1) {
+      resumed = true;
+      ::kill(pids[static_cast<size_t>(trial.victim)], SIGCONT);
+    }
+    open = 0;
+    for (int rank = 0; rank < trial.n; ++rank) {
+      if (rank != trial.victim && board.results[rank].state.load(std::memory_order_acquire) == 0)
+        ++open;
+    }
+    nap();
+  }
+  for (int rank = 0; rank < trial.n; ++rank) {
+    const Result& result = board.results[rank];
+    if (rank == trial.victim) continue;
+    if (result.state.load() == 0) trouble += " | rank " + std::to_string(rank) + " hangs";
+    if (result.state.load() == 2) trouble += " | rank " + std::to_string(rank) + ": " + result.text;
+  }
+  for (int rank = 0; rank < trial.n; ++rank) {
+    if (rank == trial.victim || board.results[rank].state.load() == 0)
+      ::kill(pids[static_cast<size_t>(rank)], SIGKILL);
+  }
+  for (const pid_t pid : pids) ::waitpid(pid, nullptr, 0);
+  return trouble;
+}
+
+Trial draw(uint64_t number, const std::vector<int>& sizes, bool shrink) {
+  Trial t;
+  std::mt19937_64 random(number * 0x9e3779b97f4a7c15ULL + 1);
+  t.seed = random();
+  t.n = sizes[number % sizes.size()];
+  t.shrink = shrink;
+  uint64_t at = number / sizes.size();
+  t.stop = at % 4 == 3;  // a stopped rank costs its timeout
+  at = shrink ? random() : at / 4 * 3 + at % 4;
+  t.kind = static_cast<Kind>(at % kKindCount);
+  at /= kKindCount;
+  t.phase = static_cast<Phase>(at % kPhaseCount);
+  at /= kPhaseCount;
+  t.victim = static_cast<int>(at % static_cast<uint64_t>(t.n));
+  if (shrink && (t.phase == Phase::kInit || t.phase == Phase::kTeardown)) t.phase = Phase::kMiddle;
+  constexpr size_t kCounts[] = {1, 14, 3000, 40'000, 300'000};
+  t.count = kCounts[random() % 5];
+  return t;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  size_t trials = 500, first = 0;
+  bool shrink = false, verbose = false;
+  std::string only_stop;
+  CLI::App app(
+      "Kills or stops one rank of a job of processes: each collective, phase and rank in turn.");
+  app.add_option("--trials", trials, "how many");
+  app.add_option("--first", first, "number of the first trial");
+  app.add_flag("--shrink", shrink, "4 and 8 ranks; the survivors shrink and go on");
+  app.add_flag("--verbose", verbose, "a line per trial");
+  CLI11_PARSE(app, argc, argv);
+  auto* board = static_cast<Board*>(
+      ::mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  const auto start = Clock::now();
+  const Traces before = traces();
+  size_t failed = 0;
+  for (size_t i = first; i < first + trials; ++i) {
+    const Trial trial = draw(i, shrink ? std::vector{4, 8} : std::vector{4}, shrink);
+    if (verbose) std::printf("%zu: %s\n", i, trial.text().c_str());
+    std::fflush(stdout);
+    std::string trouble = run_trial(trial, *board);
+    trouble += left_behind(before);
+    if (trouble.empty()) continue;
+    ++failed;
+    std::printf("FAILED --first %zu (%s):%s\n", i, trial.text().c_str(), trouble.c_str());
+  }
+  std::printf("survive: %zu trials, %zu failed, %.1f s\n", trials, failed,
+              std::chrono::duration<double>(Clock::now() - start).count());
+  return failed == 0 ? 0 : 1;
+}

@@ -173,6 +173,22 @@ class Communicator : public Owned<tuttiComm_t, tuttiCommDestroy> {
     check(tuttiCommSplit(get(), color, key, &part, config), get());
     return Communicator(part);
   }
+  // Works on a broken communicator.
+  Communicator shrink(std::vector<int> excluded, int flags = TUTTI_SHRINK_DEFAULT,
+                      tuttiConfig_t* config = nullptr) const {
+    tuttiComm_t smaller = nullptr;
+    check(tuttiCommShrink(get(), excluded.data(), static_cast<int>(excluded.size()), &smaller,
+                          config, flags),
+          get());
+    return Communicator(smaller);
+  }
+  // `id`: on one rank, which has handed it to the new processes.
+  Communicator grow(int n_ranks, const tuttiUniqueId* id, tuttiConfig_t* config = nullptr) const {
+    tuttiComm_t larger = nullptr;
+    check(tuttiCommGrow(get(), n_ranks, id, -1, &larger, config), get());
+    return Communicator(larger);
+  }
+  void revoke() const { check(tuttiCommRevoke(get(), 0), get()); }
   void finalize() const { check(tuttiCommFinalize(get()), get()); }
   void abort() { check(tuttiCommAbort(release())); }
 

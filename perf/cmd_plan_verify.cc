@@ -2,6 +2,7 @@
 // `tutti plan verify`: proves plans of the library or of files.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <memory>
@@ -49,6 +50,7 @@ struct Tally {
   int64_t rejected = 0;
   int64_t broken_rejected = 0;
   int64_t broken_accepted = 0;
+  int32_t most_slots = 0;  // that an accepted plan needs
 };
 
 std::string title(const AlgorithmRow& row, const PlanRequest& request) {
@@ -89,6 +91,7 @@ int verify_library(bool self_test) {
     const plan::Plan plan = row.build(request);
     const verify::Verdict verdict = verify::verify(plan);
     ++(verdict.accepted ? tally.accepted : tally.rejected);
+    tally.most_slots = std::max(tally.most_slots, verdict.min_slots);
     if (!verdict.accepted) {
       progress.clear();
       fmt::print("REJECTED {}: {}\n", what, verdict.reason);
@@ -100,7 +103,8 @@ int verify_library(bool self_test) {
   if (self_test)
     fmt::print("self-test: {} broken variants rejected, {} not noticed\n", tally.broken_rejected,
                tally.broken_accepted);
-  fmt::print("{} plans accepted, {} rejected\n", tally.accepted, tally.rejected);
+  fmt::print("{} plans accepted, {} rejected; at most {} slots per connection are needed\n",
+             tally.accepted, tally.rejected, tally.most_slots);
   return tally.rejected + tally.broken_accepted > 0 ? 1 : 0;
 }
 

@@ -5,7 +5,7 @@
 set -euo pipefail
 
 build=(g++ cmake ninja-build ccache pkg-config libhwloc-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libhwy-dev
-       libsodium-dev)
+       libsodium-dev libpugixml-dev)
 test=(libgtest-dev libgmock-dev libbenchmark-dev python3 clang-format clang-tidy clang git
       openmpi-bin mpich procps)
 

@@ -36,6 +36,7 @@ struct LocalConfig {
   int64_t init_timeout_ns = 0;
   // TUTTI_MEMORY_CAP (bytes, suffixes K M G): per communicator; 0 = none
   uint64_t memory_cap_bytes = 0;
+  std::string plan_file;         // TUTTI_PLAN_FILE: rank 0's is read and sent to all
   std::string interface_prefix;  // TUTTI_SOCKET_IFNAME
   std::string log_level;         // TUTTI_LOG: off, error, warn, info, debug, trace
   std::string log_file;          // TUTTI_LOG_FILE: default stderr; %r rank, %p pid

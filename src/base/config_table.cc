@@ -126,6 +126,11 @@ constexpr ConfigEntry kEntries[] = {
       "names. Empty: the library "
       "chooses."},
      [](Row row, Text value, Config* into) { store_name(row, value, into->agreed.algorithm); }},
+    {{"TUTTI_PLAN_FILE", "path", "", kRank0,
+      "Plan (JSON or MSCCL XML) to use for calls of its collective and root on communicators of "
+      "its "
+      "number of ranks, before TUTTI_ALGO; verified when a communicator is made. Empty: none."},
+     [](Row, Text value, Config* into) { into->local.plan_file = value; }},
     {{"TUTTI_PROTO", "name", "", kRank0,
       "Protocol to use: inline, staged or direct. Empty: the library chooses."},
      [](Row row, Text value, Config* into) {

@@ -20,7 +20,12 @@ constexpr size_t kScratchAlign = 64;
 
 uint64_t program_key(const Choice& choice) {
   Hasher hash;
-  hash.text(choice.row->name);
+  hash.value(choice.plan != nullptr);
+  if (choice.plan != nullptr) {
+    hash.value(choice.plan->hash);
+  } else {
+    hash.text(choice.row->name);
+  }
   hash.value(choice.request.collective);
   hash.value(choice.request.root);
   return hash.finish();
@@ -162,8 +167,8 @@ Collectives::ProgramEntry& Collectives::program_for(const Choice& choice) {
   auto& entry = programs_[program_key(choice)];
   if (entry == nullptr) {
     auto made = std::make_unique<ProgramEntry>();
-    made->row = choice.row;
-    auto plan = planner::verified_plan(*choice.row, choice.request);
+    auto plan =
+        choice.plan != nullptr ? choice.plan : planner::verified_plan(*choice.row, choice.request);
     check_slots(*plan);
     made->program = exec::compile(std::move(plan), place_.rank);
     entry = std::move(made);

@@ -78,7 +78,10 @@ class Collectives {
   int missing_peer() const noexcept;
   bool misses(int rank) const noexcept;
 
-  const char* algorithm() const noexcept { return current_.program->row->name; }
+  // Lives as long as this object.
+  const char* algorithm() const noexcept {
+    return current_.program->program.plan->plan.algorithm.c_str();
+  }
   // Calls begun so far. Any thread.
   uint64_t begun() const noexcept { return begun_.load(std::memory_order_relaxed); }
   // One more than the calls that have ended well: the first one that this rank owes its peers,
@@ -92,7 +95,6 @@ class Collectives {
  private:
   // A compiled program with its connections, which fill in as peers come.
   struct ProgramEntry {
-    const planner::AlgorithmRow* row = nullptr;
     exec::Program program;
     exec::Connections connections;
     std::vector<bool> send_ready;

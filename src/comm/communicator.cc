@@ -37,7 +37,7 @@ PeerRecord LocalEnd::record(const AgreedConfig& agreed) const {
 
 DataPath::DataPath(const Seat& seat, LocalEnd& local, const std::vector<PeerRecord>& records)
     : facts(host_facts(records, seat.rank)),
-      tuning(resolve(records[0].agreed)),
+      tuning(resolve(records[0].agreed, records[0].plan)),
       boards(local.transports, records),
       links(local.transports, seat.comm_id, seat.rank, tuning.layout),
       collectives({.rank = seat.rank, .n_ranks = seat.n_ranks, .cores = facts.cores}, tuning, links,
@@ -64,7 +64,9 @@ std::shared_ptr<Communicator> Communicator::create(const Seat& seat, const Optio
   std::vector<std::byte> mine;
   Error error = error_of([&] {
     local = std::make_unique<LocalEnd>(seat, options);
-    mine = encode(local->record(options.config.agreed));
+    PeerRecord record = local->record(options.config.agreed);
+    if (seat.rank == 0) record.plan = read_plan(options.config.local.plan_file);
+    mine = encode(record);
   });
   const auto all = exchange(mine);
   std::unique_ptr<DataPath> path;
@@ -85,6 +87,12 @@ std::shared_ptr<Communicator> Communicator::create(const Seat& seat, const Optio
   log(LogLevel::kInfo, "comm", seat.rank,
       "communicator {:x}: rank {} of {}, {} ranks on this host, {} cores", seat.comm_id, seat.rank,
       seat.n_ranks, path->facts.local_ranks, path->facts.cores);
+  if (const auto& given = path->tuning.plan;
+      given != nullptr && given->plan.shape.n_ranks != seat.n_ranks && seat.rank == 0) {
+    log(LogLevel::kWarn, "comm", seat.rank,
+        "the plan of TUTTI_PLAN_FILE is for {} ranks and is not used: communicator {:x} has {}",
+        given->plan.shape.n_ranks, seat.comm_id, seat.n_ranks);
+  }
   return std::shared_ptr<Communicator>(
       new Communicator(seat, agreed, std::move(local), std::move(path), owner));
 }

@@ -6,14 +6,16 @@
 
 #include <algorithm>
 #include <bit>
+#include <fstream>
 #include <map>
+#include <sstream>
 
 #include "src/comm/bytes.h"
 
 namespace tutti::comm {
 namespace {
 
-constexpr uint32_t kRecordVersion = 1;
+constexpr uint32_t kRecordVersion = 2;
 
 }  // namespace
 
@@ -42,12 +44,27 @@ const TransportAddress* PeerRecord::find(std::string_view transport) const noexc
   return at == transports.end() ? nullptr : &*at;
 }
 
+GivenPlan read_plan(const std::string& path) {
+  if (path.empty()) return {};
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (file) text << file.rdbuf();
+  if (!file) {
+    throw Error(StatusCode::kInvalidArgument,
+                "can't read the plan '" + path + "' (TUTTI_PLAN_FILE); it must be a file made by " +
+                    "`tutti plan show --as json`, or an MSCCL schedule");
+  }
+  return {path, std::move(text).str()};
+}
+
 std::vector<std::byte> encode(const PeerRecord& record) {
   ByteWriter out;
   out.value(kRecordVersion);
   out.value(record.process);
   out.value(record.cores);
   out.value(record.agreed);
+  out.text(record.plan.file);
+  out.text(record.plan.text);
   out.value(static_cast<uint32_t>(record.transports.size()));
   for (const TransportAddress& t : record.transports) {
     out.text(t.transport);
@@ -69,6 +86,8 @@ PeerRecord decode(std::span<const std::byte> bytes) {
   record.process = in.value<ProcessIdentity>();
   record.cores = in.value<CoreSet>();
   record.agreed = in.value<AgreedConfig>();
+  record.plan.file = in.text();
+  record.plan.text = in.text();
   const auto n = in.value<uint32_t>();
   for (uint32_t i = 0; i < n; ++i) {
     TransportAddress t;

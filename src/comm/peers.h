@@ -33,10 +33,19 @@ struct TransportAddress {
   std::vector<std::byte> board;  // token of the rank's notice board (see notice_board.h)
 };
 
+// A plan to use instead of the library's, as its file has it; empty: none.
+struct GivenPlan {
+  std::string file;  // for messages
+  std::string text;
+};
+// Throws InvalidArgument when the file can't be read. An empty path: none.
+GivenPlan read_plan(const std::string& path);
+
 struct PeerRecord {
   ProcessIdentity process;
   CoreSet cores{};
   AgreedConfig agreed;  // rank 0's counts
+  GivenPlan plan;       // rank 0's counts
   std::vector<TransportAddress> transports;
 
   const TransportAddress* find(std::string_view transport) const noexcept;

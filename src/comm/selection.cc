@@ -64,9 +64,14 @@ void check_algorithm(std::string_view forced) {
                   "'; known are " + known_names(forced, names));
 }
 
+bool fits(const plan::Shape& shape, const Selection& call) {
+  return shape.collective == call.collective && shape.n_ranks == call.n_ranks &&
+         shape.root == (plan::has_root(call.collective) ? call.root : 0) && !call.uneven;
+}
+
 }  // namespace
 
-Tuning resolve(const AgreedConfig& agreed) {
+Tuning resolve(const AgreedConfig& agreed, const GivenPlan& plan) {
   Tuning tuning;
   tuning.algorithm = agreed.algorithm;
   check_algorithm(tuning.algorithm);
@@ -84,6 +89,7 @@ Tuning resolve(const AgreedConfig& agreed) {
       checked_power_of_two("slots (TUTTI_SLOTS)", agreed.slots == 0 ? kDefaultSlots : agreed.slots,
                            1, transport::kMaxAreas);
   tuning.policy = policy_of(agreed);
+  if (!plan.file.empty()) tuning.plan = planner::given_plan(plan.text, plan.file);
   return tuning;
 }
 
@@ -93,6 +99,10 @@ Choice select(const Selection& selection, const Tuning& tuning) {
                     .n_ranks = selection.n_ranks,
                     .root = selection.root,
                     .channels = tuning.channels};
+  if (tuning.plan != nullptr && fits(tuning.plan->plan.shape, selection)) {
+    choice.plan = tuning.plan;
+    return choice;
+  }
   planner::CostInput cost;
   cost.n_ranks = selection.n_ranks;
   cost.cores = selection.cores;

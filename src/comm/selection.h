@@ -5,9 +5,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "src/base/config.h"
+#include "src/comm/peers.h"
 #include "src/exec/task.h"
 #include "src/planner/planner.h"
 #include "transport/fifo.h"
@@ -17,12 +19,15 @@ namespace tutti::comm {
 // Rank 0's configuration with every default filled in.
 struct Tuning {
   std::string algorithm;  // empty: the cheapest
+  // What the user gives for calls that it fits; null: nothing. Shared by the process's ranks.
+  std::shared_ptr<const planner::VerifiedPlan> plan;
   int channels = 1;
   transport::FifoLayout layout;
   exec::MessagePolicy policy;
 };
-// Throws InvalidArgument naming the setting, its value and what is allowed.
-Tuning resolve(const AgreedConfig& agreed);
+// Throws InvalidArgument naming the setting, its value and what is allowed, or what is wrong with
+// the plan.
+Tuning resolve(const AgreedConfig& agreed, const GivenPlan& plan = {});
 
 // What a choice may depend on; equal on all ranks of one call.
 struct Selection {
@@ -34,10 +39,12 @@ struct Selection {
   bool uneven = false;     // a rank knows only the sizes of its own blocks
 };
 struct Choice {
+  std::shared_ptr<const planner::VerifiedPlan> plan;  // given; null: row makes it
   const planner::AlgorithmRow* row = nullptr;
   planner::PlanRequest request;
 };
-// Throws InvalidArgument when the forced algorithm can't do it.
+// The given plan where it fits: same collective, ranks and root, and blocks whose sizes all know.
+// Else a row. Throws InvalidArgument when the forced algorithm can't do it.
 Choice select(const Selection& selection, const Tuning& tuning);
 
 // What a message of a collective carries so that ranks notice that they have called different

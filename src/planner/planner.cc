@@ -7,8 +7,10 @@
 #include <mutex>
 #include <string>
 #include <tuple>
+#include <utility>
 
 #include "src/base/error.h"
+#include "src/plan/msccl_xml.h"
 #include "src/planner/request.h"
 
 namespace tutti::planner {
@@ -32,24 +34,43 @@ PlanPointer build_and_verify(const AlgorithmRow& row, const PlanRequest& request
   return verified;
 }
 
+PlanPointer read_and_verify(const std::string& text, const std::string& file) {
+  auto verified = std::make_shared<VerifiedPlan>();
+  verified->plan = plan::from_text(text, file);
+  if (verified->plan.channels > kMaxGivenChannels) {
+    throw Error(StatusCode::kInvalidArgument,
+                file + ": expected at most " + std::to_string(kMaxGivenChannels) +
+                    " channels, got " + std::to_string(verified->plan.channels));
+  }
+  verified->verdict = verify::verify(verified->plan);
+  if (!verified->verdict.accepted) {
+    throw Error(StatusCode::kInvalidArgument,
+                file + ": the verifier rejects the plan: " + verified->verdict.reason);
+  }
+  verified->hash = plan::hash(verified->plan);
+  return verified;
+}
+
+template <typename Key>
 class PlanCache {
  public:
   // Whoever asks first builds, outside the lock; the others wait for that build. A build that fails
   // is remembered too: it is a pure function of its key and would fail again.
-  PlanPointer get(const AlgorithmRow& row, const PlanRequest& request) {
+  template <typename Build>
+  PlanPointer get(const Key& key, Build build) {
     std::promise<PlanPointer> promise;
     std::shared_future<PlanPointer> result;
     bool first = false;
     {
       const std::lock_guard lock(mutex_);
-      const auto [it, inserted] = plans_.try_emplace(key(row, request));
+      const auto [it, inserted] = plans_.try_emplace(key);
       if (inserted) it->second = promise.get_future().share();
       result = it->second;
       first = inserted;
     }
     if (first) {
       try {
-        promise.set_value(build_and_verify(row, request));
+        promise.set_value(build());
       } catch (...) {
         promise.set_exception(std::current_exception());
       }
@@ -58,27 +79,33 @@ class PlanCache {
   }
 
  private:
-  // A row is named by its build function, so that rows that are not in the table (tests) don't mix
-  // with those that are.
-  using Key = std::tuple<uintptr_t, plan::Collective, int32_t, int32_t, int32_t>;
-  static Key key(const AlgorithmRow& row, const PlanRequest& request) {
-    return {reinterpret_cast<uintptr_t>(row.build), request.collective, request.n_ranks,
-            request.root, request.channels};
-  }
-
   std::mutex mutex_;  // guards plans_
   std::map<Key, std::shared_future<PlanPointer>> plans_;
 };
 
+// A row is named by its build function, so that rows that are not in the table (tests) don't mix
+// with those that are.
+using RowKey = std::tuple<uintptr_t, plan::Collective, int32_t, int32_t, int32_t>;
+RowKey key_of(const AlgorithmRow& row, const PlanRequest& request) {
+  return {reinterpret_cast<uintptr_t>(row.build), request.collective, request.n_ranks, request.root,
+          request.channels};
+}
+
 }  // namespace
+
+// The caches are never destroyed: threads of the library may outlive static destruction.
 
 std::shared_ptr<const VerifiedPlan> verified_plan(const AlgorithmRow& row,
                                                   const PlanRequest& request) {
-  // Never destroyed: threads of the library may outlive static destruction.
-  static auto* const cache = new PlanCache;
+  static auto* const cache = new PlanCache<RowKey>;
   check_request(request);
   check_supported(row, request);
-  return cache->get(row, request);
+  return cache->get(key_of(row, request), [&] { return build_and_verify(row, request); });
+}
+
+std::shared_ptr<const VerifiedPlan> given_plan(const std::string& text, const std::string& file) {
+  static auto* const cache = new PlanCache<std::pair<std::string, std::string>>;
+  return cache->get({file, text}, [&] { return read_and_verify(text, file); });
 }
 
 }  // namespace tutti::planner

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "src/plan/plan.h"
@@ -16,6 +17,7 @@
 namespace tutti::planner {
 
 inline constexpr int32_t kMaxChannels = 64;
+inline constexpr int32_t kMaxGivenChannels = 1024;  // of a plan that the user gives
 
 struct PlanRequest {
   plan::Collective collective = plan::Collective::kAllReduce;
@@ -74,5 +76,10 @@ struct VerifiedPlan {
 // accepted.
 std::shared_ptr<const VerifiedPlan> verified_plan(const AlgorithmRow& row,
                                                   const PlanRequest& request);
+
+// The plan that a user gives instead of the library's: `text` in either form (JSON, MSCCL XML),
+// which messages call `file`. Cached like the others. Throws InvalidArgument, also with the
+// verdict's reason.
+std::shared_ptr<const VerifiedPlan> given_plan(const std::string& text, const std::string& file);
 
 }  // namespace tutti::planner

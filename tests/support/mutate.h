@@ -2,6 +2,7 @@
 // Breaks a plan in one small random way.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <random>
@@ -36,13 +37,15 @@ class Mutator {
 
   void mutate_once(plan::Plan& plan) {
     plan::RankProgram& rank = any(plan.ranks);
-    switch (below(8)) {
+    switch (below(9)) {
       case 0:
         return mutate_numbers(plan, rank);
       case 1:
         return drop_message(plan);
       case 2:
         return share_scratch(rank);
+      case 3:
+        return mutate_connection(plan);
       default:
         break;
     }
@@ -182,6 +185,37 @@ class Mutator {
         if (operands.empty()) lane.steps.erase(lane.steps.begin() + i);
         return;
       }
+    }
+  }
+
+  // A change that both ends of a connection agree on: a message twice, two messages swapped, or one
+  // on another channel.
+  void mutate_connection(plan::Plan& plan) {
+    const auto source = static_cast<int32_t>(below(plan.shape.n_ranks));
+    const auto sink = static_cast<int32_t>(below(plan.shape.n_ranks));
+    const uint64_t change = below(3);
+    const uint64_t message = below(4);
+    if (change == 2) plan.channels = std::max(plan.channels, 2);
+    mutate_end(plan.ranks[source], Operand::peer(sink), &Step::sinks, change, message);
+    mutate_end(plan.ranks[sink], Operand::peer(source), &Step::sources, change, message);
+  }
+  static void mutate_end(plan::RankProgram& rank, const Operand& peer,
+                         std::vector<Operand> Step::*side, uint64_t change, uint64_t message) {
+    for (plan::Lane& lane : rank.lanes) {
+      std::vector<size_t> uses;
+      for (size_t i = 0; i < lane.steps.size(); ++i)
+        if (std::count((lane.steps[i].*side).begin(), (lane.steps[i].*side).end(), peer) != 0)
+          uses.push_back(i);
+      if (uses.size() <= message) continue;
+      const auto at = lane.steps.begin() + uses[message];
+      if (change == 0) {
+        lane.steps.insert(at, Step(*at));
+      } else if (change == 1 && message > 0) {
+        std::swap(*at, lane.steps[uses[message - 1]]);
+      } else if (change == 2) {
+        std::find(((*at).*side).begin(), ((*at).*side).end(), peer)->channel = 1;
+      }
+      return;
     }
   }
 

@@ -53,6 +53,7 @@ TEST_F(ConfigTest, EmptyEnvironment_GivesTheDefaults) {
 
 TEST_F(ConfigTest, EveryVariableSet_IsRead) {
   const std::map<std::string, std::string> environment = {{"TUTTI_ALGO", "ring"},
+                                                          {"TUTTI_PLAN_FILE", "/tmp/plan.json"},
                                                           {"TUTTI_PROTO", "staged"},
                                                           {"TUTTI_TRANSPORT", "shm"},
                                                           {"TUTTI_CHANNELS", "4"},
@@ -78,6 +79,7 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
   EXPECT_EQ(environment.size(), config_rows().size()) << "a row without a line in this test";
   const Config config = config_from_environment();
   EXPECT_STREQ(config.agreed.algorithm, "ring");
+  EXPECT_EQ(config.local.plan_file, "/tmp/plan.json");
   EXPECT_STREQ(config.agreed.protocol, "staged");
   EXPECT_STREQ(config.agreed.transport, "shm");
   EXPECT_EQ(config.agreed.channels, 4u);

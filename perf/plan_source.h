@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a subcommand of `tutti plan` takes its plan from: a file, or an algorithm of the library.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "src/planner/planner.h"
+
+namespace CLI {
+class App;
+}
+
+namespace tutti::command {
+
+inline constexpr int32_t kMostListedRanks = 16;  // of what `list` and `verify` look at
+
+struct PlanSource {
+  std::string file;  // empty: the rest says which
+  std::string collective;
+  std::string algorithm;
+  planner::PlanRequest request;
+};
+
+// FILE, or --collective, --algorithm, -n, --root and --channels. `source` must outlive the parser.
+void add_plan_source(CLI::App& command, PlanSource* source);
+// Throws Error naming the option or the place in the file.
+plan::Plan load_plan(PlanSource source);
+plan::Plan load_plan_file(const std::string& path);  // "-": the standard input
+
+// "1-16", "2, 4, 8, 16"
+std::string supported_ranks(const planner::AlgorithmRow& row);
+// "ring4.json: all_reduce ring, 4 ranks"
+std::string plan_title(const std::string& path, const plan::Plan& plan);
+
+}  // namespace tutti::command

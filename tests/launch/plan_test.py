@@ -1,0 +1,119 @@
+"""`tutti plan` as users run it: plans from files, in both forms, on real ranks."""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+BIN = sys.argv[1]
+TUTTI = os.path.join(BIN, "tutti")
+SCHEDULES = os.path.join(os.environ.get("TUTTI_TEST_TOPOLOGIES", sys.argv[2]), "msccl-xml")
+MSCCL = [("all_reduce", "ring"), ("all_reduce", "two_shot"), ("all_gather", "bruck"), ("reduce_scatter", "one_shot"),
+         ("broadcast", "binomial"), ("reduce", "chain"), ("all_to_all", "pairwise")]
+OWN = [("gather", "direct"), ("scatter", "binomial")]
+SMALL = ["-b", "1K", "-e", "256K", "-f", "256", "-n", "1"]
+
+
+def tutti(arguments, expect=0, text=None, env=None):
+    done = subprocess.run([TUTTI, "plan"] + arguments, capture_output=True, text=True, timeout=110, input=text,
+                          env=dict(os.environ, **(env or {})))
+    if done.returncode != expect:
+        raise AssertionError(f"{arguments}: exit {done.returncode}, expected {expect}\n{done.stdout}\n{done.stderr}")
+    return done.stdout if expect == 0 else done.stdout + done.stderr
+
+
+def check(what, condition, output):
+    if not condition:
+        raise AssertionError(f"{what}\n{output}")
+
+
+def plan_file(folder, collective, algorithm, form, ranks=4, more=()):
+    path = os.path.join(folder, f"{collective}_{algorithm}.{form}")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(tutti(["export", "--collective", collective, "--algorithm", algorithm, "-n", str(ranks), "--as", form, *more]))
+    return path
+
+
+def check_run(output):
+    check("no verdict", re.search(r"^# .*accepted, needs \d+ slots", output), output)
+    check("wrong or no results", "# Out of bounds values : 0 OK" in output, output)
+
+
+def test_run_of_every_collective(folder):
+    for collective, algorithm in MSCCL + OWN:
+        rooted = ["--root", "1"] if collective in ("broadcast", "reduce", "gather", "scatter") else []
+        for form in ("json", "msccl-xml"):
+            if form == "msccl-xml" and (collective, algorithm) in OWN:
+                continue
+            check_run(tutti(["run", "--threads", plan_file(folder, collective, algorithm, form, 4, rooted)] + SMALL))
+
+
+def test_run_with_processes_and_types(folder):
+    path = plan_file(folder, "all_reduce", "tree", "msccl-xml", 3)
+    output = tutti(["run", "--timeout", "60", path] + SMALL + ["-o", "all", "-d", "bfloat16"])
+    check_run(output)
+    check("not as processes", len(set(re.findall(r"Rank +\d+ .* Pid +(\d+)", output))) == 3, output)
+
+
+def test_public_schedules(_):
+    if not os.path.isdir(SCHEDULES):
+        return f"skipped: {SCHEDULES} is not there; set TUTTI_TEST_TOPOLOGIES"
+    for name in sorted(os.listdir(SCHEDULES)):
+        path = os.path.join(SCHEDULES, name)
+        check_run(tutti(["run", "--threads", path] + SMALL))
+        check("no verdict", "accepted, needs" in tutti(["verify", path]), name)
+    return None
+
+
+def test_show_and_export(folder):
+    path = plan_file(folder, "all_reduce", "ring", "json")
+    shown = tutti(["show", path])
+    check("not the plan", "reduce(peer" in shown and "hash" in shown, shown)
+    with open(path, encoding="utf-8") as file:
+        check("JSON is not its own export", tutti(["export", path, "--as", "json"]) == file.read(), path)
+    xml = tutti(["export", "-", "--as", "msccl-xml"], text=shown_json(path))
+    check("not MSCCL", xml.startswith("<algo ") and 'type="rrcs"' in xml, xml)
+    check("a schedule is not read from the standard input", "rank 3 lane" in tutti(["show", "-"], text=xml), xml)
+
+
+def shown_json(path):
+    return tutti(["show", path, "--as", "json"])
+
+
+def test_errors_name_what_is_wrong(folder):
+    def refused(arguments, *parts, text=None, status=1):
+        output = tutti(arguments, expect=status, text=text)
+        for part in parts:
+            check(f"no '{part}'", part in output, output)
+
+    path = plan_file(folder, "all_reduce", "two_shot", "msccl-xml", 3)
+    with open(path, encoding="utf-8") as file:
+        xml = file.read()
+    bad = os.path.join(folder, "bad.xml")
+    with open(bad, "w", encoding="utf-8") as file:
+        file.write(xml.replace('type="s"', 'type="q"', 1))
+    refused(["run", bad], "bad.xml:", "<step> type", "rrcs", '"q"')
+    refused(["verify", bad], "REJECTED", "<step> type")
+    with open(bad, "w", encoding="utf-8") as file:  # wait for nothing: a race, or data that is not there
+        file.write(re.sub(r'depid="\d+" deps="\d+"', 'depid="-1" deps="-1"', xml))
+    refused(["run", bad], "bad.xml")
+    refused(["run", os.path.join(folder, "none.json")], "none.json", "can't read")
+    refused(["run"], "FILE", status=2)
+    refused(["run", path, "-t", "2"], "-t", "--threads")
+    refused(["run", plan_file(folder, "barrier", "dissemination", "json")], "no bandwidth binary", "barrier")
+    refused(["show"], "--collective")
+    refused(["show", path, "--collective", "all_reduce"], "both")
+    refused(["export", "--collective", "gather", "--algorithm", "direct", "-n", "2", "--as", "msccl-xml"], "gather")
+    refused(["verify", "-"], "REJECTED", "-:", text="{}")
+
+
+def main():
+    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
+    for name, test in tests:
+        with tempfile.TemporaryDirectory() as folder:
+            print(f"{name}: {test(folder) or 'ok'}", flush=True)
+    print(f"{len(tests)} passed, 0 failed")
+
+
+if __name__ == "__main__":
+    main()

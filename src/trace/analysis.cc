@@ -6,6 +6,8 @@
 
 #include <spdlog/fmt/fmt.h>
 
+#include "src/base/clock.h"
+
 namespace tutti::trace {
 namespace {
 
@@ -76,6 +78,12 @@ class CommAnalysis {
   std::string absence_text(int rank, int64_t entered_ns) const;
   std::string last_text(const Operation& last, const Recording& r, int64_t entered_ns) const;
   std::string fate_text(int rank) const;
+  // Until when the recording is known to hold: now, while its process lives here.
+  int64_t latest_ns(const Recording& r) const {
+    const char fate = fate_(r);
+    const bool lives = fate != 0 && fate != '?' && fate != 'Z' && fate != 'X';
+    return lives ? std::max(r.last_seen_ns, now_ns()) : r.last_seen_ns;
+  }
   std::vector<Finding> open_transfers() const;
   std::vector<Finding> failure() const;
   std::vector<Finding> missing() const;
@@ -110,14 +118,14 @@ std::vector<Finding> CommAnalysis::stopped_collective() const {
 Finding CommAnalysis::never_entered(uint64_t number, const std::vector<int>& inside,
                                     const std::vector<int>& absent) const {
   const Operation* entered = nullptr;
-  int64_t entered_ns = INT64_MAX;
+  int64_t entered_ns = INT64_MIN;  // by the last of those that have
   for (const int rank : inside) {
     const Recording& r = recording(rank);
     const auto at = std::ranges::find_if(
         r.ring, [&](const Operation& o) { return o.collective() && o.number == number; });
     if (at == r.ring.end()) continue;
     if (entered == nullptr) entered = &*at;
-    entered_ns = std::min(entered_ns, timeline_.common_ns(r, at->issued_ns));
+    entered_ns = std::max(entered_ns, timeline_.common_ns(r, at->issued_ns));
   }
   std::string text =
       fmt::format("{} was entered by {}; ",
@@ -151,7 +159,7 @@ std::string CommAnalysis::last_text(const Operation& last, const Recording& r,
     return text;
   }
   text += last.state == State::kFailed ? ", failed" : ", ended";
-  if (entered_ns == INT64_MAX) return text;
+  if (entered_ns == INT64_MIN) return text;
   const int64_t before_ns = entered_ns - timeline_.common_ns(r, last.ended_ns);
   return text + " " + duration_text(std::abs(before_ns)) + (before_ns >= 0 ? " before" : " after");
 }
@@ -209,7 +217,7 @@ std::vector<Finding> CommAnalysis::open_transfers() const {
     if (last.ended() || last.collective()) continue;
     const int peer = last.waiting_for >= 0 ? last.waiting_for : last.root;
     std::string text = fmt::format("rank {} is in {} for {}", rank, describe(last),
-                                   duration_text(r->last_seen_ns - last.issued_ns));
+                                   duration_text(latest_ns(*r) - last.issued_ns));
     if (peer >= 0 && comm_.ranks[static_cast<size_t>(peer)] != nullptr) {
       const Recording& other = recording(peer);
       text += fmt::format(", waiting for rank {}", peer);

@@ -25,6 +25,7 @@ Examples:
   tutti topo                                     what this machine is made of
   tutti run -n 4 all_reduce_perf -b 8 -e 64M     four ranks on this host
   tutti plan list                                the algorithms and what they cost
+  tutti trace /tmp/rings                         why the job that left these recordings hangs
 
 "tutti SUBCOMMAND --help" explains a subcommand. Exit status: 0, 1 after an error, 2 after wrong usage.)";
 
@@ -52,6 +53,7 @@ int main(int argc, char** argv) {
     tutti::command::add_topo(app, &exit_status);
     tutti::command::add_run(app, &exit_status);
     tutti::command::add_plan(app, &exit_status);
+    tutti::command::add_trace(app, &exit_status);
     if (argc < 2) {
       fmt::print(stderr, "{}", app.help());
       return kUsageStatus;

@@ -15,6 +15,12 @@ int64_t now_ns() noexcept {
   return now.tv_sec * kNsPerSecond + now.tv_nsec;
 }
 
+int64_t wall_ns() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return now.tv_sec * kNsPerSecond + now.tv_nsec;
+}
+
 Deadline Deadline::after_ns(int64_t delay_ns) noexcept {
   const int64_t now = now_ns();
   if (delay_ns <= 0) return Deadline{now};

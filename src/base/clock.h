@@ -12,6 +12,8 @@ inline constexpr int64_t kNsPerSecond = 1'000'000'000;
 
 // Monotonic time in nanoseconds since an arbitrary start.
 int64_t now_ns() noexcept;
+// Nanoseconds since 1970: only to relate monotonic times of different hosts. It may jump.
+int64_t wall_ns() noexcept;
 
 // A point in time after which a wait gives up. Every wait in the library takes one.
 class Deadline {

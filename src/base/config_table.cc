@@ -195,6 +195,18 @@ constexpr ConfigEntry kEntries[] = {
     {{"TUTTI_LOG_FILE", "path", "", kEachRank,
       "File to append the log to; %r becomes the rank, %p the process id. Empty: standard error."},
      [](Row, Text value, Config* into) { into->local.log_file = value; }},
+    {{"TUTTI_TRACE_DIR", "path", "", kEachRank,
+      "Folder in which every rank leaves the recording of its last operations, for `tutti trace`. "
+      "Empty: the recording is kept in memory, where `tutti top` finds it while the process "
+      "lives."},
+     [](Row, Text value, Config* into) { into->local.trace_dir = value; }},
+    {{"TUTTI_TRACE_ENTRIES", "count", "1024", kEachRank,
+      "Operations that a recording keeps per communicator, 16 to 1048576; rounded up to a power of "
+      "two."},
+     [](Row row, Text value, Config* into) {
+       const uint64_t entries = count_in(row, value, 16, 1u << 20);
+       into->local.trace_entries = static_cast<uint32_t>(std::bit_ceil(entries));
+     }},
     {{"TUTTI_RANK", "count", "", kEachRank, "Rank of this process; set by `tutti run`."},
      check_launcher_count<0, kMaxRanks - 1>},
     {{"TUTTI_SIZE", "count", "", kEachRank, "Number of ranks of the job; set by `tutti run`."},

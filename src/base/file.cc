@@ -43,6 +43,16 @@ FileDescriptor create_sealed_memfd(const std::string& name, size_t bytes) {
   return fd;
 }
 
+FileDescriptor create_reserved_file(const std::string& path, size_t bytes) {
+  FileDescriptor fd{::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600)};
+  if (!fd) throw system_error("can't create file " + path, errno);
+  if (const int error = ::posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes)); error != 0) {
+    ::unlink(path.c_str());
+    throw system_error("can't reserve " + std::to_string(bytes) + " bytes for file " + path, error);
+  }
+  return fd;
+}
+
 size_t file_bytes(int fd) {
   struct stat status {};
   if (::fstat(fd, &status) != 0) {
@@ -56,8 +66,9 @@ bool is_sealed_against_shrinking(int fd) noexcept {
   return seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
 }
 
-Mapping::Mapping(int fd, size_t bytes) {
-  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+Mapping::Mapping(int fd, size_t bytes, Access access) {
+  const int protection = access == Access::kReadOnly ? PROT_READ : PROT_READ | PROT_WRITE;
+  void* data = ::mmap(nullptr, bytes, protection, MAP_SHARED, fd, 0);
   if (data == MAP_FAILED) {
     throw system_error(
         "can't map " + std::to_string(bytes) + " bytes of file descriptor " + std::to_string(fd),

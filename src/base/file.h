@@ -30,6 +30,10 @@ class FileDescriptor {
 // behind when a process is killed). Throws SystemError.
 FileDescriptor create_sealed_memfd(const std::string& name, size_t bytes);
 
+// A new file of `bytes` zero bytes, mode 0600, with its disk space reserved so that writing through
+// a mapping can't fail later. Throws SystemError, also when the file exists.
+FileDescriptor create_reserved_file(const std::string& path, size_t bytes);
+
 // Bytes of the file behind fd; throws SystemError. Used to check a received memfd before it is
 // mapped.
 size_t file_bytes(int fd);
@@ -38,12 +42,13 @@ uint64_t open_file_limit() noexcept;
 // True when fd is a memfd sealed against shrinking, so that a mapping of it can't fault later.
 bool is_sealed_against_shrinking(int fd) noexcept;
 
-// A shared read-write mapping of a whole file descriptor's first `bytes` bytes, unmapped on
-// destruction.
+// A shared mapping of a file descriptor's first `bytes` bytes, unmapped on destruction. Read-only
+// ones must not be written to.
 class Mapping {
  public:
+  enum class Access { kReadWrite, kReadOnly };
   Mapping() noexcept = default;
-  Mapping(int fd, size_t bytes);  // throws SystemError
+  Mapping(int fd, size_t bytes, Access access = Access::kReadWrite);  // throws SystemError
   Mapping(Mapping&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
   Mapping& operator=(Mapping&& other) noexcept;

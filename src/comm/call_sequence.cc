@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Begins, connects, runs and counts one ordered call after the other.
+#include "src/comm/recording.h"
 #include "src/comm/work.h"
 
 namespace tutti::comm {
@@ -25,17 +26,27 @@ Status CallSequence::progress(bool* advanced) noexcept {
     OrderedCall& call = calls_[next_];
     if (phase_ == Phase::kBegin) {
       const Status status = contained(caught_, [&] { begin(call); });
+      if (std::holds_alternative<CollectiveCall>(call) && status.ok()) [[likely]] {
+        const Collectives& collectives = comm_.path().collectives;
+        record_ = comm_.recorder().begin(collectives.recorded(), collectives.number(), issued_);
+      } else {
+        record_other(call, status);
+      }
       if (!status.ok()) return status;
       phase_ = std::holds_alternative<CollectiveCall>(call) ? Phase::kConnect : Phase::kRun;
     }
-    if (phase_ == Phase::kConnect) {
+    if (phase_ == Phase::kConnect || phase_ == Phase::kAwaitPeers) {
       bool started = false;
       const Status sends = comm_.path().collectives.poll_sends();
       if (!sends.ok()) return sends;
       const Status status =
           contained(caught_, [&] { started = comm_.path().collectives.try_start(); });
       if (!status.ok()) return status;
-      if (!started) return kInProgressStatus;
+      if (!started) {
+        await_peers();
+        return kInProgressStatus;
+      }
+      if (phase_ == Phase::kAwaitPeers) comm_.recorder().change(record_, trace::State::kRunning);
       phase_ = Phase::kRun;
     }
     if (task_ != nullptr) {
@@ -48,23 +59,48 @@ Status CallSequence::progress(bool* advanced) noexcept {
   return kOkStatus;
 }
 
+// Of a call that is no collective, or one that could not even begin.
+void CallSequence::record_other(const OrderedCall& call, const Status& status) noexcept {
+  trace::Recorder& recorder = comm_.recorder();
+  const Collectives& collectives = comm_.path().collectives;
+  const uint64_t number =
+      std::holds_alternative<CollectiveCall>(call) ? collectives.number() : collectives.begun();
+  record_ = recorder.begin(recorder.describe(recorded_call(call), ""), number, issued_);
+  if (!status.ok()) recorder.fail(record_, -1, static_cast<int>(status.code));
+}
+
+void CallSequence::await_peers() noexcept {
+  if (phase_ == Phase::kAwaitPeers) return;
+  phase_ = Phase::kAwaitPeers;
+  comm_.recorder().change(record_, trace::State::kConnecting);
+}
+
 void CallSequence::finish() noexcept {
   Collectives& collectives = comm_.path().collectives;
   const bool ran_plan = std::holds_alternative<CollectiveCall>(calls_[next_]);
   if (ran_plan) collectives.end();
-  comm_.stats().publish(collectives.counters(), ran_plan ? collectives.algorithm() : nullptr);
+  const int protocol =
+      comm_.stats().publish(collectives.counters(), ran_plan ? collectives.algorithm() : nullptr);
+  comm_.recorder().end(record_, protocol);
   phase_ = Phase::kBegin;
+}
+
+std::optional<uint64_t> CallSequence::open_record() const noexcept {
+  if (finished() || phase_ == Phase::kBegin) return std::nullopt;
+  return record_;
 }
 
 int CallSequence::waiting_for() const noexcept {
   if (finished() || phase_ == Phase::kBegin) return -1;
-  if (phase_ == Phase::kConnect) return comm_.path().collectives.missing_peer();
+  if (phase_ == Phase::kConnect || phase_ == Phase::kAwaitPeers)
+    return comm_.path().collectives.missing_peer();
   return task_ == nullptr ? -1 : task_->waiting_for();
 }
 
 bool CallSequence::needs(int rank) const noexcept {
   if (finished() || phase_ == Phase::kBegin) return false;
-  if (phase_ == Phase::kConnect) return comm_.path().collectives.misses(rank);
+  if (phase_ == Phase::kConnect || phase_ == Phase::kAwaitPeers)
+    return comm_.path().collectives.misses(rank);
   return task_ != nullptr && task_->needs(rank);
 }
 

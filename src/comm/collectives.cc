@@ -10,6 +10,7 @@
 
 #include "src/base/error.h"
 #include "src/base/hash.h"
+#include "src/comm/recording.h"
 
 namespace tutti::comm {
 namespace {
@@ -111,15 +112,22 @@ void Collectives::begin(CollectiveCall& call) {
     if (remembered.program == nullptr || remembered.key != key) [[unlikely]] {
       remembered = prepare(call);
       remembered.key = key;
+      described_[slot_of(key)] = {};  // anew, below
     }
     if (!journal_.lasts(remembered.described))
       remembered.described = journal_.describe(remembered.facts);
     current_ = remembered;
+    recorded_ = &described_[slot_of(key)];
   } else {
     current_ = prepare(call);
+    recorded_ = &described_.back();
+    *recorded_ = {};
   }
   history_ = extended(history_, current_.hash);
   journal_.begin(number(), current_.described);
+  // Names differ where what is done does not: Bcast, Broadcast.
+  if (call.name != recorded_->name) [[unlikely]]
+    *recorded_ = recorder_.describe(recorded_call(call), algorithm());
   if (!current_.program->connected) open_connections(*current_.program);
 }
 

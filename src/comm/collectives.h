@@ -16,6 +16,7 @@
 #include "src/comm/links.h"
 #include "src/comm/selection.h"
 #include "src/exec/operation.h"
+#include "src/trace/recorder.h"
 
 namespace tutti::comm {
 
@@ -50,11 +51,12 @@ class Collectives {
     int cores = 1;
   };
   Collectives(const Place& place, const Tuning& tuning, Links& links, MemoryBudget& budget,
-              Journal& journal)
+              Journal& journal, trace::Recorder& recorder)
       : place_(place),
         tuning_(tuning),
         links_(links),
         journal_(journal),
+        recorder_(recorder),
         scratch_(budget, "scratch chunks"),
         bounce_(budget, "bounce buffers") {}
 
@@ -82,6 +84,8 @@ class Collectives {
   const char* algorithm() const noexcept {
     return current_.program->program.plan->plan.algorithm.c_str();
   }
+  // The current call, for the recording.
+  const trace::Recorder::Described& recorded() const noexcept { return *recorded_; }
   // Calls begun so far. Any thread.
   uint64_t begun() const noexcept { return begun_.load(std::memory_order_relaxed); }
   // One more than the calls that have ended well: the first one that this rank owes its peers,
@@ -132,11 +136,15 @@ class Collectives {
   Tuning tuning_;
   Links& links_;
   Journal& journal_;
+  trace::Recorder& recorder_;
   ScratchPool scratch_;
   ScratchPool bounce_;
   std::unordered_map<uint64_t, std::unique_ptr<ProgramEntry>> programs_;  // by program_key()
   std::array<Prepared, kRemembered> remembered_;
   Prepared current_;
+  // Parallel to remembered_, and one for uneven calls.
+  std::array<trace::Recorder::Described, kRemembered + 1> described_;
+  trace::Recorder::Described* recorded_ = nullptr;  // of the current call
   CollectiveCall* call_ = nullptr;
   exec::Operation operation_;
   exec::TrafficCounters counters_;

@@ -24,6 +24,13 @@ size_t cap_of(const Options& options) {
 
 LocalEnd::LocalEnd(const Seat& seat, const Options& options)
     : budget(cap_of(options)),
+      recorder({.comm_id = seat.comm_id,
+                .rank = seat.rank,
+                .n_ranks = seat.n_ranks,
+                .comm_name = options.name,
+                .folder = options.config.local.trace_dir,
+                .entries = options.config.local.trace_entries,
+                .budget = &budget}),
       bell(SharedBell::allocate()),
       board(seat.n_ranks, budget),
       transports({.comm_id = seat.comm_id, .rank = seat.rank, .budget = &budget, .bell = &bell}) {}
@@ -41,7 +48,7 @@ DataPath::DataPath(const Seat& seat, LocalEnd& local, const std::vector<PeerReco
       boards(local.transports, records),
       links(local.transports, seat.comm_id, seat.rank, tuning.layout),
       collectives({.rank = seat.rank, .n_ranks = seat.n_ranks, .cores = facts.cores}, tuning, links,
-                  local.budget, local.board.journal()),
+                  local.budget, local.board.journal(), local.recorder),
       signals(seat.n_ranks, seat.rank, local.board, boards) {}
 
 void agree_on_errors(const Exchange& exchange, const Error& mine) {
@@ -137,6 +144,7 @@ void Communicator::finalize() {
   drive({&one, 1});
   if (work.error().has_value()) throw *work.error();
   health_.close();
+  local_->recorder.finalized();
   local_->board.journal().close();
 }
 

@@ -23,6 +23,7 @@
 #include "src/comm/stats.h"
 #include "src/comm/team.h"
 #include "src/comm/transports.h"
+#include "src/trace/recorder.h"
 
 namespace tutti::comm {
 
@@ -39,6 +40,7 @@ struct LocalEnd {
   PeerRecord record(const AgreedConfig& agreed) const;
 
   MemoryBudget budget;
+  trace::Recorder recorder;
   SharedBell bell;  // rung by peers and by the works of this communicator; what its owner sleeps on
   NoticeBoard board;
   Transports transports;
@@ -81,6 +83,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   RedOps& red_ops() noexcept { return red_ops_; }
   Stats& stats() noexcept { return stats_; }
   LocalEnd& local() noexcept { return *local_; }
+  trace::Recorder& recorder() noexcept { return local_->recorder; }
   DataPath& path() noexcept { return *path_; }
   Doorbell& bell() const noexcept { return local_->bell.bell(); }
   // How to wait for peers.

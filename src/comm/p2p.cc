@@ -6,6 +6,7 @@
 
 #include "src/base/hash.h"
 #include "src/comm/health.h"
+#include "src/comm/recording.h"
 
 namespace tutti::comm {
 namespace {
@@ -29,7 +30,7 @@ std::string describe(const P2pCall& call) {
 
 }  // namespace
 
-P2pGroup::P2pGroup(const std::vector<P2pCall>& calls, int rank) {
+P2pGroup::P2pGroup(const std::vector<P2pCall>& calls, int rank) : recorded_(recorded_call(calls)) {
   std::vector<P2pCall> self_sends;
   std::vector<P2pCall> self_recvs;
   for (const P2pCall& call : calls) {

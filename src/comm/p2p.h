@@ -13,6 +13,7 @@
 #include "src/comm/selection.h"
 #include "src/comm/verdict.h"
 #include "src/exec/p2p.h"
+#include "src/trace/recorder.h"
 
 namespace tutti::comm {
 
@@ -23,6 +24,9 @@ class P2pGroup final : public exec::Task {
   // Sorts the calls into lanes. Throws InvalidUsage when a send to self has no receive, or one of
   // another size.
   P2pGroup(const std::vector<P2pCall>& calls, int rank);
+
+  // For the recording.
+  const trace::Call& recorded() const noexcept { return recorded_; }
 
   // What of the communicator a group uses.
   struct Path {
@@ -59,6 +63,7 @@ class P2pGroup final : public exec::Task {
   Status progress_lane(Lane& lane, bool* advanced) noexcept;
 
   std::vector<Lane> lanes_;
+  trace::Call recorded_;
   std::vector<std::pair<exec::P2pTransfer, exec::P2pTransfer>> local_;
   std::unique_ptr<exec::P2pOperation> local_operation_;
   std::optional<Path> path_;  // once opened

@@ -3,11 +3,10 @@
 #include "src/comm/reshape.h"
 
 #include <algorithm>
-#include <condition_variable>
-#include <mutex>
 #include <string>
 #include <thread>
 
+#include "src/base/monitor.h"
 #include "src/base/wait.h"
 #include "src/comm/setup.h"
 
@@ -87,10 +86,10 @@ class Watch {
       : thread_([this, &party, cancelled] { run(party, cancelled); }) {}
   ~Watch() {
     {
-      const std::lock_guard lock(mutex_);
+      const Monitor::Lock lock = monitor_.lock();
       ended_ = true;
     }
-    wake_.notify_all();
+    monitor_.notify_all();
     thread_.join();
   }
   Watch(const Watch&) = delete;
@@ -99,17 +98,16 @@ class Watch {
 
  private:
   void run(const Party& party, const std::atomic<bool>* cancelled) {
-    std::unique_lock lock(mutex_);
-    while (!wake_.wait_for(lock, std::chrono::nanoseconds(kWatchNs), [this] { return ended_; })) {
+    Monitor::Lock lock = monitor_.lock();
+    while (!monitor_.wait(lock, Deadline::after_ns(kWatchNs), [this] { return ended_; })) {
       const bool aborted = cancelled != nullptr && cancelled->load(std::memory_order_relaxed);
       if (aborted || party.dead_member() >= 0) stop_.store(true, std::memory_order_relaxed);
     }
   }
 
   std::atomic<bool> stop_{false};  // relaxed: a request
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool ended_ = false;  // guarded by mutex_
+  Monitor monitor_;
+  bool ended_ = false;  // guarded by monitor_
   std::thread thread_;
 };
 

@@ -16,7 +16,8 @@ namespace tutti::comm {
 class Stats {
  public:
   // An operation has completed. `algorithm`: a literal or table entry, null when no plan ran.
-  void publish(const exec::TrafficCounters& counters, const char* algorithm) noexcept {
+  // Returns 0, or 1 + the most direct kind of message that it sent.
+  int publish(const exec::TrafficCounters& counters, const char* algorithm) noexcept {
     int protocol = 0;
     for (size_t kind = 0; kind < transport::kMessageKinds; ++kind) {
       if (counters.messages[kind] != messages_[kind].load(std::memory_order_relaxed)) {
@@ -28,6 +29,7 @@ class Stats {
     operations_.store(operations_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     protocol_.store(protocol, std::memory_order_relaxed);
     if (algorithm != nullptr) algorithm_.store(algorithm, std::memory_order_relaxed);
+    return protocol;
   }
 
   uint64_t operations() const noexcept { return operations_.load(std::memory_order_relaxed); }

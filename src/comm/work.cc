@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "src/base/clock.h"
+#include "src/comm/recording.h"
 
 namespace tutti::comm {
 namespace {
@@ -24,7 +25,19 @@ Work::Work(Communicator& comm, std::span<OrderedCall> calls, P2pGroup* p2p)
       ticket_(comm.order().take()),
       sequence_(comm, calls, caught_),
       p2p_(p2p),
-      p2p_done_(p2p == nullptr) {}
+      p2p_done_(p2p == nullptr) {
+  if (!comm.order().is_turn(ticket_)) queue(calls);
+}
+
+void Work::queue(std::span<OrderedCall> calls) noexcept {
+  trace::Call call = p2p_ != nullptr ? p2p_->recorded() : trace::Call{};
+  if (!calls.empty()) {
+    call = recorded_call(calls.front());
+    call.transfers = static_cast<uint32_t>(calls.size());
+  }
+  queued_ = comm_.recorder().queue(call);
+  sequence_.set_issued(queued_.issued);
+}
 
 void Work::progress(bool* advanced) noexcept {
   if (state_ == State::kTurn) {
@@ -36,6 +49,7 @@ void Work::progress(bool* advanced) noexcept {
 
 void Work::start() noexcept {
   state_ = State::kRun;
+  comm_.recorder().dequeue(queued_);
   if (comm_.health().broken()) {
     end();
     return;
@@ -44,6 +58,9 @@ void Work::start() noexcept {
     return fail_noticed(*notice);
   if (p2p_ == nullptr) return;
   DataPath& path = comm_.path();
+  trace::Recorder& recorder = comm_.recorder();
+  p2p_record_ = recorder.begin(recorder.describe(p2p_->recorded(), ""), path.collectives.begun(),
+                               queued_.issued);
   const Status status = contained(caught_, [&] {
     p2p_->open(
         {path.links, path.tuning, path.collectives.counters(), comm_.local().board.journal()},
@@ -63,7 +80,11 @@ void Work::run(bool* advanced) noexcept {
     const Status status = p2p_->progress(&moved);
     p2p_done_ = status.ok();
     if (!status.ok() && !status.in_progress()) return fail(status);
-    if (p2p_done_) comm_.stats().publish(comm_.path().collectives.counters(), nullptr);
+    if (p2p_done_) {
+      const int protocol = comm_.stats().publish(comm_.path().collectives.counters(), nullptr);
+      comm_.recorder().end(*p2p_record_, protocol);
+      p2p_record_.reset();
+    }
   }
   if (moved) {
     moved_ = true;
@@ -79,11 +100,13 @@ void Work::look(int64_t now_ns) noexcept {
   if (moved_) {
     moved_ = false;
     silent_since_ns_ = now_ns;
+    noted_ns_ = 0;
     question_interval_ns_ = kFirstQuestionNs;
     next_question_ns_ = now_ns + question_interval_ns_;
   }
   if (now_ns >= next_check_ns_) {
     next_check_ns_ = now_ns + kCheckIntervalNs;
+    note_wait(now_ns);
     if (check_peers()) return;
   }
   if (now_ns >= next_question_ns_) ask_peer(now_ns);
@@ -101,6 +124,22 @@ bool Work::check_peers() noexcept {
   const int dead = dead_peer();
   if (dead >= 0 && still_stuck() && needs(dead)) fail_dead(dead);
   return done();
+}
+
+// Tells the recording, and whoever counts, whom this rank has been waiting for since the last time.
+void Work::note_wait(int64_t now_ns) noexcept {
+  const int64_t since_ns = noted_ns_ != 0 ? noted_ns_ : silent_since_ns_;
+  if (now_ns - since_ns < kCheckIntervalNs) return;
+  const int peer = waiting_for();
+  trace::Recorder& recorder = comm_.recorder();
+  if (const auto open = sequence_.open_record()) recorder.waiting(*open, sequence_.waiting_for());
+  if (p2p_record_.has_value()) recorder.waiting(*p2p_record_, p2p_->waiting_for());
+  if (peer >= 0) {
+    trace::PeerTraffic& traffic = recorder.peer(peer);
+    if (noted_ns_ == 0) trace::add(traffic.waits, 1);
+    trace::add(traffic.waited_ns, static_cast<uint64_t>(now_ns - since_ns));
+  }
+  noted_ns_ = now_ns;
 }
 
 std::optional<Notice> Work::find_notice() const noexcept {
@@ -295,6 +334,16 @@ void Work::fail(const Blame& blame, const std::string& what) noexcept {
   end();
 }
 
+void Work::record_failure() noexcept {
+  trace::Recorder& recorder = comm_.recorder();
+  const int code = static_cast<int>(error_->code());
+  recorder.dequeue(queued_);
+  if (const auto open = sequence_.open_record())
+    recorder.fail(*open, sequence_.waiting_for(), code);
+  if (p2p_record_.has_value()) recorder.fail(*p2p_record_, p2p_->waiting_for(), code);
+  if (comm_.order().is_turn(ticket_)) recorder.failed(error_->what());
+}
+
 // Only break_off() breaks the communicator while a work of it runs.
 void Work::end_aborted() noexcept {
   if (state_ == State::kRun) comm_.post_own(comm_.broken_off_for());
@@ -304,7 +353,10 @@ void Work::end_aborted() noexcept {
 void Work::end() noexcept {
   state_ = State::kDone;
   const bool complete = sequence_done_ && p2p_done_;
-  if (!complete) error_ = comm_.health().error();
+  if (!complete) {
+    error_ = comm_.health().error();
+    record_failure();
+  }
   comm_.order().leave(ticket_, comm_.bell());
 }
 

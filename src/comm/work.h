@@ -29,16 +29,24 @@ class CallSequence final : public exec::Task {
   // Of the current call, when it is a collective that has begun.
   std::optional<uint64_t> collective_number() const noexcept;
   bool finished() const noexcept { return next_ == calls_.size(); }
+  // The recording says that the calls were issued then, not when they begin.
+  void set_issued(uint64_t ticks) noexcept { issued_ = ticks; }
+  // Of the call that has begun and not ended.
+  std::optional<uint64_t> open_record() const noexcept;
 
  private:
-  enum class Phase : uint8_t { kBegin, kConnect, kRun };
+  enum class Phase : uint8_t { kBegin, kConnect, kAwaitPeers, kRun };
   void begin(OrderedCall& call);
+  void record_other(const OrderedCall& call, const Status& status) noexcept;
+  void await_peers() noexcept;
   void finish() noexcept;
 
   Communicator& comm_;
   std::span<OrderedCall> calls_;
   std::optional<Error>& caught_;
   size_t next_ = 0;
+  uint64_t issued_ = 0;
+  uint64_t record_ = 0;  // of the current call, unless it has yet to begin
   Phase phase_ = Phase::kBegin;
   exec::Task* task_ = nullptr;  // of the current call; null: it was done by begin()
 };
@@ -71,6 +79,7 @@ class Work {
     bool heard = false;  // from a peer
   };
 
+  void queue(std::span<OrderedCall> calls) noexcept;
   void start() noexcept;
   void run(bool* advanced) noexcept;
   std::optional<Notice> find_notice() const noexcept;
@@ -81,6 +90,8 @@ class Work {
   bool still_stuck() noexcept;
   int waiting_for() const noexcept;
   bool needs(int rank) const noexcept;
+  void note_wait(int64_t now_ns) noexcept;
+  void record_failure() noexcept;
   int dead_peer() const noexcept;
   int await_death(int suspect) const noexcept;
   std::string await_text() const noexcept;
@@ -108,6 +119,9 @@ class Work {
   int64_t next_check_ns_ = 0;
   int64_t next_question_ns_ = 0;  // when the peer's journal is read next; 0: not stuck yet
   int64_t question_interval_ns_ = 0;
+  int64_t noted_ns_ = 0;  // when note_wait() looked; 0: not in this silence
+  trace::Recorder::Queued queued_;
+  std::optional<uint64_t> p2p_record_;  // while it is open
   std::optional<Error> error_;
 };
 

@@ -49,6 +49,8 @@ TEST_F(ConfigTest, EmptyEnvironment_GivesTheDefaults) {
   EXPECT_EQ(config.local.memory_cap_bytes, 0u);
   EXPECT_EQ(config.local.log_level, "off");
   EXPECT_EQ(config.local.log_file, "");
+  EXPECT_EQ(config.local.trace_dir, "");
+  EXPECT_EQ(config.local.trace_entries, 1024u);
 }
 
 TEST_F(ConfigTest, EveryVariableSet_IsRead) {
@@ -67,6 +69,8 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
                                                           {"TUTTI_SOCKET_IFNAME", "eth"},
                                                           {"TUTTI_LOG", "debug"},
                                                           {"TUTTI_LOG_FILE", "/tmp/x.%r.%p"},
+                                                          {"TUTTI_TRACE_DIR", "/tmp/traces"},
+                                                          {"TUTTI_TRACE_ENTRIES", "1000"},
                                                           {"TUTTI_RANK", "0"},
                                                           {"TUTTI_SIZE", "4"},
                                                           {"TUTTI_LOCAL_RANK", "3"},
@@ -93,6 +97,8 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
   EXPECT_EQ(config.local.interface_prefix, "eth");
   EXPECT_EQ(config.local.log_level, "debug");
   EXPECT_EQ(config.local.log_file, "/tmp/x.%r.%p");
+  EXPECT_EQ(config.local.trace_dir, "/tmp/traces");
+  EXPECT_EQ(config.local.trace_entries, 1024u);
   EXPECT_TRUE(unknown_variables().empty());
 }
 
@@ -135,6 +141,7 @@ TEST_F(ConfigTest, ValueNotAllowed_ThrowsNamingVariableValueAndRange) {
       {"TUTTI_TIMEOUT", "5s", "seconds from 0"},
       {"TUTTI_LOG", "verbose", "off, error, warn, info, debug, trace"},
       {"TUTTI_LOG", "inof", "did you mean 'info'?"},
+      {"TUTTI_TRACE_ENTRIES", "8", "from 16"},
       {"TUTTI_RANK", "x", "a whole number"},
       {"TUTTI_SIZE", "0", "from 1"},
       {"TUTTI_PORT", "70000", "to 65535"},

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// Makes the recording's memory and does what is not on the path of every operation.
+#include "src/trace/recorder.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "src/base/error.h"
+#include "src/base/liveness.h"
+#include "src/base/log.h"
+
+namespace tutti::trace {
+namespace {
+
+// relaxed: a number
+uint64_t next_serial() noexcept {
+  static std::atomic<uint64_t> next{0};
+  return next.fetch_add(1, std::memory_order_relaxed);
+}
+
+// One for all recordings of the process: the longer ago, the better the counter's rate is known.
+TickAnchor first_anchor(bool by_counter) noexcept {
+  static const TickAnchor anchor = take_tick_anchor(by_counter);
+  return anchor;
+}
+
+template <size_t N>
+void put_text(char (&into)[N], std::string_view text) noexcept {
+  const size_t size = std::min(N - 1, text.size());
+  std::memcpy(into, text.data(), size);
+  into[size] = '\0';
+}
+
+std::string program_name() {
+  const FileDescriptor fd{::open("/proc/self/comm", O_RDONLY | O_CLOEXEC)};
+  char name[32] = {};
+  const ssize_t bytes = fd ? ::read(fd.get(), name, sizeof name) : 0;
+  return {name, bytes > 0 ? static_cast<size_t>(bytes - 1) : 0};
+}
+
+std::string hex(uint64_t value) { return fmt::format("{:x}", value); }
+
+}  // namespace
+
+Recorder::Recorder(const RecorderOptions& options)
+    : by_counter_(counter_is_steady()), byte_mask_((options.entries - 1) * sizeof(Record)) {
+  const size_t bytes = total_bytes(options.entries, static_cast<uint64_t>(options.n_ranks));
+  if (options.budget != nullptr) charge_ = MemoryCharge(*options.budget, bytes, "flight recorder");
+  fd_ = create_backing(options, bytes);
+  std::byte* base = nullptr;
+  if (fd_) {
+    mapping_ = Mapping(fd_.get(), bytes);
+    base = mapping_.data();
+  } else {
+    own_memory_ = std::vector<Record>(bytes / sizeof(Record));
+    base = reinterpret_cast<std::byte*>(own_memory_.data());
+  }
+  header_ = reinterpret_cast<Header*>(base);
+  names_ = reinterpret_cast<char*>(base + kNamesOffset);
+  queue_ = reinterpret_cast<Record*>(base + kQueueOffset);
+  ring_ = base + kRingOffset;
+  peers_ = reinterpret_cast<PeerTraffic*>(base + peers_offset(options.entries));
+  std::memset(base + kRingOffset, 0, options.entries * sizeof(Record));  // no page faults later
+  write_header(options, bytes);
+}
+
+// No descriptor: the recording stays in memory of the process alone, for debuggers.
+FileDescriptor Recorder::create_backing(const RecorderOptions& options, size_t bytes) {
+  if (options.folder.empty()) {
+    try {
+      return create_sealed_memfd(kMemfdName, bytes);
+    } catch (const Error& e) {
+      log(LogLevel::kWarn, "trace", options.rank, "`tutti top` will not see this rank: {}",
+          e.what());
+      return {};
+    }
+  }
+  const std::string name = kFilePrefix + host_name() + "-" + std::to_string(::getpid()) + "-" +
+                           hex(this_process().process_uid) + "-" + std::to_string(next_serial()) +
+                           "-" + hex(options.comm_id) + "-r" + std::to_string(options.rank) +
+                           kFileSuffix;
+  try {
+    return create_reserved_file(options.folder + "/" + name, bytes);
+  } catch (const Error& e) {
+    throw Error(e.code(), std::string(e.what()) +
+                              "; TUTTI_TRACE_DIR must name a folder that this process may write "
+                              "to, with room for it");
+  }
+}
+
+void Recorder::write_header(const RecorderOptions& options, size_t bytes) {
+  const ProcessIdentity& self = this_process();
+  const TickAnchor first = first_anchor(by_counter_);
+  Header& h = *header_;
+  h.layout_version = kLayoutVersion;
+  h.entries = options.entries;
+  h.total_bytes = bytes;
+  h.comm_id = options.comm_id;
+  h.rank = options.rank;
+  h.n_ranks = options.n_ranks;
+  h.host_id = self.host_id;
+  h.process_uid = self.process_uid;
+  h.start_ticks = self.start_ticks;
+  h.pid = self.pid;
+  h.uid = self.uid;
+  h.serial = next_serial();
+  h.first_ticks = first.ticks;
+  h.first_mono_ns = first.mono_ns;
+  h.opened_mono_ns = now_ns();
+  h.opened_wall_ns = wall_ns();
+  put_text(h.host, host_name());
+  put_text(h.comm_name, options.comm_name);
+  put_text(h.program, program_name());
+  refresh_anchor();
+  h.magic.store(kMagic, std::memory_order_release);  // pairs with the readers' acquire load
+}
+
+Recorder::~Recorder() { finalized(); }
+
+Recorder::Queued Recorder::queue(const Call& call) noexcept {
+  const uint64_t now = read_ticks(by_counter_);
+  const uint32_t start = queue_hint_.fetch_add(1, std::memory_order_relaxed);
+  for (uint32_t i = 0; i < kQueueEntries; ++i) {
+    const int entry = static_cast<int>((start + i) % kQueueEntries);
+    Record& record = queue_[entry];
+    uint64_t free = 0;
+    // acquire: pairs with the release store in dequeue(), so that the stores below come after it.
+    if (!record.words[kVersion].compare_exchange_strong(free, make_version(0, State::kWriting),
+                                                        std::memory_order_acquire,
+                                                        std::memory_order_relaxed)) {
+      continue;
+    }
+    std::atomic_thread_fence(std::memory_order_release);  // as in begin()
+    put(record, kIssued, now);
+    put(record, kBegun, 0);
+    put(record, kEnded, 0);
+    put(record, kCount, call.count);
+    put(record, kFacts, make_facts(0, call.kind, call.dtype, call.op));
+    put(record, kRanks, make_ranks(call.root, -1));
+    put(record, kDetails, uint64_t{call.transfers & 0xffffff} << 40 | uint64_t{call.flags} << 32);
+    // The time makes the version differ from that of the entry's last use.
+    publish(record, make_version(now, State::kQueued));
+    return {now, entry};
+  }
+  header_->queue_lost.fetch_add(1, std::memory_order_relaxed);  // a statistic
+  return {now, -1};
+}
+
+void Recorder::dequeue(Queued& queued) noexcept {
+  if (queued.entry >= 0) publish(queue_[queued.entry], 0);
+  queued.entry = -1;
+}
+
+void Recorder::waiting(uint64_t version, int peer) noexcept {
+  Record& record = at(version);
+  const uint64_t ranks = record.words[kRanks].load(std::memory_order_relaxed);
+  put(record, kRanks, make_ranks(static_cast<int32_t>(static_cast<uint32_t>(ranks)), peer));
+  refresh_anchor();
+}
+
+void Recorder::fail(uint64_t version, int waiting_for, int result) noexcept {
+  waiting(version, waiting_for);
+  Record& record = at(version);
+  put(record, kEnded, read_ticks(by_counter_));
+  publish(record, with_state(version, State::kFailed, result));
+}
+
+void Recorder::failed(std::string_view message) noexcept {
+  // relaxed: only the owner writes it
+  if (header_->comm_state.load(std::memory_order_relaxed) != 0) return;
+  put_text(header_->failure, message);
+  header_->comm_state.store(static_cast<uint64_t>(CommState::kFailed),
+                            std::memory_order_release);  // pairs with the readers' acquire load
+}
+
+void Recorder::finalized() noexcept {
+  refresh_anchor();
+  if (header_->comm_state.load(std::memory_order_relaxed) != 0) return;
+  header_->comm_state.store(static_cast<uint64_t>(CommState::kFinalized),
+                            std::memory_order_release);  // as in failed()
+}
+
+Recorder::Described Recorder::describe(const Call& call, const char* algorithm) noexcept {
+  return {.name = call.name,
+          .count = call.count,
+          .facts = make_facts(0, call.kind, call.dtype, call.op),
+          .ranks = make_ranks(call.root, -1),
+          .details = uint64_t{call.transfers & 0xffffff} << 40 | uint64_t{call.flags} << 32 |
+                     uint64_t{number_of(call.name)} << 24 | uint64_t{number_of(algorithm)} << 16};
+}
+
+// Texts that come when the table is full have number 0.
+uint8_t Recorder::number_of(const char* text) noexcept {
+  if (text == nullptr || *text == '\0') return 0;
+  size_t number = 1;
+  while (number < n_names_ && std::strncmp(names_ + number * kNameBytes, text, kNameBytes - 1) != 0)
+    ++number;
+  if (number == kNames) return 0;
+  if (number == n_names_) {
+    std::strncpy(names_ + number * kNameBytes, text, kNameBytes - 1);
+    ++n_names_;  // readers find the text by the record that is published after it
+  }
+  return static_cast<uint8_t>(number);
+}
+
+// A sequence lock of its own: odd while the two words change.
+void Recorder::refresh_anchor() noexcept {
+  const TickAnchor anchor = take_tick_anchor(by_counter_);
+  Header& h = *header_;
+  const uint64_t version = h.anchor_version.load(std::memory_order_relaxed);
+  h.anchor_version.store(version + 1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_release);  // pairs with the readers' acquire fence
+  h.last_ticks.store(anchor.ticks, std::memory_order_relaxed);
+  h.last_mono_ns.store(static_cast<uint64_t>(anchor.mono_ns), std::memory_order_relaxed);
+  h.anchor_version.store(version + 2, std::memory_order_release);  // pairs with the acquire load
+}
+
+}  // namespace tutti::trace

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes the flight recording of one rank of one communicator: always on, so begin() and end() are
+// a few stores each.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "src/base/file.h"
+#include "src/base/memory_budget.h"
+#include "src/base/ticks.h"
+#include "src/trace/record.h"
+
+namespace tutti::trace {
+
+// What a call is, as far as the recording is concerned.
+struct Call {
+  const char* name = "";
+  uint8_t kind = 0;
+  uint8_t dtype = 0;
+  uint8_t op = 0;
+  uint8_t flags = 0;
+  int32_t root = -1;  // or peer
+  uint32_t transfers = 0;
+  uint64_t count = 0;
+};
+
+struct RecorderOptions {
+  uint64_t comm_id = 0;
+  int rank = 0;
+  int n_ranks = 1;
+  std::string comm_name;
+  std::string folder;  // empty: memory only
+  uint32_t entries = 1024;
+  MemoryBudget* budget = nullptr;  // outlives the recorder
+};
+
+// Except where "any thread" is said, functions are called by the owner of the communicator's
+// progress. Several records may be open at once.
+class Recorder {
+ public:
+  // Throws SystemError when the folder can't be used or the memory cap is reached.
+  explicit Recorder(const RecorderOptions& options);
+  ~Recorder();
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
+
+  // Any thread: a call has to wait for its turn. Never waits; the entry is lost when the queue is
+  // full.
+  struct Queued {
+    uint64_t issued = 0;  // 0: not queued
+    int entry = -1;
+  };
+  Queued queue(const Call& call) noexcept;
+  // Any thread: it got its turn, or never will.
+  void dequeue(Queued& queued) noexcept;
+
+  // The words of a record that depend only on what was called; kept by callers that call the same
+  // again and again.
+  struct Described {
+    const char* name = nullptr;
+    uint64_t count = 0;
+    uint64_t facts = 0;  // number 0
+    uint64_t ranks = 0;
+    uint64_t details = 0;
+  };
+  Described describe(const Call& call, const char* algorithm) noexcept;
+
+  // `number` of the collective; `issued` 0: now. Returns what names the record below.
+  uint64_t begin(const Described& call, uint64_t number, uint64_t issued) noexcept {
+    const uint64_t version = last_ += kVersionStep;
+    Record& record = at(version);
+    put(record, kVersion, with_state(version, State::kWriting));
+    // Pairs with the acquire fence of the readers (see record.h).
+    std::atomic_thread_fence(std::memory_order_release);
+    put(record, kIssued, issued);
+    put(record, kBegun, read_ticks(by_counter_));
+    put(record, kCount, call.count);
+    put(record, kFacts, number << 24 | call.facts);
+    put(record, kRanks, call.ranks);
+    put(record, kDetails, call.details);
+    publish(record, with_state(version, State::kRunning));
+    if ((version & kAnchorMask) == 0) [[unlikely]]
+      refresh_anchor();
+    return version;
+  }
+  // Complete. `protocol`: 0 none, else 1 + the most direct kind of message that it sent.
+  void end(uint64_t version, int protocol) noexcept {
+    Record& record = at(version);
+    put(record, kEnded, read_ticks(by_counter_));
+    publish(record, with_state(version, State::kDone, protocol));
+  }
+  // kConnecting or kRunning.
+  void change(uint64_t version, State state) noexcept {
+    publish(at(version), with_state(version, state));
+  }
+  // Whom a running record waits for. Also keeps the clocks together, so call it now and then.
+  void waiting(uint64_t version, int peer) noexcept;
+  void fail(uint64_t version, int waiting_for, int result) noexcept;
+  // How the communicator ended; the first call counts.
+  void failed(std::string_view message) noexcept;
+  void finalized() noexcept;
+  // A table entry: what carries the messages of this peer.
+  void set_transport(int rank, const char* name) noexcept {
+    peers_[rank].transport.store(number_of(name), std::memory_order_relaxed);  // a statistic
+  }
+
+  PeerTraffic& peer(int rank) noexcept { return peers_[rank]; }
+  const PeerTraffic& peer(int rank) const noexcept { return peers_[rank]; }
+  uint64_t operations() const noexcept { return last_ / kVersionStep; }
+
+ private:
+  // How often begin() looks at the clock: every 256th time.
+  static constexpr uint64_t kAnchorMask = 256 * kVersionStep - 1;
+
+  // ring_[ring_index()], in fewer instructions.
+  Record& at(uint64_t version) const noexcept {
+    static_assert(kVersionStep / sizeof(Record) == 4);
+    return *reinterpret_cast<Record*>(ring_ + (version >> 2 & byte_mask_));
+  }
+  static void put(Record& record, Word word, uint64_t value) noexcept {
+    record.words[word].store(value, std::memory_order_relaxed);  // ordered by version, see record.h
+  }
+  static void publish(Record& record, uint64_t version) noexcept {
+    // Pairs with the readers' acquire load (see record.h).
+    record.words[kVersion].store(version, std::memory_order_release);
+  }
+  // The text's number; a new text gets one.
+  uint8_t number_of(const char* text) noexcept;
+  void refresh_anchor() noexcept;
+  FileDescriptor create_backing(const RecorderOptions& options, size_t bytes);
+  void write_header(const RecorderOptions& options, size_t bytes);
+
+  bool by_counter_;
+  uint64_t last_ = 0;  // version of the last record, without its state
+  uint64_t byte_mask_ = 0;
+  std::byte* ring_ = nullptr;
+  PeerTraffic* peers_ = nullptr;
+
+  MemoryCharge charge_;
+  FileDescriptor fd_;  // kept open: how `tutti top` finds the memory
+  Mapping mapping_;
+  std::vector<Record> own_memory_;  // where no mapping could be made
+  Header* header_ = nullptr;
+  char* names_ = nullptr;
+  Record* queue_ = nullptr;
+  size_t n_names_ = 1;
+  std::atomic<uint32_t> queue_hint_{0};  // relaxed: where to look for a free entry first
+};
+
+}  // namespace tutti::trace

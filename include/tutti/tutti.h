@@ -195,28 +195,29 @@ TUTTI_API tuttiResult_t tuttiCommSplit(tuttiComm_t comm, int color, int key, tut
 
 #define TUTTI_SHRINK_DEFAULT 0
 #define TUTTI_SHRINK_ABORT 1
-/* A communicator of the ranks of `comm` that are not in excludeRanksList (excludeRanksCount entries), in their order.
- * Called by just those, with the same list; `comm` may be broken, which is what it is for: after a failure the survivors go
- * on with it, and an out-of-place operation that failed can be repeated with its inputs. TUTTI_SHRINK_DEFAULT waits
- * for what has been issued on `comm`; TUTTI_SHRINK_ABORT ends it with an error first. `comm` stays the caller's to destroy or
- * abort. config NULL: the parent's options.
- * tuttiRemoteError: one of the ranks left has died or does not call (the message names it);
- * tuttiInvalidUsage: the lists differ. */
+/* A communicator of the ranks of `comm` that are not in excludeRanksList (excludeRanksCount
+ * entries), in their order. Called by just those, with the same list; `comm` may be broken, which
+ * is what it is for: after a failure the survivors go on with it, and an out-of-place operation
+ * that failed can be repeated with its inputs. TUTTI_SHRINK_DEFAULT waits for what has been issued
+ * on `comm`; TUTTI_SHRINK_ABORT ends it with an error first. `comm` stays the caller's to destroy
+ * or abort. config NULL: the parent's options. tuttiRemoteError: one of the ranks left has died or
+ * does not call (the message names it); tuttiInvalidUsage: the lists differ. */
 TUTTI_API tuttiResult_t tuttiCommShrink(tuttiComm_t comm, int* excludeRanksList,
                                         int excludeRanksCount, tuttiComm_t* newcomm,
                                         tuttiConfig_t* config, int shrinkFlags);
-/* An id for growing `comm`. One rank of it calls this, passes the id to the new processes by its own means, and to
- * tuttiCommGrow. */
+/* An id for growing `comm`. One rank of it calls this, passes the id to the new processes by its
+ * own means, and to tuttiCommGrow. */
 TUTTI_API tuttiResult_t tuttiCommGetUniqueId(tuttiComm_t comm, tuttiUniqueId* uniqueId);
-/* A communicator of nRanks ranks: those of `comm`, with the ranks they have, and new ones behind them. Ranks of `comm` pass
- * rank -1, and uniqueId on the one rank that has it, NULL on the others. New processes pass comm NULL, the id, and their
- * rank (at least the number of ranks of `comm`). config NULL: the parent's options (new ranks: the environment's).
- * Errors as tuttiCommInitRank. */
+/* A communicator of nRanks ranks: those of `comm`, with the ranks they have, and new ones behind
+ * them. Ranks of `comm` pass rank -1, and uniqueId on the one rank that has it, NULL on the others.
+ * New processes pass comm NULL, the id, and their rank (at least the number of ranks of `comm`).
+ * config NULL: the parent's options (new ranks: the environment's). Errors as tuttiCommInitRank. */
 TUTTI_API tuttiResult_t tuttiCommGrow(tuttiComm_t comm, int nRanks, const tuttiUniqueId* uniqueId,
                                       int rank, tuttiComm_t* newcomm, tuttiConfig_t* config);
-/* Ends all operations of `comm` on all its ranks: those that run and all later ones fail, with tuttiInvalidUsage here and
- * tuttiRemoteError elsewhere, naming this rank. The communicator can still be shrunk, destroyed or aborted. For the rank that
- * has found a failure which others can't see. revokeFlags must be 0. From any thread; within a second. */
+/* Ends all operations of `comm` on all its ranks: those that run and all later ones fail, with
+ * tuttiInvalidUsage here and tuttiRemoteError elsewhere, naming this rank. The communicator can
+ * still be shrunk, destroyed or aborted. For the rank that has found a failure which others can't
+ * see. revokeFlags must be 0. From any thread; within a second. */
 TUTTI_API tuttiResult_t tuttiCommRevoke(tuttiComm_t comm, int revokeFlags);
 
 /* Completes everything issued on the communicator; afterwards only Destroy, Abort and queries are

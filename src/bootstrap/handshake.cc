@@ -70,6 +70,7 @@ Gate::Gate(Config config, std::function<void(std::unique_ptr<Visit>)> on_visit)
 Gate::~Gate() {
   if (listener_watch_ != 0) config_.control->remove(listener_watch_);
   if (retry_timer_ != 0) config_.control->remove(retry_timer_);
+  if (crowded_timer_ != 0) config_.control->remove(crowded_timer_);
   listener_watch_ = 0;
   on_visit_ = nullptr;  // closed_one() must not resume
   unproved_.clear();
@@ -87,6 +88,8 @@ void Gate::on_connections() {
       admit(std::move(*socket));
     }
     config_.control->remove(std::exchange(listener_watch_, 0));
+    if (crowded_timer_ == 0)
+      crowded_timer_ = config_.control->at(Deadline::after_ns(kCrowdedNs), [this] { relieve(); });
   } catch (const std::exception& error) {
     // Out of descriptors or memory: the connection stays in the backlog, so don't spin on it.
     log(LogLevel::kWarn, "bootstrap", -1, "{}", error.what());
@@ -111,6 +114,7 @@ void Gate::admit(Socket socket) {
   ++open_;
   visit->transcript_.role = config_.role;
   fill_random(visit->transcript_.host);
+  visit->since_ns_ = now_ns();
   visit->timer_ = config_.control->at(Deadline::after_ns(kProofNs), [this, id] { dismiss(id); });
   visit->channel_->on_end([this, id] { dismiss(id); });
   visit->channel_->expect(sizeof(Nonce) + config_.hello_bytes + sizeof(Mac),
@@ -134,6 +138,19 @@ void Gate::on_hello(uint64_t id, const Bytes& bytes) {
   visit->channel_->on_end(nullptr);
   visit->hello_.assign(body.begin(), body.end());
   on_visit_(std::move(visit));
+}
+
+// Those that have had their time make room; the last to go resumes listening.
+void Gate::relieve() {
+  crowded_timer_ = 0;
+  if (open_ < kMaxOpen) return;
+  const int64_t before_ns = now_ns() - kCrowdedNs;
+  const size_t gone = std::erase_if(
+      unproved_, [&](const auto& entry) { return entry.second->since_ns_ <= before_ns; });
+  log(LogLevel::kWarn, "bootstrap", -1,
+      "{}: dropped {} connections that did not prove the key in time", address().to_string(), gone);
+  if (open_ >= kMaxOpen && crowded_timer_ == 0)
+    crowded_timer_ = config_.control->at(Deadline::after_ns(kCrowdedNs), [this] { relieve(); });
 }
 
 void Gate::dismiss(uint64_t id) { unproved_.erase(id); }

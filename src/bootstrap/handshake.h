@@ -19,11 +19,14 @@ void check_peer_user(const Socket& socket, const SocketAddress& address);
 
 // A listener whose visitors prove the key before anything of theirs is looked at. At most kMaxOpen
 // connections are open at a time, the others wait in the backlog; one that has not proved itself in
-// kProofNs is closed. Lives on the control thread.
+// kProofNs is closed, in kCrowdedNs when others wait, so that a thousand silent strangers delay a
+// rank by seconds. Lives on the control thread.
 class Gate {
  public:
-  static constexpr int kMaxOpen = 32;
+  static constexpr int kMaxOpen = 64;
   static constexpr int64_t kProofNs = 3 * kNsPerSecond;
+  static constexpr int64_t kCrowdedNs =
+      150 * kNsPerMs;  // several round trips to the other end of a continent
 
   struct Config {
     std::shared_ptr<ControlThread> control;
@@ -51,6 +54,7 @@ class Gate {
     std::unique_ptr<Channel> channel_;
     Transcript transcript_;
     ControlThread::Id timer_ = 0;
+    int64_t since_ns_ = 0;
     Bytes hello_;
   };
 
@@ -66,14 +70,16 @@ class Gate {
   void admit(Socket socket);
   void on_hello(uint64_t id, const Bytes& bytes);
   void dismiss(uint64_t id);
+  void relieve();
   void closed_one();
 
   Config config_;
   std::function<void(std::unique_ptr<Visit>)> on_visit_;
   int open_ = 0;
   ControlThread::Id listener_watch_ =
-      0;                               // 0: the listener is left alone, because kMaxOpen are open
-  ControlThread::Id retry_timer_ = 0;  // 0: none; runs when accept failed for want of descriptors
+      0;                                 // 0: the listener is left alone, because kMaxOpen are open
+  ControlThread::Id retry_timer_ = 0;    // 0: none; runs when accept failed for want of descriptors
+  ControlThread::Id crowded_timer_ = 0;  // 0: none; runs while kMaxOpen are open
   uint64_t next_id_ = 1;
   std::map<uint64_t, std::unique_ptr<Visit>> unproved_;
 };

@@ -125,6 +125,48 @@ TEST(Join_MoreStrangersThanPlaces_WaitsUntilTheyAreDismissed, TwoRanks) {
   for (const Outcome& outcome : outcomes) EXPECT_EQ(outcome.text, "");
 }
 
+// What a rank sends to a listener that poses as the root: a proof that is good for that listener's
+// challenge only.
+Bytes record_hello(const UniqueId& id) {
+  UniqueIdFields fields = unpack(id);
+  fields.address.port = 0;
+  Listener listener = Listener::bind(fields.address, SocketKind::kStream);
+  fields.address = listener.address();
+  std::thread rank([&fields] {
+    EXPECT_THROW(Bootstrap::join(pack(fields), 2, 1, Deadline::after_ns(kNsPerSecond), nullptr),
+                 Error);
+  });
+  Socket socket = listener.accept(soon()).value();
+  Bytes challenge(sizeof(Nonce));
+  fill_random(challenge);
+  socket.send_all(challenge, soon());
+  Bytes hello(sizeof(Nonce) + wire_bytes<Registration>() + sizeof(Mac));
+  socket.receive_all(hello, soon());
+  socket = Socket();
+  rank.join();
+  return hello;
+}
+
+TEST(Join_UnderAttack_Completes, ThousandHalfOpenAndReplayedAndRandom) {
+  const UniqueId id = create_unique_id("");
+  const SocketAddress root = unpack(id).address;
+  const Bytes replay = record_hello(id);
+  std::vector<Socket> strangers;
+  for (int i = 0; i < 1000; ++i)
+    strangers.push_back(Socket::connect(root, SocketKind::kStream, soon()));
+  for (int i = 0; i < 100; ++i) {
+    Bytes noise(replay.size());
+    fill_random(noise);
+    strangers[static_cast<size_t>(i * 10)].send_all(i % 2 == 0 ? replay : noise, soon());
+  }
+  const auto outcomes = run_threads(4, [&](int rank) {
+    const auto bootstrap =
+        Bootstrap::join(id, 4, rank, Deadline::after_ns(30 * kNsPerSecond), nullptr);
+    bootstrap->all_gather(pattern(rank, 100), soon());
+  });
+  for (const Outcome& outcome : outcomes) EXPECT_EQ(outcome.text, "");
+}
+
 TEST(Join_Aborted_ReturnsWithin100Ms, AndTheOthersHearIt) {
   const UniqueId id = create_unique_id("");
   std::atomic<bool> aborted{false};

@@ -1,0 +1,27 @@
+# shellcheck shell=bash
+# Acceptance of issue B, Bounded failure. Sourced by scripts/accept.sh.
+
+parts=(build kill_matrix mismatches shrink trace bootstrap)
+
+part_build() {
+  scripts/install-deps.sh
+  cmake --preset release >/dev/null && cmake --build --preset release
+}
+
+# 1. Each collective, phase and rank of 4, killed and stopped; nothing is left behind.
+part_kill_matrix() { build/release/tests/failure/survive --trials 2000; }
+
+# 2. Mismatches of each field over 2 to 8 ranks, all named; 100,000 matching calls, none flagged.
+part_mismatches() { build/release/tests/failure/mismatch --trials 5000 --matching 100000; }
+
+# 3. The survivors of 4 and of 8 ranks shrink and go on; a resumed rank changes nothing; grow.
+part_shrink() {
+  build/release/tests/failure/survive --shrink --trials 1000
+  ctest --preset release -R '^api_reshape_test$'
+}
+
+# 4. The recorder of a killed job names operation and rank; its trace file follows the schema.
+part_trace() { ctest --preset release -R '^trace'; }
+
+# 5. Random bytes, a wrong key, replays and 1,000 half-open connections disturb nothing.
+part_bootstrap() { ctest --preset release -R '^bootstrap_failure_test$'; }

@@ -38,6 +38,7 @@ struct LocalConfig {
   uint64_t memory_cap_bytes = 0;
   std::string plan_file;         // TUTTI_PLAN_FILE: rank 0's is read and sent to all
   std::string interface_prefix;  // TUTTI_SOCKET_IFNAME
+  std::string faults;            // TUTTI_FAULTS: for tests, see transport/faulty
   std::string log_level;         // TUTTI_LOG: off, error, warn, info, debug, trace
   std::string log_file;          // TUTTI_LOG_FILE: default stderr; %r rank, %p pid
   std::string trace_dir;         // TUTTI_TRACE_DIR: folder for flight recordings; empty: memory

@@ -186,6 +186,11 @@ constexpr ConfigEntry kEntries[] = {
     {{"TUTTI_SOCKET_IFNAME", "name", "", kEachRank,
       "Use only network interfaces whose name starts with this, e.g. eth. Empty: any."},
      [](Row, Text value, Config* into) { into->local.interface_prefix = value; }},
+    {{"TUTTI_FAULTS", "list", "", kEachRank,
+      "For tests: faults to inject into every transport, e.g. "
+      "seed=7,delay=200us,stall=0.001:20ms,drop=0.0001,kill=0.0001 (probabilities are per "
+      "message)."},
+     [](Row, Text value, Config* into) { into->local.faults = value; }},
     {{"TUTTI_LOG", "name", "off", kEachRank,
       "Least severe log lines to write: off, error, warn, info, debug or trace."},
      [](Row row, Text value, Config* into) {

@@ -33,7 +33,8 @@ LocalEnd::LocalEnd(const Seat& seat, const Options& options)
                 .budget = &budget}),
       bell(SharedBell::allocate()),
       board(seat.n_ranks, budget),
-      transports({.comm_id = seat.comm_id, .rank = seat.rank, .budget = &budget, .bell = &bell}) {}
+      transports({.comm_id = seat.comm_id, .rank = seat.rank, .budget = &budget, .bell = &bell},
+                 options.config.local.faults) {}
 
 PeerRecord LocalEnd::record(const AgreedConfig& agreed) const {
   return {.process = this_process(),

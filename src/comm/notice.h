@@ -29,7 +29,7 @@ constexpr bool concerns(const Notice& notice, uint16_t position) noexcept {
 // Does the finder say more than the notice holds? Its sentence is put on the peers' boards before
 // the notice.
 constexpr bool has_text(Cause cause) noexcept {
-  return cause == Cause::kTimedOut || cause == Cause::kDisagreed;
+  return cause == Cause::kTimedOut || cause == Cause::kDisagreed || cause == Cause::kFailed;
 }
 
 // Does the communicator end for every rank, whether or not it waits for anybody?

@@ -5,13 +5,17 @@
 #include <algorithm>
 
 #include "src/base/log.h"
+#include "transport/faulty/faulty.h"
 
 namespace tutti::comm {
 
-Transports::Transports(const transport::TransportOptions& options) {
+Transports::Transports(const transport::TransportOptions& options, std::string_view faults_text) {
+  const transport::Faults faults = transport::parse_faults(faults_text);
   for (const transport::TransportRow& row : transport::transport_table()) {
     try {
-      open_.push_back({row.name, row.create(options)});
+      auto made = row.create(options);
+      if (faults.any()) made = transport::make_faulty(std::move(made), faults);
+      open_.push_back({row.name, std::move(made)});
     } catch (const Error& e) {
       skipped_.push_back({row.name, e.what()});
       log(LogLevel::kInfo, "comm", options.rank, "transport {} is not used: {}", row.name,

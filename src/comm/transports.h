@@ -16,7 +16,9 @@ namespace tutti::comm {
 class Transports {
  public:
   // Opens every row of the table that works here; the others are recorded with their reason.
-  explicit Transports(const transport::TransportOptions& options);
+  // `faults`: see transport::parse_faults(); empty: none. Throws InvalidArgument when it can't be
+  // read.
+  Transports(const transport::TransportOptions& options, std::string_view faults);
 
   // What peers need to know: addresses, and tokens for the memory [board, board+bytes).
   std::vector<TransportAddress> addresses(const void* board, size_t bytes) const;

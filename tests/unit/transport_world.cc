@@ -125,11 +125,19 @@ std::unique_ptr<RecvConnection> Rank::accept(int from, int channel) {
   return connection;
 }
 
+Peeked Rank::peek(RecvConnection& connection, uint32_t signature, MessageKind* kind) {
+  if (connection.needs_progress) {
+    const Status status = connection.progress();
+    if (!status.ok()) throw Error(status.code, status.reason);
+  }
+  return connection.view.peek(signature, kind);
+}
+
 MessageKind Rank::wait_message(RecvConnection& connection, uint32_t signature) {
   MessageKind kind = MessageKind::kInline;
   Peeked peeked = Peeked::kNothing;
   wait("a message",
-       [&] { return (peeked = connection.view.peek(signature, &kind)) != Peeked::kNothing; });
+       [&] { return (peeked = peek(connection, signature, &kind)) != Peeked::kNothing; });
   if (peeked == Peeked::kMismatch)
     throw Error(StatusCode::kInternalError, "a message with another signature");
   return kind;

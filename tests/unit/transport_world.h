@@ -59,6 +59,8 @@ class Rank {
   std::unique_ptr<SendConnection> connect(int to, const FifoLayout& layout = {}, int channel = 0);
   void wait_ready(SendConnection& connection);
   std::unique_ptr<RecvConnection> accept(int from, int channel = 0);
+  // Moves the connection on first, where it needs that.
+  static Peeked peek(RecvConnection& connection, uint32_t signature, MessageKind* kind);
   MessageKind wait_message(RecvConnection& connection, uint32_t signature);
 
   const TransportRow& row;

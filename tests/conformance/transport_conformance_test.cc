@@ -22,8 +22,7 @@ struct Case {
 // Every transport once more with messages that come late.
 template <size_t kRow>
 std::unique_ptr<Transport> create_late(const TransportOptions& options) {
-  return make_faulty(transport_table()[kRow].create(options),
-                     parse_faults("seed=3,delay=20us"));
+  return make_faulty(transport_table()[kRow].create(options), parse_faults("seed=3,delay=20us"));
 }
 
 const std::vector<TransportRow>& rows_under_test() {
@@ -705,6 +704,18 @@ TEST_P(TransportConformance, Everything_Closed_NothingLeftBehind) {
   });
   EXPECT_EQ(open_descriptors(), descriptors);
   EXPECT_EQ(shared_memory_files(), files);
+}
+
+TEST(Faults_Text, Good_IsRead_BadIsNamed) {
+  const Faults faults = parse_faults("kill=0.5,seed=9,delay=1.5ms,stall=0.25:2s,drop=1");
+  EXPECT_EQ(faults.seed, 9u);
+  EXPECT_EQ(faults.delay_ns, 1'500'000);
+  EXPECT_EQ(faults.stall_ns, 2 * kNsPerSecond);
+  EXPECT_EQ(faults.stall + faults.drop + faults.kill, 1.75);
+  EXPECT_FALSE(parse_faults("").any());
+  for (const char* bad : {"x=1", "drop", "drop=2", "drop=-1", "drop=nan", "delay=5", "delay=-1us",
+                          "stall=0.1", "seed=x"})
+    EXPECT_THROW(parse_faults(bad), Error) << bad;
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, TransportConformance, ::testing::ValuesIn(all_cases()),

@@ -67,6 +67,7 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
                                                           {"TUTTI_INIT_TIMEOUT", "0"},
                                                           {"TUTTI_MEMORY_CAP", "2g"},
                                                           {"TUTTI_SOCKET_IFNAME", "eth"},
+                                                          {"TUTTI_FAULTS", "seed=2"},
                                                           {"TUTTI_LOG", "debug"},
                                                           {"TUTTI_LOG_FILE", "/tmp/x.%r.%p"},
                                                           {"TUTTI_TRACE_DIR", "/tmp/traces"},
@@ -95,6 +96,7 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
   EXPECT_EQ(config.local.init_timeout_ns, 0);
   EXPECT_EQ(config.local.memory_cap_bytes, uint64_t{2} << 30);
   EXPECT_EQ(config.local.interface_prefix, "eth");
+  EXPECT_EQ(config.local.faults, "seed=2");
   EXPECT_EQ(config.local.log_level, "debug");
   EXPECT_EQ(config.local.log_file, "/tmp/x.%r.%p");
   EXPECT_EQ(config.local.trace_dir, "/tmp/traces");

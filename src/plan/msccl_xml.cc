@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include <pugixml.hpp>
+#include <spdlog/fmt/fmt.h>
 
 #include "src/base/error.h"
 #include "src/plan/msccl_schedule.h"
@@ -210,9 +211,9 @@ class Reader {
         const std::string target =
             "tb " + std::to_string(step.dep_block) + " step " + std::to_string(step.dep_step);
         const auto fail_here = [&](const std::string& what) {
-          locator_.fail(step.offset, "<step> depid, deps: expected a step of gpu " +
-                                         std::string(gpu_node.attribute("id").value()) + " " +
-                                         what + ", got " + target);
+          locator_.fail(step.offset,
+                        fmt::format("<step> depid, deps: expected a step of gpu {} {}, got {}",
+                                    gpu_node.attribute("id").value(), what, target));
         };
         const auto id = static_cast<size_t>(step.dep_block);
         if (id >= gpu.blocks.size() || step.dep_step < 0 ||

@@ -13,6 +13,7 @@
 #include <set>
 #include <utility>
 
+#include <spdlog/fmt/fmt.h>
 #include <sys/stat.h>
 
 #include "src/base/error.h"
@@ -76,9 +77,9 @@ Recording read_memory(const std::string& link, const std::string& source) {
 }
 
 void read_process(int32_t pid, std::vector<Recording>* into, std::vector<std::string>* warnings) {
-  const std::string fds = "/proc/" + std::to_string(pid) + "/fd";
+  const std::string fds = fmt::format("/proc/{}/fd", pid);
   for (const std::string& name : entries_of(fds)) {
-    const std::string link = fds + "/" + name;
+    const std::string link = fmt::format("{}/{}", fds, name);
     const Target target = target_of(link);
     if (target == Target::kNone) continue;
     try {
@@ -105,12 +106,12 @@ std::vector<Recording> read_folder(const std::string& folder, std::vector<std::s
   for (const std::string& name : names) {
     if (name == "." || name == "..") continue;
     if (!is_file_name(name)) {
-      warnings->push_back(folder + "/" + name + ": skipped, its name is not that of a recording (" +
-                          kFilePrefix + "*" + kFileSuffix + ")");
+      warnings->push_back(fmt::format("{}/{}: skipped, its name is not that of a recording ({}*{})",
+                                      folder, name, kFilePrefix, kFileSuffix));
       continue;
     }
     try {
-      found.push_back(read_file(folder + "/" + name));
+      found.push_back(read_file(fmt::format("{}/{}", folder, name)));
     } catch (const Error& e) {
       warnings->push_back(std::string("skipped ") + e.what());
     }

@@ -68,9 +68,9 @@ Finding disagreement(uint64_t number, const Entries& entries) {
 
 std::vector<Finding> find_disagreement(const CommView& comm) {
   for (const auto& [number, entries] : collectives_of(comm)) {
-    const bool all_agree = std::ranges::all_of(entries, [&](const auto& entry) {
-      return agreed_part(*entry.second) == agreed_part(*entries[0].second);
-    });
+    const auto first = agreed_part(*entries[0].second);
+    const bool all_agree = std::ranges::all_of(
+        entries, [&](const auto& entry) { return agreed_part(*entry.second) == first; });
     if (!all_agree) return {disagreement(number, entries)};
   }
   return {};

@@ -150,7 +150,6 @@ class FaultyTransport final : public Transport {
 
  private:
   std::unique_ptr<Transport> inner_;
-  int rank_;
   Faults faults_;
 };
 

@@ -196,8 +196,15 @@ std::unique_ptr<Bootstrap> Bootstrap::join(const UniqueId& id, int n_ranks, int 
                             rank, n_ranks));
   }
   std::unique_ptr<Bootstrap> bootstrap(new Bootstrap);
-  bootstrap->impl_->tree =
-      Joiner(id, n_ranks, rank, {.deadline = deadline, .aborted = aborted}).join();
+  try {
+    bootstrap->impl_->tree =
+        Joiner(id, n_ranks, rank, {.deadline = deadline, .aborted = aborted}).join();
+  } catch (const Error& error) {
+    // An abort is this rank's own affair; the root sees it leave.
+    if (aborted == nullptr || !aborted->load(std::memory_order_relaxed))
+      Root::end_hosted(unpack(id), {error.code(), error.what()});
+    throw;
+  }
   return bootstrap;
 }
 

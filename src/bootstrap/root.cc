@@ -6,6 +6,10 @@
 
 #include <spdlog/fmt/fmt.h>
 
+#include "src/base/log.h"
+#include "src/base/process_local.h"
+#include "src/base/wait.h"
+
 namespace tutti::bootstrap {
 namespace {
 
@@ -31,6 +35,19 @@ std::string ranks_text(const std::vector<int32_t>& first, size_t total) {
   return text;
 }
 
+// The roots that live in this process. Weak: a root ends by itself.
+struct HostedRoots {
+  // By key and port: a root may listen on more addresses than its id names.
+  std::map<std::pair<Key, uint16_t>, std::weak_ptr<Root>> by_place;
+};
+
+std::shared_ptr<Root> hosted_root(const UniqueIdFields& id) {
+  return ProcessLocal<HostedRoots>::with([&](HostedRoots& hosted) {
+    const auto found = hosted.by_place.find({id.key, id.address.port});
+    return found == hosted.by_place.end() ? nullptr : found->second.lock();
+  });
+}
+
 std::string seconds_text(int64_t ns) {
   return fmt::format("{:.1f} s", static_cast<double>(ns) / kNsPerSecond);
 }
@@ -42,7 +59,30 @@ SocketAddress Root::start(const SocketAddress& at, const Key& key) {
   Listener listener = Listener::bind(at, SocketKind::kStream);
   const SocketAddress address = listener.address();
   run_on(*root->control_, [&] { root->open(std::move(listener)); });
+  ProcessLocal<HostedRoots>::with([&](HostedRoots& hosted) {
+    std::erase_if(hosted.by_place, [](const auto& entry) { return entry.second.expired(); });
+    hosted.by_place[{key, address.port}] = root;
+  });
   return address;
+}
+
+void Root::end_hosted(const UniqueIdFields& id, const Failure& failure) noexcept {
+  try {
+    std::shared_ptr<Root> root = hosted_root(id);
+    if (root == nullptr) return;
+    const std::shared_ptr<ControlThread> control = root->control_;
+    const Deadline deadline = Deadline::after_ns(kFarewellNs);
+    bool told = false;
+    run_on(*control, [&] { root->fail(failure); });
+    while (!told && !deadline.expired()) {
+      run_on(*control, [&] { told = root->all_told(); });
+      if (!told) sleep_ns(kNsPerMs);
+    }
+    run_on(*control, [&] { root.reset(); });  // the last reference may be this one
+  } catch (const std::exception& e) {
+    log(LogLevel::kWarn, "bootstrap", -1, "other ranks may not hear why this one failed: {}",
+        e.what());
+  }
 }
 
 Root::Root(const Key& key)
@@ -114,6 +154,7 @@ std::optional<Failure> Root::objection(const Registration& newcomer) const {
 }
 
 void Root::refuse(Gate::Visit& visit, const Failure& failure) {
+  ++refused_;
   visit.answer(encode(Assignment{.code = failure.code, .reason = failure.reason}));
 }
 
@@ -228,6 +269,14 @@ void Root::fail(Failure failure) {
   if (first_ != nullptr) first_->try_send(frame);
   for (auto& [index, attaching] : attaching_) attaching.visit->channel().try_send(frame);
   linger();
+}
+
+// A rank that never comes can't be counted on.
+bool Root::all_told() const {
+  if (complete_) return true;
+  const size_t expected =
+      members_.empty() ? 0 : static_cast<size_t>(members_.front().registration.n_ranks);
+  return members_.size() + refused_ >= expected;
 }
 
 void Root::complete() {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "src/bootstrap/bootstrap.h"
 #include "src/bootstrap/handshake.h"
 
 namespace tutti::bootstrap {
@@ -40,12 +41,18 @@ class Root : public std::enable_shared_from_this<Root> {
  public:
   static constexpr int64_t kLifetimeNs = 600 * kNsPerSecond;
   static constexpr int64_t kLingerNs = 30 * kNsPerSecond;
+  static constexpr int64_t kFarewellNs = kNsPerSecond / 4;  // see end_hosted()
   static constexpr int64_t kAttachNs =
       10 * kNsPerSecond;  // for a rank that has registered to be attached
 
   // Starts listening; throws SystemError when the address is taken. Returns the address it listens
   // on.
   static SocketAddress start(const SocketAddress& at, const Key& key);
+
+  // A rank of this process has failed to join. Ends the rendezvous with that reason if its root is
+  // here and it is not over, and gives the ranks that are on their way a moment to be told: once
+  // its own rank has failed, the process may end, and the root with it.
+  static void end_hosted(const UniqueIdFields& id, const Failure& failure) noexcept;
 
   explicit Root(const Key& key);
 
@@ -69,6 +76,7 @@ class Root : public std::enable_shared_from_this<Root> {
   void shorten_deadline(const Registration& newcomer);
   void on_deadline(int64_t wait_ns);
   void fail(Failure failure);
+  bool all_told() const;
   void complete();
   void linger();
   bool over() const { return complete_ || failure_.has_value(); }
@@ -83,6 +91,7 @@ class Root : public std::enable_shared_from_this<Root> {
   uint32_t attached_ = 0;
   bool complete_ = false;
   std::optional<Failure> failure_;
+  size_t refused_ = 0;              // visits
   std::unique_ptr<Channel> first_;  // to arrival 0
   struct Attaching {
     std::unique_ptr<Gate::Visit> visit;

@@ -6,6 +6,7 @@
 #include "src/base/wait.h"
 #include "src/bootstrap/auth.h"
 #include "src/bootstrap/handshake.h"
+#include "src/bootstrap/root.h"
 #include "src/bootstrap/wire.h"
 #include "tests/unit/bootstrap_test_support.h"
 
@@ -243,6 +244,32 @@ TEST(Join_RankRegistersButNeverAttaches, TheOthersHearWhich) {
     EXPECT_EQ(outcomes[other].code, StatusCode::kRemoteError);
     EXPECT_THAT(outcomes[other].text, HasSubstr("rank 2 (host elsewhere, pid 7)"));
   }
+}
+
+// The process of the root ends as soon as its own rank has failed; by then the others know why.
+TEST(Join_RankOfTheRootsProcessFails_RanksOnTheirWayHearItFirst, ThreeRanks) {
+  const UniqueId id = create_unique_id("");
+  const Failure failure{StatusCode::kRemoteError, "rank 7 has died"};
+  int64_t waited_ns = 0;
+  const auto outcomes = run_threads(3, [&](int i) {
+    if (i < 2) {
+      Bootstrap::join(id, 3, i, soon(), nullptr);
+      return;
+    }
+    sleep_ns(50 * kNsPerMs);
+    const int64_t start_ns = now_ns();
+    Root::end_hosted(unpack(id), failure);
+    waited_ns = now_ns() - start_ns;
+    Bootstrap::join(id, 3, 2, soon(), nullptr);
+  });
+  for (const Outcome& outcome : outcomes) {
+    EXPECT_EQ(outcome.code, StatusCode::kRemoteError);
+    EXPECT_THAT(outcome.text, HasSubstr("rank 7 has died"));
+  }
+  EXPECT_GE(waited_ns, Root::kFarewellNs);  // rank 2 had not come
+  const int64_t again_ns = now_ns();
+  Root::end_hosted(unpack(id), failure);  // all know: no wait
+  EXPECT_LT(now_ns() - again_ns, Root::kFarewellNs);
 }
 
 TEST(AllGather_Aborted_ReturnsEarly, AndTheOthersHearIt) {

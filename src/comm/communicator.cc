@@ -178,6 +178,7 @@ void Communicator::break_off(Cause cause, const char* call) noexcept {
   health_.fail(StatusCode::kInvalidUsage, "the communicator" + place() + " was " +
                                               (cause == Cause::kRevoked ? "revoked" : "aborted") +
                                               " by " + call);
+  exposures_->end();
   ring(bell());
   if (drain(Deadline::after_ns(kAbortGraceNs))) return post_own(cause);
   // Queued behind other work, or in the hands of a thread that does not come back: its connections

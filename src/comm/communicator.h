@@ -12,6 +12,7 @@
 #include "src/base/memory_budget.h"
 #include "src/base/shared_bell.h"
 #include "src/comm/collectives.h"
+#include "src/comm/exposures.h"
 #include "src/comm/health.h"
 #include "src/comm/issue_order.h"
 #include "src/comm/links.h"
@@ -81,6 +82,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   IssueOrder& order() noexcept { return order_; }
   TeamMember& team() noexcept { return team_; }
   RedOps& red_ops() noexcept { return red_ops_; }
+  const std::shared_ptr<Exposures>& exposures() const noexcept { return exposures_; }
   Stats& stats() noexcept { return stats_; }
   LocalEnd& local() noexcept { return *local_; }
   trace::Recorder& recorder() noexcept { return local_->recorder; }
@@ -136,6 +138,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   Health health_;
   IssueOrder order_;
   RedOps red_ops_;
+  std::shared_ptr<Exposures> exposures_ = std::make_shared<Exposures>();  // shared with the windows
   Stats stats_;
   TeamMember team_;
   std::atomic<uint64_t> splits_{0};                     // relaxed: a number

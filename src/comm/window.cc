@@ -16,6 +16,7 @@ namespace {
 constexpr int64_t kMapWindowNs = 30 * kNsPerSecond;
 
 std::vector<std::byte> encode_part(const Transports& transports, void* base, size_t bytes) {
+  device::attach_shared(base);  // taken away when another communicator failed
   if (bytes != 0 && device::find_shared(base, bytes) == nullptr) {
     throw Error(
         StatusCode::kInvalidArgument,
@@ -50,6 +51,7 @@ std::vector<std::byte> token_of(ByteReader& in, std::string_view transport, int 
 std::shared_ptr<Window> Window::create(Communicator& comm, void* base, size_t bytes) {
   const Exchange exchange = exchange_over(comm, "CommWindowRegister");
   const Transports& transports = comm.local().transports;
+  std::shared_ptr<Window> window(new Window(comm, base));
   std::vector<std::byte> mine;
   Error error(StatusCode::kOk, "");
   run_now(comm, SetUpCall{"CommWindowRegister", [&] {
@@ -58,15 +60,21 @@ std::shared_ptr<Window> Window::create(Communicator& comm, void* base, size_t by
   const auto all = exchange(mine);
   agree_on_errors(exchange, error);
 
-  std::shared_ptr<Window> window(new Window);
-  window->comm_id_ = comm.comm_id();
-  window->rank_ = comm.rank();
-  window->base_ = static_cast<std::byte*>(base);
   run_now(comm, SetUpCall{"CommWindowRegister",
                           [&] { error = error_of([&] { window->import(transports, all); }); }});
   agree_on_errors(exchange, error);
   return window;
 }
+
+Window::Window(Communicator& comm, void* base)
+    : comm_id_(comm.comm_id()),
+      rank_(comm.rank()),
+      exposures_(comm.exposures()),
+      base_(static_cast<std::byte*>(base)) {
+  if (!exposures_->add(base)) throw comm.health().error();
+}
+
+Window::~Window() { exposures_->remove(base_); }
 
 void Window::import(const Transports& transports,
                     const std::vector<std::vector<std::byte>>& parts) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "src/comm/exposures.h"
 #include "transport/transport.h"
 
 namespace tutti::comm {
@@ -18,6 +19,9 @@ class Window {
   // Collective. Throws InvalidArgument on every rank when one rank's memory can't be exposed,
   // naming it.
   static std::shared_ptr<Window> create(Communicator& comm, void* base, size_t bytes);
+  ~Window();
+  Window(const Window&) = delete;
+  Window& operator=(const Window&) = delete;
 
   uint64_t comm_id() const noexcept { return comm_id_; }
   int rank() const noexcept { return rank_; }
@@ -26,11 +30,12 @@ class Window {
   void put(int peer, size_t offset, const void* data, size_t bytes);
 
  private:
-  Window() = default;
+  Window(Communicator& comm, void* base);
   void import(const Transports& transports, const std::vector<std::vector<std::byte>>& parts);
-  uint64_t comm_id_ = 0;
-  int rank_ = 0;
-  std::byte* base_ = nullptr;
+  uint64_t comm_id_;
+  int rank_;
+  std::shared_ptr<Exposures> exposures_;  // shared: a window may outlive its communicator
+  std::byte* base_;
   std::vector<size_t> sizes_;  // by rank, bytes
   std::vector<std::unique_ptr<transport::RemoteRegion>>
       regions_;  // by rank; null for this rank and empty parts

@@ -354,6 +354,7 @@ void Work::end() noexcept {
   state_ = State::kDone;
   const bool complete = sequence_done_ && p2p_done_;
   if (!complete) {
+    comm_.exposures()->end();
     error_ = comm_.health().error();
     record_failure();
   }

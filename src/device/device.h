@@ -23,8 +23,8 @@ struct SharedRegion {
 // Allocates zeroed, page-aligned memory (huge-page advised from 2 MiB) and enters it into the
 // table. Throws SystemError.
 void* allocate_shared(size_t bytes);
-// Unmaps memory from allocate_shared. Throws InvalidArgument for any other pointer. Callbacks of
-// listeners run first.
+// Unmaps memory from allocate_shared, detached or not. Throws InvalidArgument for any other
+// pointer. Callbacks of listeners run first.
 void free_shared(void* base);
 
 // The region that contains [data, data+bytes) completely; null when there is none. Takes a shared
@@ -42,15 +42,29 @@ bool with_shared(const std::byte* base, uint64_t id, Use use) noexcept {
       base, id, [](void* context) { (*static_cast<Use*>(context))(); }, &use);
 }
 
-// Changes with every allocate_shared and free_shared.
+// Takes the memory that contains `data` away from the peers: from now on nobody else reads or
+// writes it, at the same address and with the same contents. Writes of this process's threads
+// meanwhile are kept; a peer's is seen whole, in part or not at all. Peers that still have the
+// region see its file, which this process has left. find_shared() does not know the memory until
+// attach_shared(). Nothing happens when it is not shared. Throws SystemError when the kernel
+// refuses.
+void detach_shared(const void* data);
+// Makes memory that detach_shared() has taken away a region again, with an id of its own and the
+// same contents. No thread may write to it meanwhile. Nothing happens when it was not taken away.
+// Throws SystemError.
+void attach_shared(const void* data);
+
+// Changes with every allocate_shared, free_shared, detach_shared and attach_shared.
 uint64_t shared_generation() noexcept;
 
+// What has become of a region.
+enum class Loss : uint8_t { kFreed, kDetached };
 // Called with the region's id after it has been removed from the table and before its memory is
-// unmapped, on the thread that frees; transports drop what peers were told about it. A listener
-// must not add or remove listeners. After remove_free_listener() has returned it does not run and
-// will not run again.
-using FreeListener = void (*)(void* context, uint64_t region_id);
-uint64_t add_free_listener(FreeListener listener, void* context);
-void remove_free_listener(uint64_t id) noexcept;
+// unmapped, on the thread that frees or detaches; transports drop what peers were told about it. A
+// detached region is reported again when it is freed. A listener must not add or remove listeners.
+// After remove_loss_listener() has returned it does not run and will not run again.
+using LossListener = void (*)(void* context, uint64_t region_id, Loss loss);
+uint64_t add_loss_listener(LossListener listener, void* context);
+void remove_loss_listener(uint64_t id) noexcept;
 
 }  // namespace tutti::device

@@ -41,6 +41,7 @@ Finding disagreement(uint64_t number, const Entries& entries) {
   std::map<decltype(agreed_part(*entries[0].second)), Entries> camps;
   for (const auto& entry : entries) camps[agreed_part(*entry.second)].push_back(entry);
   std::vector<Entries> by_size;
+  by_size.reserve(camps.size());
   for (auto& [part, camp] : camps) by_size.push_back(std::move(camp));
   std::ranges::stable_sort(by_size, std::ranges::greater{}, &Entries::size);
   Finding finding{.verdict = Verdict::kMismatch, .number = number, .ranks = {}, .text = {}};

@@ -7,8 +7,10 @@
 #include <atomic>
 #include <filesystem>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
@@ -95,8 +97,8 @@ TEST(SharedMemory_Free, Listener_CalledOutOfTableBeforeUnmapping) {
   seen.memory = static_cast<std::byte*>(allocate_shared(4096));
   seen.memory[5] = std::byte{77};
   const uint64_t id = find_shared(seen.memory, 1)->id;
-  const uint64_t listener = add_free_listener(
-      [](void* context, uint64_t region) {
+  const uint64_t listener = add_loss_listener(
+      [](void* context, uint64_t region, Loss) {
         auto& s = *static_cast<Seen*>(context);
         s.ids.push_back(region);
         s.still_mapped = s.memory[5] == std::byte{77};
@@ -107,7 +109,7 @@ TEST(SharedMemory_Free, Listener_CalledOutOfTableBeforeUnmapping) {
   EXPECT_EQ(seen.ids, std::vector<uint64_t>{id});
   EXPECT_TRUE(seen.still_mapped);
   EXPECT_FALSE(seen.still_found);
-  remove_free_listener(listener);
+  remove_loss_listener(listener);
   free_shared(allocate_shared(1));
   EXPECT_EQ(seen.ids.size(), 1U);
 }
@@ -125,6 +127,105 @@ TEST(SharedMemory_Free, RegionHeld_FileStaysUntilLetGo) {
   EXPECT_EQ(count(), before + 1);
   region.reset();
   EXPECT_EQ(count(), before);
+}
+
+// What a peer that has mapped the region's file sees of it.
+class PeersView {
+ public:
+  explicit PeersView(const std::byte* base)
+      : region_(find_shared(base, 1)), mapping_(region_->fd, region_->bytes) {}
+  std::byte& operator[](size_t i) const { return mapping_.data()[i]; }
+  uint64_t id() const { return region_->id; }
+
+ private:
+  std::shared_ptr<const SharedRegion> region_;
+  Mapping mapping_;
+};
+
+TEST(SharedMemory_Detach, PeerHasMappedIt_NeitherSideSeesTheOtherAnyMore) {
+  constexpr size_t kBytes = 5 * 4096;
+  auto* memory = static_cast<std::byte*>(allocate_shared(kBytes));
+  const PeersView peer(memory);
+  for (size_t i = 0; i < kBytes; ++i) memory[i] = static_cast<std::byte>(i % 251);
+  peer[3] = std::byte{200};
+  detach_shared(memory + 4096 + 7);  // any byte of it
+  EXPECT_EQ(find_shared(memory, 1), nullptr);
+  EXPECT_FALSE(with_shared(memory, peer.id(), [] {}));
+  for (size_t i = 0; i < kBytes; ++i) peer[i] = std::byte{99};
+  memory[0] = std::byte{1};
+  EXPECT_EQ(peer[0], std::byte{99});
+  EXPECT_EQ(memory[3], std::byte{200});
+  for (size_t i = 4; i < kBytes; ++i) ASSERT_EQ(memory[i], static_cast<std::byte>(i % 251)) << i;
+  detach_shared(memory);  // again: nothing
+  free_shared(memory);
+}
+
+TEST(SharedMemory_Detach, ThreadWritesMeanwhile_NoWriteIsLost) {
+  constexpr size_t kPages = 64, kStride = 4096 / sizeof(uint64_t);
+  const Deadline deadline = Deadline::after_ns(20 * kNsPerSecond);
+  for (int i = 0; i < 50; ++i) {
+    auto* memory = static_cast<std::byte*>(allocate_shared(kPages * 4096));
+    auto* words = reinterpret_cast<uint64_t*>(memory);
+    std::atomic<bool> stop{false};
+    std::atomic<uint64_t> rounds{0};  // complete ones; release pairs with the acquire loads below
+    std::thread writer([&] {
+      for (uint64_t round = 1; !stop.load(std::memory_order_relaxed); ++round) {
+        for (size_t page = 0; page < kPages; ++page) words[page * kStride] = round;
+        rounds.store(round, std::memory_order_release);
+      }
+    });
+    const auto await = [&](uint64_t round) {
+      while (rounds.load(std::memory_order_acquire) < round && !deadline.expired())
+        std::this_thread::yield();
+    };
+    await(1);
+    detach_shared(memory);
+    await(rounds.load(std::memory_order_acquire) + 2);
+    stop = true;
+    writer.join();
+    for (size_t page = 0; page < kPages; ++page) ASSERT_EQ(words[page * kStride], rounds) << page;
+    free_shared(memory);
+  }
+}
+
+TEST(SharedMemory_Attach, AfterDetach_IsANewRegionWithTheSameContents) {
+  auto* memory = static_cast<std::byte*>(allocate_shared(3 * 4096));
+  const PeersView before(memory);
+  memory[5000] = std::byte{42};
+  const uint64_t generation = shared_generation();
+  attach_shared(memory);  // was not taken away: nothing
+  EXPECT_EQ(find_shared(memory, 1)->id, before.id());
+  detach_shared(memory);
+  attach_shared(memory);
+  EXPECT_NE(shared_generation(), generation);
+  const PeersView after(memory);
+  EXPECT_NE(after.id(), before.id());
+  EXPECT_EQ(after[5000], std::byte{42});
+  before[5000] = std::byte{1};
+  EXPECT_EQ(memory[5000], std::byte{42});
+  after[5001] = std::byte{43};
+  EXPECT_EQ(memory[5001], std::byte{43});
+  free_shared(memory);
+}
+
+TEST(SharedMemory_Detach, Listeners_HearOfEachRegionAndOfItsEnd) {
+  std::vector<std::pair<uint64_t, Loss>> heard;
+  const uint64_t listener = add_loss_listener(
+      [](void* context, uint64_t region, Loss loss) {
+        static_cast<decltype(heard)*>(context)->emplace_back(region, loss);
+      },
+      &heard);
+  auto* memory = static_cast<std::byte*>(allocate_shared(4096));
+  const uint64_t first = find_shared(memory, 1)->id;
+  detach_shared(memory);
+  attach_shared(memory);
+  const uint64_t second = find_shared(memory, 1)->id;
+  detach_shared(memory);
+  free_shared(memory);
+  remove_loss_listener(listener);
+  EXPECT_THAT(heard, testing::ElementsAre(
+                         std::pair{first, Loss::kDetached}, std::pair{second, Loss::kDetached},
+                         std::pair{first, Loss::kFreed}, std::pair{second, Loss::kFreed}));
 }
 
 TEST(SharedMemory_Threads, AllocateFindFree_Consistent) {
@@ -162,8 +263,8 @@ TEST(SharedMemory_Fork, WhileAnotherThreadFrees_NeitherSideHangs) {
   };
   free_shared(allocate_shared(1));  // makes the table
   ProcessLocal<Local>::with([](Local&) {});
-  const uint64_t listener = add_free_listener(
-      [](void*, uint64_t) { ProcessLocal<Local>::with([](Local& local) { ++local.uses; }); },
+  const uint64_t listener = add_loss_listener(
+      [](void*, uint64_t, Loss) { ProcessLocal<Local>::with([](Local& local) { ++local.uses; }); },
       nullptr);
   std::atomic<bool> stop{false};
   std::thread other([&] {
@@ -176,10 +277,10 @@ TEST(SharedMemory_Fork, WhileAnotherThreadFrees_NeitherSideHangs) {
     if (child == 0) {
       ::alarm(10);
       const bool found = find_shared(kept, 4096) != nullptr;
-      remove_free_listener(listener);
-      const uint64_t own = add_free_listener([](void*, uint64_t) {}, nullptr);
+      remove_loss_listener(listener);
+      const uint64_t own = add_loss_listener([](void*, uint64_t, Loss) {}, nullptr);
       free_shared(allocate_shared(1));
-      remove_free_listener(own);
+      remove_loss_listener(own);
       free_shared(kept);
       ::_exit(found && own != listener ? 0 : 1);
     }
@@ -187,7 +288,7 @@ TEST(SharedMemory_Fork, WhileAnotherThreadFrees_NeitherSideHangs) {
   }
   stop = true;
   other.join();
-  remove_free_listener(listener);
+  remove_loss_listener(listener);
   free_shared(kept);
 }
 

@@ -70,8 +70,10 @@ Hub::Hub() : owner_(::getpid()), control_(ControlThread::shared()), address_(dra
   cookie_ = {reinterpret_cast<uintptr_t>(&cookie_value_), cookie_value_};
   listener_ = Listener::bind(to_socket_address(address_), SocketKind::kSequencedPacket);
   listener_watch_ = control_->watch(listener_.fd(), [this] { on_connection(); });
-  free_listener_ = device::add_free_listener(
-      [](void* self, uint64_t region_id) { static_cast<Hub*>(self)->on_region_freed(region_id); },
+  loss_listener_ = device::add_loss_listener(
+      [](void* self, uint64_t region_id, device::Loss loss) {
+        static_cast<Hub*>(self)->on_region_lost(region_id, loss);
+      },
       this);
 }
 
@@ -79,7 +81,7 @@ Hub::~Hub() {
   // The parent's control thread serves the parent's hub; in a child nothing runs, and nothing may
   // wait for its locks.
   if (inherited()) return;
-  device::remove_free_listener(free_listener_);
+  device::remove_loss_listener(loss_listener_);
   std::vector<ControlThread::Id> watches{listener_watch_};
   {
     const auto lock = monitor_.lock();
@@ -235,10 +237,10 @@ void Hub::expose(const std::shared_ptr<const device::SharedRegion>& region) {
   exposed_.emplace(region->id, region);
 }
 
-void Hub::on_region_freed(uint64_t region_id) noexcept {
+void Hub::on_region_lost(uint64_t region_id, device::Loss loss) noexcept {
   const auto lock = monitor_.lock();
   exposed_.erase(region_id);
-  for_each_link_locked([&](Link& link) { link.withdraw(region_id); });
+  for_each_link_locked([&](Link& link) { link.withdraw(region_id, loss); });
 }
 
 Exposure Hub::import(Link& link, const EndpointKey& rank, uint64_t region, Deadline deadline) {

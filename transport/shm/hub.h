@@ -113,7 +113,7 @@ class Hub {
   void on_readable(const LinkPtr& link) noexcept;
   void on_exit(uint64_t process_uid) noexcept;
   void on_flush() noexcept;
-  void on_region_freed(uint64_t region_id) noexcept;
+  void on_region_lost(uint64_t region_id, device::Loss loss) noexcept;
 
   bool receive_locked(const LinkPtr& link);
   void read_all_locked(const PeerProcess& from) noexcept;
@@ -151,7 +151,7 @@ class Hub {
   Cookie cookie_;
   uint64_t cookie_value_ = 0;  // what peers read at cookie_.address
   ControlThread::Id listener_watch_ = 0;
-  uint64_t free_listener_ = 0;
+  uint64_t loss_listener_ = 0;
   std::atomic<uint64_t> deaths_{0};
 
   std::mutex connect_mutex_;  // one thread opens links at a time

@@ -144,8 +144,11 @@ void Hub::handle_locked(const LinkPtr& link, std::span<const std::byte> packet,
       link->regions()->add(region.region, first, region.bytes);
       return;
     }
-    case PacketType::kUnmap:
-      return link->regions()->revoke(expect<UnmapPacket>(packet).region);
+    case PacketType::kUnmap: {
+      const auto unmap = expect<UnmapPacket>(packet);
+      if (unmap.freed != 0) return link->regions()->revoke(unmap.region);
+      return link->regions()->close_to_writes(unmap.region);
+    }
     case PacketType::kWant:
       return handle_want_locked(*link, expect<WantPacket>(packet));
     case PacketType::kExposed:

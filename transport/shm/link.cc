@@ -105,12 +105,14 @@ void Link::note_announced(uint64_t region_id) {
   announced_.insert(region_id);
 }
 
-void Link::withdraw(uint64_t region_id) noexcept {
+void Link::withdraw(uint64_t region_id, device::Loss loss) noexcept {
+  const bool freed = loss == device::Loss::kFreed;
   {
     const std::lock_guard lock(mutex_);
-    if (announced_.erase(region_id) == 0) return;
+    if (!announced_.contains(region_id)) return;
+    if (freed) announced_.erase(region_id);
   }
-  const UnmapPacket packet{.region = region_id};
+  const UnmapPacket packet{.region = region_id, .freed = freed ? 1U : 0U};
   send(bytes_of(packet));
 }
 

@@ -68,8 +68,9 @@ class Link {
   bool announce(const device::SharedRegion& region) noexcept;
   // The region has been told to the peer by a packet other than kRegion.
   void note_announced(uint64_t region_id);
-  // Tells the peer to drop the region if it has been told of it.
-  void withdraw(uint64_t region_id) noexcept;
+  // Tells the peer, if it has been told of the region, to drop it or (detached) to write to it no
+  // more.
+  void withdraw(uint64_t region_id, device::Loss loss) noexcept;
 
   // Regions of the peer's process. Shared with the connections and windows that resolve references
   // in it.

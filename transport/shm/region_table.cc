@@ -41,6 +41,10 @@ std::shared_ptr<PeerRegion> RegionTable::find(uint64_t id) const noexcept {
   return found == regions_.end() ? nullptr : found->second;
 }
 
+void RegionTable::close_to_writes(uint64_t id) noexcept {
+  if (const std::shared_ptr<PeerRegion> region = find(id)) region->close_to_writes();
+}
+
 void RegionTable::revoke(uint64_t id) noexcept {
   std::shared_ptr<PeerRegion> region;
   {

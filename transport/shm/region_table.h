@@ -26,10 +26,15 @@ class PeerRegion {
   // instead of crashing.
   void revoke() noexcept;
   bool revoked() const noexcept { return revoked_.load(std::memory_order_acquire); }
+  // The peer has left these pages: what it has sent by reference can still be read.
+  void close_to_writes() noexcept { writable_.store(false, std::memory_order_release); }
+  bool writable() const noexcept { return writable_.load(std::memory_order_acquire); }
 
  private:
   Mapping mapping_;
   std::atomic<bool> revoked_{false};  // release in revoke() pairs with acquire in revoked()
+  std::atomic<bool> writable_{
+      true};  // release in close_to_writes() pairs with acquire in writable()
 };
 
 // The regions that one peer process has announced over one link. Any thread.
@@ -39,6 +44,7 @@ class RegionTable {
   std::shared_ptr<PeerRegion> add(uint64_t id, int fd, size_t bytes);  // throws as PeerRegion
   std::shared_ptr<PeerRegion> find(uint64_t id) const noexcept;
   void revoke(uint64_t id) noexcept;
+  void close_to_writes(uint64_t id) noexcept;
 
  private:
   mutable std::mutex mutex_;

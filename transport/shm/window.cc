@@ -54,9 +54,18 @@ Status ShmRegion::check(size_t offset, size_t bytes) const noexcept {
 }
 
 Status ShmRegion::put(size_t offset, const void* data, size_t bytes) noexcept {
+  const Status checked = check_write(offset, bytes);
+  if (!checked.ok() || bytes == 0) return checked;
+  std::memcpy(base_ + offset, data, bytes);
+  return check_write(offset, bytes);  // what was withdrawn meanwhile has not arrived
+}
+
+Status ShmRegion::check_write(size_t offset, size_t bytes) const noexcept {
   const Status checked = check(offset, bytes);
-  if (checked.ok() && bytes != 0) std::memcpy(base_ + offset, data, bytes);
-  return checked;
+  if (!checked.ok() || bytes == 0 || exposure_.region->writable()) return checked;
+  return {StatusCode::kRemoteError, rank_,
+          "the peer has withdrawn the memory of its window because a communicator that it was "
+          "registered with has failed"};
 }
 
 Status ShmRegion::read(size_t offset, std::span<uint64_t> words) const noexcept {
@@ -72,7 +81,7 @@ Status ShmRegion::add_signal(size_t offset, uint64_t value) noexcept {
   if (offset % sizeof(uint64_t) != 0) {
     return {StatusCode::kInvalidArgument, rank_, "expected a signal at a multiple of 8 bytes"};
   }
-  const Status checked = check(offset, sizeof(uint64_t));
+  const Status checked = check_write(offset, sizeof(uint64_t));
   if (!checked.ok()) return checked;
   auto& counter = *reinterpret_cast<uint64_t*>(base_ + offset);
   // Release: pairs with the acquire load of the peer that waits for the signal.

@@ -39,6 +39,7 @@ class ShmRegion final : public RemoteRegion {
 
  private:
   Status check(size_t offset, size_t bytes) const noexcept;
+  Status check_write(size_t offset, size_t bytes) const noexcept;
 
   std::shared_ptr<Hub>
       hub_;  // shared: a window may outlive its Transport; keeps the link that revokes the region

@@ -22,7 +22,7 @@
 namespace tutti::transport::shm {
 
 inline constexpr uint32_t kMagic = 0x74757431;  // "1tut"
-inline constexpr uint16_t kVersion = 1;         // of every struct below
+inline constexpr uint16_t kVersion = 2;         // of every struct below
 
 enum class PacketType : uint16_t {
   kHello = 1,
@@ -123,9 +123,13 @@ struct RegionPacket {
   uint64_t bytes = 0;
 };
 
+// The region's owner has freed it, or has left its pages: then references to them stay good, and
+// writes are lost.
 struct UnmapPacket {
   PacketHeader header{.type = PacketType::kUnmap};
   uint64_t region = 0;
+  uint32_t freed = 1;
+  uint32_t reserved = 0;
 };
 
 // Asks for an exported region and the bell of the rank that exported it.
@@ -156,7 +160,7 @@ static_assert(sizeof(HelloPacket) == 72 && offsetof(HelloPacket, process) == 24)
 static_assert(sizeof(ConnectPacket) == 72 && offsetof(ConnectPacket, bell) == 48);
 static_assert(sizeof(CancelPacket) == 32 && sizeof(AcceptedPacket) == 64 &&
               sizeof(RefusedPacket) == 40);
-static_assert(sizeof(RegionPacket) == 24 && sizeof(UnmapPacket) == 16);
+static_assert(sizeof(RegionPacket) == 24 && sizeof(UnmapPacket) == 24);
 static_assert(sizeof(WantPacket) == 40 && sizeof(ExposedPacket) == 64);
 
 inline constexpr size_t kMaxPacketBytes = 128;

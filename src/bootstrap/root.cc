@@ -289,7 +289,8 @@ void Root::linger() {
   const auto self = shared_from_this();  // the timer that goes holds a reference
   if (deadline_timer_ != 0) control_->remove(std::exchange(deadline_timer_, 0));
   if (life_timer_ != 0) control_->remove(life_timer_);
-  life_timer_ = control_->at(Deadline::after_ns(kLingerNs), [self] { self->close(); });
+  life_timer_ = control_->at(Deadline::after_ns(complete_ ? kLingerCompleteNs : kLingerNs),
+                             [self] { self->close(); });
 }
 
 void Root::close() {

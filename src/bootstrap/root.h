@@ -40,7 +40,9 @@ inline constexpr uint32_t kFanIn = 8;
 class Root : public std::enable_shared_from_this<Root> {
  public:
   static constexpr int64_t kLifetimeNs = 600 * kNsPerSecond;
+  // After a failure, and when all have joined: then only a second use of the id can come.
   static constexpr int64_t kLingerNs = 30 * kNsPerSecond;
+  static constexpr int64_t kLingerCompleteNs = 3 * kNsPerSecond;
   static constexpr int64_t kFarewellNs = kNsPerSecond / 4;  // see end_hosted()
   static constexpr int64_t kAttachNs =
       10 * kNsPerSecond;  // for a rank that has registered to be attached

@@ -13,7 +13,7 @@ void CallSequence::begin(OrderedCall& call) {
   } else if (auto* wait = std::get_if<WaitCall>(&call)) {
     task_ = &comm_.path().signals.wait(*wait);
   } else if (auto* signal = std::get_if<SignalCall>(&call)) {
-    comm_.path().signals.send(*signal);
+    task_ = &comm_.path().signals.send(*signal, caught_);
   } else if (std::holds_alternative<SettleCall>(call)) {
     task_ = &comm_.path().links.settling();
   } else {

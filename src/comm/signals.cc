@@ -2,28 +2,56 @@
 // Puts and signals go straight into the peer's memory; waits read this rank's own board.
 #include "src/comm/signals.h"
 
+#include <algorithm>
+
+#include "src/comm/health.h"
 #include "src/comm/window.h"
 
 namespace tutti::comm {
 namespace {
 
-constexpr int64_t kMapBoardNs = 10 * kNsPerSecond;
+constexpr int64_t kLongestPatienceNs = 64 * kNsPerMs;
 
 }  // namespace
 
-void Signals::send(const SignalCall& call) {
-  if (call.window != nullptr) call.window->put(call.peer, call.offset, call.data, call.bytes);
-  if (call.peer == rank_) {
-    mine_.signal_self(rank_, call.signal);
-    return;
+// Null while the peer has not answered: it may be stopped, which is for the driver to find out.
+transport::RemoteRegion* Signals::Sender::find_board() {
+  try {
+    return &signals.peers_.at(call->peer, Deadline::after_ns(patience_ns));
+  } catch (const Error& error) {
+    if (error.code() != StatusCode::kRemoteError) throw;
+    patience_ns = std::min(2 * patience_ns, kLongestPatienceNs);
+    return nullptr;
   }
-  transport::RemoteRegion& board = peers_.at(call.peer, Deadline::after_ns(kMapBoardNs));
-  const Status status =
-      board.add_signal(NoticeBoard::signal_offset(n_ranks_, rank_, call.signal), 1);
+}
+
+// False when the peer's memory is not mapped yet.
+bool Signals::Sender::send() {
+  if (!put && call->window != nullptr)
+    call->window->put(call->peer, call->offset, call->data, call->bytes);
+  put = true;
+  if (call->peer == signals.rank_) {
+    signals.mine_.signal_self(signals.rank_, call->signal);
+    return true;
+  }
+  transport::RemoteRegion* const board = find_board();
+  if (board == nullptr) return false;
+  const Status status = board->add_signal(
+      NoticeBoard::signal_offset(signals.n_ranks_, signals.rank_, call->signal), 1);
   if (!status.ok()) {
-    throw Error(status.code, "rank " + std::to_string(call.peer) + " can't be signalled: " +
+    throw Error(status.code, "rank " + std::to_string(call->peer) + " can't be signalled: " +
                                  (status.reason != nullptr ? status.reason : "its memory is gone"));
   }
+  return true;
+}
+
+Status Signals::Sender::progress(bool* advanced) noexcept {
+  bool sent = false;
+  const Status status = contained(*caught, [&] { sent = send(); });
+  if (!status.ok()) return status;
+  if (!sent) return kInProgressStatus;
+  *advanced = true;
+  return kOkStatus;
 }
 
 Status Signals::Waiter::progress(bool* advanced) noexcept {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "src/comm/calls.h"
@@ -15,13 +16,19 @@ namespace tutti::comm {
 class Signals {
  public:
   Signals(int n_ranks, int rank, NoticeBoard& mine, PeerBoards& peers)
-      : rank_(rank), n_ranks_(n_ranks), mine_(mine), peers_(peers), waiter_(*this) {
+      : rank_(rank), n_ranks_(n_ranks), mine_(mine), peers_(peers), sender_(*this), waiter_(*this) {
     taken_.resize(static_cast<size_t>(n_ranks) * kSignalsPerPeer);
   }
 
-  // Puts the bytes, if any, then signals. Never waits for the peer, except to map its memory on
-  // first use. Throws Error.
-  void send(const SignalCall& call);
+  // As a task: puts the bytes, if any, then signals. Waits for the peer only to map its memory on
+  // first use. What it throws goes to `caught`. The call must stay until it has ended.
+  exec::Task& send(const SignalCall& call, std::optional<Error>& caught) noexcept {
+    sender_.call = &call;
+    sender_.caught = &caught;
+    sender_.put = false;
+    sender_.patience_ns = kFirstPatienceNs;
+    return sender_;
+  }
 
   // The wait as a task; the call must stay until it has ended.
   exec::Task& wait(const WaitCall& call) noexcept {
@@ -30,6 +37,20 @@ class Signals {
   }
 
  private:
+  static constexpr int64_t kFirstPatienceNs = kNsPerMs;
+  struct Sender final : exec::Task {
+    explicit Sender(Signals& owner) : signals(owner) {}
+    Status progress(bool* advanced) noexcept override;
+    int waiting_for() const noexcept override { return call->peer; }
+    bool needs(int rank) const noexcept override { return rank == call->peer; }
+    bool send();
+    transport::RemoteRegion* find_board();
+    Signals& signals;
+    const SignalCall* call = nullptr;
+    std::optional<Error>* caught = nullptr;
+    bool put = false;         // the bytes are there
+    int64_t patience_ns = 0;  // for the peer to answer, in one call of progress()
+  };
   struct Waiter final : exec::Task {
     explicit Waiter(Signals& owner) : signals(owner) {}
     Status progress(bool* advanced) noexcept override;
@@ -51,6 +72,7 @@ class Signals {
   NoticeBoard& mine_;
   PeerBoards& peers_;
   std::vector<uint64_t> taken_;  // signals that earlier waits have taken, by peer and index
+  Sender sender_;
   Waiter waiter_;
 };
 

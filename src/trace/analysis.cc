@@ -188,6 +188,16 @@ Finding CommAnalysis::inside_all(uint64_t number, const std::vector<int>& inside
   std::string text = fmt::format("{} was entered by all ranks and has not ended on {}",
                                  describe(*progress(inside[0]).last), ranks_text(inside));
   Finding finding{.verdict = Verdict::kInside, .number = number, .ranks = {}, .text = {}};
+  // One that is through with it may have died before it called anything else.
+  for (const int rank : ranks_at(number, {Stage::kDone})) {
+    const Recording& r = recording(rank);
+    const char fate = fate_(r);
+    if (r.comm_state == CommState::kFinalized || (fate != 0 && fate != 'X' && fate != 'Z'))
+      continue;
+    text +=
+        fmt::format("; rank {} ended it and called nothing after it, {}", rank, fate_text(rank));
+    finding.ranks.push_back(rank);
+  }
   for (const int rank : inside) {
     const Progress& p = progress(rank);
     if (p.stage(number) == Stage::kQueued) {

@@ -104,7 +104,9 @@ def test_killed_rank():
     with tempfile.TemporaryDirectory() as folder:
         job = start("kill", folder)
         job.wait(60)
-        check_says(trace(folder), r"AllReduce #20 .*was entered by ranks 0-2; rank 3 never entered it .*process \d+ is gone")
+        # The launcher ends the others when one is killed: one of them may not have left #19 by then.
+        check_says(trace(folder), r"AllReduce #20 .*was entered by ranks? [0-2,-]+; .*rank 3 never entered it .*process \d+ is gone|"
+                                  r"AllReduce #19 .*rank 3 ended it and called nothing after it, process \d+ is gone")
 
 
 def test_other_call_and_other_count():

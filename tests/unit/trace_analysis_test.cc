@@ -155,6 +155,21 @@ TEST(Analysis, AllInside_TellsWhoWaitsForWhom) {
                                           "2 waits for rank 0"));
 }
 
+TEST(Analysis, RankThatDiedAfterTheOthersOpenCollective_IsNamed) {
+  Job job(3);
+  job.all(kBarrier, 0);
+  for (const int rank : {0, 1}) job.at(rank).ring.back().state = State::kRunning;
+  const auto alive = judge(job.ranks, 'S');
+  EXPECT_EQ(alive[0].verdict, Verdict::kInside);
+  EXPECT_THAT(alive[0].text, Not(HasSubstr("rank 2")));
+  const auto findings = judge(job.ranks, 0);
+  EXPECT_EQ(findings[0].verdict, Verdict::kInside);
+  EXPECT_THAT(findings[0].text,
+              HasSubstr("has not ended on ranks 0-1; rank 2 ended it and called nothing after it, "
+                        "process 4702 is gone; rank 0: process 4700 is gone"));
+  EXPECT_THAT(findings[0].ranks, testing::ElementsAre(2, 0, 1));
+}
+
 // Two communicators whose ranks enter them in another order.
 TEST(Analysis, QueuedBehindAnotherCommunicator_IsNamed) {
   Job one(2, "one");

@@ -20,7 +20,9 @@ namespace tutti::bootstrap {
 namespace {
 
 // The root knows who is missing and says so at the deadline; this long its word may take.
-constexpr int64_t kVerdictGraceNs = 2 * kNsPerSecond;
+constexpr int64_t kVerdictGraceNs = kNsPerSecond;
+// It comes over the tree, where a rank that is stopped passes nothing on: then the root is asked.
+constexpr int64_t kAskRootNs = kNsPerSecond;
 constexpr int64_t kReasonGraceNs = kNsPerSecond / 2;
 
 SocketAddress random_abstract_address() {
@@ -86,7 +88,8 @@ class Joiner {
       run_on(*control_,
              [&] { root.channel->try_send(encode(FrameHeader{.type = FrameType::kAttached})); });
     }
-    tree->wait_complete({.deadline = with_grace(), .aborted = patience_.aborted});
+    tree->wait_complete({.deadline = with_grace(), .aborted = patience_.aborted},
+                        [&] { return ask_root(root_name); });
     return tree;
   }
 
@@ -100,6 +103,31 @@ class Joiner {
                   std::string(error.what()) +
                       "; the process that made this unique id must live until all ranks have "
                       "joined, and an id serves one communicator");
+    }
+  }
+
+  // Why nothing has come of it, by the root's own word. A root that has failed turns everybody away
+  // with its reason.
+  Failure ask_root(const std::string& root_name) const {
+    const Patience patience{.deadline = Deadline::after_ns(kAskRootNs),
+                            .aborted = patience_.aborted};
+    try {
+      const Answer root =
+          visit({.control = control_,
+                 .key = fields_.key,
+                 .role = Role::kRegister,
+                 .hello = encode(registration({})),
+                 .answer_bytes = wire_bytes<Assignment>(),
+                 .host_name = root_name},
+                connect_patiently(fields_.address, root_name, patience, {}), patience);
+      const auto assignment = decode_as<Assignment>(root.body);
+      if (assignment.code != StatusCode::kOk) return {assignment.code, assignment.reason};
+      return {StatusCode::kRemoteError, root_name + " has lost this rank's place"};
+    } catch (const Error& error) {
+      return {StatusCode::kRemoteError,
+              fmt::format("{} did not say in time which ranks are missing ({}); its process may be "
+                          "stopped",
+                          root_name, error.what())};
     }
   }
 

@@ -105,6 +105,11 @@ void Root::open(Listener listener) {
 void Root::on_visit(std::unique_ptr<Gate::Visit> visit) {
   const auto newcomer = decode_as<Registration>(visit->hello());
   if (failure_.has_value()) return refuse(*visit, *failure_);
+  if (newcomer.address.family == SocketAddress::Family::kNone) {
+    return refuse(*visit, {StatusCode::kRemoteError,
+                           complete_ ? "all ranks have joined, but word of it was lost on the way"
+                                     : missing_text() + " so far"});
+  }
   if (std::optional<Failure> failure = objection(newcomer)) {
     refuse(*visit, *failure);
     // A second use of the id is the newcomer's mistake alone.

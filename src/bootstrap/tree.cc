@@ -120,8 +120,7 @@ void Tree::throw_failure() {
   throw Error(failure.code, failure.reason);
 }
 
-void Tree::wait_until(const Patience& patience, const std::function<bool()>& ready,
-                      const std::function<Failure()>& late) {
+bool Tree::await(const Patience& patience, const std::function<bool()>& ready) {
   for (;;) {
     bool is_ready = false;
     bool has_failed = false;
@@ -129,14 +128,13 @@ void Tree::wait_until(const Patience& patience, const std::function<bool()>& rea
       is_ready = ready();  // first: what has come before a failure is still good
       has_failed = failure_.has_value();
     });
-    if (is_ready) return;
+    if (is_ready) return true;
     if (has_failed) throw_failure();
     switch (signal_.wait(patience)) {
       case Woken::kNotified:
         break;
       case Woken::kExpired:
-        run_on(*place_.control, [&] { fail(late()); });
-        throw_failure();
+        return false;
       case Woken::kAborted:
         run_on(*place_.control, [&] {
           fail({StatusCode::kRemoteError, place_.self.name() + " aborted its initialisation"});
@@ -146,14 +144,18 @@ void Tree::wait_until(const Patience& patience, const std::function<bool()>& rea
   }
 }
 
-void Tree::wait_complete(const Patience& patience) {
-  wait_until(
-      patience, [this] { return complete_; },
-      [] {
-        return Failure{StatusCode::kRemoteError,
-                       "the rendezvous root did not say in time which ranks are missing; its "
-                       "process may be stopped"};
-      });
+void Tree::wait_until(const Patience& patience, const std::function<bool()>& ready,
+                      const std::function<Failure()>& late) {
+  if (await(patience, ready)) return;
+  run_on(*place_.control, [&] { fail(late()); });
+  throw_failure();
+}
+
+void Tree::wait_complete(const Patience& patience, const std::function<Failure()>& why_late) {
+  if (await(patience, [this] { return complete_; })) return;
+  const Failure why = why_late();
+  run_on(*place_.control, [&] { fail(why); });
+  throw_failure();
 }
 
 }  // namespace tutti::bootstrap

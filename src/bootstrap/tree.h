@@ -42,8 +42,9 @@ class Tree {
   Tree(const Tree&) = delete;
   Tree& operator=(const Tree&) = delete;
 
-  // Until kGo has come. Throws what ended the tree; InvalidUsage when aborted.
-  void wait_complete(const Patience& patience);
+  // Until kGo has come. Throws what ended the tree, or `why_late` (asked on this thread) at the
+  // deadline; InvalidUsage when aborted.
+  void wait_complete(const Patience& patience, const std::function<Failure()>& why_late);
   std::vector<Bytes> all_gather(std::span<const std::byte> mine, const Patience& patience);
   const Place& place() const noexcept { return place_; }
 
@@ -69,6 +70,9 @@ class Tree {
   void leave();
   uint32_t height(uint32_t index) const;  // levels below
 
+  // True when ready() holds, false at the deadline. Throws what ended the tree; InvalidUsage when
+  // aborted. ready() runs on the control thread.
+  bool await(const Patience& patience, const std::function<bool()>& ready);
   // Returns when ready() holds; throws when the tree has failed, and makes it fail by late() at the
   // deadline. Both run on the control thread.
   void wait_until(const Patience& patience, const std::function<bool()>& ready,

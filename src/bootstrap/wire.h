@@ -106,7 +106,7 @@ struct Registration {
   int64_t wait_ns = 0;  // INT64_MAX: no deadline
   Peer peer;
   ProcessIdentity identity;
-  SocketAddress address;
+  SocketAddress address;  // none: a rank that has been here asks how it stands
 };
 
 // Root -> rank: where to attach, or why not (code and reason). 1191 bytes, kReasonBytes of them the

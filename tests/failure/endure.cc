@@ -78,6 +78,7 @@ struct Board {
   std::atomic<int> gone;          // the victim's process has ended for good
   std::atomic<int> id_ready;      // `id` is for the growing of round id_ready
   std::atomic<int> failed;
+  std::atomic<int64_t> slowest_us[2];  // from a death, a stop to the last error
   tuttiUniqueId first_id;
   std::atomic<int> first_id_ready;
   tuttiUniqueId id;
@@ -161,10 +162,18 @@ class Rank {
         error_.find(std::to_string(round_.victim)) == std::string::npos)
       bad("expected a remote error about the victim, got " + std::to_string(result) + ": " +
           error_);
+    note_slowest(static_cast<int64_t>(seconds * 1e6));
     if (seconds > bound) bad("failed only after " + std::to_string(seconds) + " s: " + error_);
     snapshot_.assign(window_memory_, window_memory_ + kWindowBytes);
     received_ = recv_;
     check(tuttiCommWindowDeregister(comm_, window_), "deregister");
+  }
+
+  void note_slowest(int64_t us) {
+    std::atomic<int64_t>& slowest = board_.slowest_us[round_.stop ? 1 : 0];
+    int64_t known = slowest.load();
+    while (known < us && !slowest.compare_exchange_weak(known, us)) {
+    }
   }
 
   void fall_later() {
@@ -445,9 +454,13 @@ int main(int argc, char** argv) {
     const int64_t start = now_ns();
     const std::string trouble = Job(*board, seed, n, rounds).run();
     const double seconds = static_cast<double>(now_ns() - start) * 1e-9;
-    std::printf("endure: %d ranks, %zu rounds, seed %zu, %.1f s: %s\n", n,
-                static_cast<size_t>(rounds), static_cast<size_t>(seed), seconds,
-                trouble.empty() ? "good" : trouble.c_str());
+    std::printf(
+        "endure: %d ranks, %zu rounds, seed %zu, %.1f s, slowest error %.0f ms after a death, "
+        "%.0f ms after a stop: %s\n",
+        n, static_cast<size_t>(rounds), static_cast<size_t>(seed), seconds,
+        static_cast<double>(board->slowest_us[0].load()) / 1e3,
+        static_cast<double>(board->slowest_us[1].load()) / 1e3,
+        trouble.empty() ? "good" : trouble.c_str());
     std::fflush(stdout);
     good = good && trouble.empty();
     ::munmap(board, sizeof(Board));

@@ -11,41 +11,8 @@
 namespace tutti::bootstrap {
 namespace {
 
-constexpr size_t kEntryHeaderBytes = 12;  // rank u32, bytes u64
 constexpr int64_t kGracePerLevelNs = 200 * kNsPerMs;
 constexpr int64_t kCloseReasonNs = kNsPerSecond;
-
-void append_entry(Encoder& out, int rank, std::span<const std::byte> bytes) {
-  out.integer(static_cast<uint32_t>(rank));
-  out.integer(static_cast<uint64_t>(bytes.size()));
-  out.raw(bytes);
-}
-
-// By rank; throws when a rank is missing, named twice or out of range.
-std::vector<Bytes> parse_table(std::span<const std::byte> table, int n_ranks) {
-  std::vector<std::optional<Bytes>> found(static_cast<size_t>(n_ranks));
-  Decoder in(table);
-  size_t count = 0;
-  for (; !in.at_end() && in.ok(); ++count) {
-    uint32_t rank = 0;
-    uint64_t bytes = 0;
-    in.integer(rank);
-    in.integer(bytes);
-    const std::span<const std::byte> data = in.next(bytes);
-    if (!in.ok() || rank >= found.size() || found[rank].has_value()) break;
-    found[rank].emplace(data.begin(), data.end());
-  }
-  if (count != found.size() || !in.at_end()) {
-    throw Error(StatusCode::kInternalError,
-                fmt::format("a malformed all-gather table: {} good entries in {} bytes, expected "
-                            "one per rank of {}",
-                            count, table.size(), n_ranks));
-  }
-  std::vector<Bytes> result;
-  result.reserve(found.size());
-  for (std::optional<Bytes>& entry : found) result.push_back(std::move(*entry));
-  return result;
-}
 
 }  // namespace
 

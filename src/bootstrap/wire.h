@@ -181,4 +181,10 @@ size_t wire_bytes() {
 }
 Bytes error_frame(const Failure& failure);
 
+// The payload of kUp and kDown: one entry per rank.
+inline constexpr size_t kEntryHeaderBytes = 12;  // rank u32, bytes u64
+void append_entry(Encoder& out, int rank, std::span<const std::byte> bytes);
+// By rank; throws InternalError when a rank is missing, named twice or out of range.
+std::vector<Bytes> parse_table(std::span<const std::byte> table, int n_ranks);
+
 }  // namespace tutti::bootstrap

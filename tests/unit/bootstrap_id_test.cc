@@ -113,6 +113,20 @@ TEST(WireBytes_EachMessage, IsAsDocumented) {
   EXPECT_EQ(wire_bytes<FrameHeader>(), 16U);
 }
 
+TEST(Table_NotOneEntryPerRank, IsRefused) {
+  const auto table = [](std::initializer_list<int> ranks) {
+    Encoder out;
+    for (const int rank : ranks) append_entry(out, rank, {});
+    return out.take();
+  };
+  EXPECT_EQ(parse_table(table({1, 0}), 2).size(), 2U);
+  for (const auto& ranks : {std::initializer_list<int>{0}, {0, 0}, {0, 2}, {0, 1, 0}, {0, 1, 1}})
+    EXPECT_THROW(parse_table(table(ranks), 2), Error);
+  Bytes cut = table({0, 1});
+  cut.pop_back();
+  EXPECT_THROW(parse_table(cut, 2), Error);
+}
+
 TEST(Decoder_PastTheEnd, YieldsZerosAndIsNotOk) {
   const Bytes bytes(3);
   Decoder in(bytes);

@@ -11,6 +11,7 @@ namespace tutti::bootstrap {
 namespace {
 
 constexpr int64_t kAbortPollNs = 20 * kNsPerMs;  // nobody rings when *aborted is set
+constexpr size_t kLeastRoomBytes = 64 << 10;
 
 }  // namespace
 
@@ -73,10 +74,12 @@ Channel::~Channel() {
 }
 
 void Channel::expect(size_t count, std::function<void(Bytes)> then) {
-  input_.assign(count, std::byte{0});
+  expected_ = count;
+  input_.clear();
   arrived_ = 0;
   if (count == 0) return then({});
   then_ = std::move(then);
+  make_room();
   if (watch_ == 0 && !ended_) watch_ = control_->watch(socket_.fd(), [this] { on_readable(); });
 }
 
@@ -96,6 +99,11 @@ void Channel::expect_next_frame(std::shared_ptr<const std::function<void(Frame)>
   });
 }
 
+void Channel::make_room() {
+  if (arrived_ < input_.size()) return;
+  input_.resize(std::min(expected_, std::max(kLeastRoomBytes, 2 * input_.size())));
+}
+
 // Reads at most once, so that no channel starves the others; called again when there is more.
 void Channel::on_readable() {
   if (then_ == nullptr) return stop_watching();  // expect() resumes
@@ -110,7 +118,7 @@ void Channel::on_readable() {
   }
   if (received == 0) return end();
   arrived_ += received;
-  if (arrived_ < input_.size()) return;
+  if (arrived_ < expected_) return make_room();
   const auto then = std::exchange(then_, nullptr);
   then(std::exchange(input_, {}));  // may destroy this
 }

@@ -58,7 +58,8 @@ class Channel {
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
 
-  // Calls `then` once, with the next `count` bytes. `then` may destroy the channel.
+  // Calls `then` once, with the next `count` bytes. `then` may destroy the channel. Memory is taken
+  // as bytes come, not as they are announced.
   void expect(size_t count, std::function<void(Bytes)> then);
   // Calls `handler` with each frame from now on; a frame longer than kMaxFrameBytes ends the
   // connection.
@@ -76,6 +77,7 @@ class Channel {
 
  private:
   void on_readable();
+  void make_room();
   void stop_watching();
   void end();
   void expect_next_frame(std::shared_ptr<const std::function<void(Frame)>> handler);
@@ -84,7 +86,8 @@ class Channel {
   Socket socket_;
   ControlThread::Id watch_ = 0;  // 0: not watched
   bool ended_ = false;
-  Bytes input_;                      // sized to what is expected
+  size_t expected_ = 0;
+  Bytes input_;                      // room for the next bytes; grows with what has come
   size_t arrived_ = 0;               // bytes of input_ that have come
   std::function<void(Bytes)> then_;  // empty: nothing is expected
   std::function<void()> on_end_;

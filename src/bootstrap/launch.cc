@@ -30,13 +30,16 @@ int64_t parse_number(const std::string& name, const std::string& text) {
   return value;
 }
 
-std::optional<int> number(const char* name) {
-  const auto text = foreign_variable(name);
-  if (!text.has_value()) return std::nullopt;
-  const int64_t value = parse_number(name, *text);
+int parse_int(const std::string& name, const std::string& text) {
+  const int64_t value = parse_number(name, text);
   if (value > INT32_MAX)
     throw Error(StatusCode::kInvalidArgument, fmt::format("{}={} is too large", name, value));
   return static_cast<int>(value);
+}
+
+std::optional<int> number(const char* name) {
+  const auto text = foreign_variable(name);
+  return text.has_value() ? std::optional(parse_int(name, *text)) : std::nullopt;
 }
 
 std::string text_or_empty(const char* name) { return foreign_variable(name).value_or(""); }
@@ -198,6 +201,7 @@ std::optional<Launch> detect_pmi() {
 
 // Tasks on node `node` of a list such as "2(x3),1"; nullopt when it can't be told.
 std::optional<int> tasks_on_node(const std::string& list, int node) {
+  constexpr const char* kVariable = "SLURM_STEP_TASKS_PER_NODE";
   std::istringstream items(list);
   std::string item;
   while (std::getline(items, item, ',')) {
@@ -205,11 +209,9 @@ std::optional<int> tasks_on_node(const std::string& list, int node) {
     int repeat = 1;
     if (times != std::string::npos) {
       if (item.back() != ')') return std::nullopt;
-      repeat = static_cast<int>(
-          parse_number("tasks per node", item.substr(times + 2, item.size() - times - 3)));
+      repeat = parse_int(kVariable, item.substr(times + 2, item.size() - times - 3));
     }
-    if (node < repeat)
-      return static_cast<int>(parse_number("tasks per node", item.substr(0, times)));
+    if (node < repeat) return parse_int(kVariable, item.substr(0, times));
     node -= repeat;
   }
   return std::nullopt;

@@ -186,6 +186,8 @@ TEST(DetectLaunch_HalfSetOrMalformed, NamesTheVariable) {
       {without(kOpenMpi, "OMPI_COMM_WORLD_SIZE"), "OMPI_COMM_WORLD_SIZE is missing"},
       {without(kHydra, "PMI_RANK"), "PMI_RANK is missing"},
       {without(kSlurm, "SLURM_LOCALID"), "SLURM_LOCALID is missing"},
+      {with(kSlurm, {{"SLURM_STEP_TASKS_PER_NODE", "2(x2147483648),3"}}), "is too large"},
+      {with(kSlurm, {{"SLURM_STEP_TASKS_PER_NODE", "4294967298(x3)"}}), "is too large"},
   };
   for (const Rejected& row : table) {
     const Environment environment(row.variables);

@@ -16,7 +16,7 @@ namespace tutti::plan::msccl {
 namespace {
 
 // Of all steps of the plan; what a small file may blow up to.
-constexpr size_t kMaxSteps = size_t{1} << 22;
+constexpr size_t kMaxSteps = size_t{1} << 20;
 
 struct Value {
   int32_t extent = kNoExtent;
@@ -291,8 +291,9 @@ class Resolver {
     out->sources.push_back(operand);
   }
 
-  // A schedule for in-place calls leaves alone what is in its place already.
+  // A schedule for in-place calls leaves alone what is in its place already. One lane per rank.
   void copy_untouched_inputs() {
+    std::map<int32_t, Lane> copies;
     for (const auto& [key, held] : memory_) {
       const auto& [rank, place] = key;
       if (held.home.buffer != Buffer::kInput) continue;
@@ -303,8 +304,10 @@ class Resolver {
       copy.sinks = {*output};
       copy.extent = held.value.extent;
       copy.sources[0].pre = copy.post = reduces(shape_.collective);
-      plan_.ranks[static_cast<size_t>(rank)].lanes.push_back({{std::move(copy)}});
+      copies[rank].steps.push_back(std::move(copy));
     }
+    for (auto& [rank, lane] : copies)
+      plan_.ranks[static_cast<size_t>(rank)].lanes.push_back(std::move(lane));
   }
 
   const Schedule& schedule_;

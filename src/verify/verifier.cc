@@ -20,16 +20,41 @@ namespace {
 constexpr int64_t kMaxUnrolledTiles = 9;
 // Over all ranks; a plan with more is refused before it fills the machine's memory.
 constexpr int64_t kMaxChunks = int64_t{1} << 24;
+// A right plan names every chunk of input and output, and needs no more scratch than it names. One
+// with many more chunks than operands is wrong or wasteful, and a few lines of text could ask for
+// gigabytes.
+constexpr int64_t kAlwaysGoodChunks = int64_t{1} << 16;
+constexpr int64_t kMaxChunksPerOperand = 4;
+
+int64_t chunk_operands(const plan::RankProgram& program) {
+  int64_t count = 0;
+  for (const plan::Lane& lane : program.lanes) {
+    for (const plan::Step& step : lane.steps) {
+      for (const auto* operands : {&step.sources, &step.sinks})
+        count += std::ranges::count(*operands, plan::Operand::Kind::kChunk, &plan::Operand::kind);
+    }
+  }
+  return count;
+}
 
 Rejection check_size(const plan::Plan& plan) {
   int64_t chunks = 0;
+  int64_t operands = 0;
   for (int32_t rank = 0; rank < plan.shape.n_ranks; ++rank) {
     for (const auto buffer : {plan::Buffer::kInput, plan::Buffer::kOutput})
       chunks += int64_t{plan::blocks_in(plan.shape, rank, buffer)} * plan.shape.chunks_per_block;
     chunks += plan.ranks[rank].scratch_chunks;
+    operands += chunk_operands(plan.ranks[rank]);
   }
-  if (chunks <= kMaxChunks) return std::nullopt;
-  return fmt::format("size: expected at most {} chunks over all ranks, got {}", kMaxChunks, chunks);
+  if (chunks > kMaxChunks)
+    return fmt::format("size: expected at most {} chunks over all ranks, got {}", kMaxChunks,
+                       chunks);
+  if (chunks > kAlwaysGoodChunks && chunks / kMaxChunksPerOperand > operands)
+    return fmt::format(
+        "size: expected at most {} chunks for each chunk that the steps name, got {} "
+        "chunks over all ranks, and {} names",
+        kMaxChunksPerOperand, chunks, operands);
+  return std::nullopt;
 }
 
 class Verification {

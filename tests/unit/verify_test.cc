@@ -108,6 +108,12 @@ std::vector<BrokenCase> broken_cases() {
        },
        {"size", "expected at most"}},
       {Judge::kCannotTell,
+       "ManyChunksFewSteps",
+       [] {
+         return broken(swap_all_reduce(), [](Plan& p) { p.shape.chunks_per_block = 4'000'000; });
+       },
+       {"size", "4 chunks for each chunk that the steps name, got 16000000"}},
+      {Judge::kCannotTell,
        "WaitForNoLane",
        [] {
          return broken(two_lane_reduce(), [](Plan& p) { lane(p, 0, 1)[0].waits[0].lane = 5; });

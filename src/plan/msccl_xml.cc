@@ -18,8 +18,8 @@ namespace {
 
 constexpr int32_t kMaxGpus = 4096;
 constexpr int32_t kMaxChunks = 1 << 20;
-constexpr int64_t kMaxExtents = 1 << 24;
-// Far above what runtimes take (a count below 72); bounds the memory that a small file may ask for.
+// Far above what runtimes take (a count below 72); bound the memory that a small file may ask for.
+constexpr int64_t kMaxExtents = 1 << 20;
 constexpr int32_t kMaxCount = 1024;
 
 int32_t blocks(const Shape& shape) {
@@ -101,6 +101,9 @@ class Reader {
     const bool out_of_place = integer_or(algo, "outofplace", in_place ? 0 : 1, 1) == 1;
     schedule_.aliased = in_place && !out_of_place;
     schedule_.name = algo.attribute("name") ? algo.attribute("name").value() : "msccl";
+    // It is printed, and written as JSON.
+    std::ranges::replace_if(
+        schedule_.name, [](char c) { return c < ' ' || c > '~'; }, '?');
   }
 
   Collective read_collective(pugi::xml_node algo) {

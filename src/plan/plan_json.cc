@@ -195,6 +195,8 @@ json parse(std::string_view text) {
     throw Error(StatusCode::kInvalidArgument, "plan: not JSON, at byte " +
                                                   std::to_string(error.byte) + " of " +
                                                   std::to_string(text.size()));
+  } catch (const json::out_of_range& error) {  // a number above the range of double
+    throw Error(StatusCode::kInvalidArgument, std::string("plan: ") + error.what());
   }
 }
 

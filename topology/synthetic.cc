@@ -273,6 +273,10 @@ Graph synthetic(std::string_view line) {
   if (options.boxes == 1 && options.fabric == Fabric::kDefault) return std::move(box.graph);
   if (nodes_of_kind(box.graph, NodeKind::kNic).empty())
     refuse(words[0], "a fabric joins NICs and this box has none; add nics=1");
+  constexpr size_t kMaxNodes = size_t{1} << 19;
+  if (box.graph.nodes.size() * static_cast<size_t>(options.boxes) > kMaxNodes)
+    refuse(line, fmt::format("expected at most {} nodes, got {} in each of {} boxes", kMaxNodes,
+                             box.graph.nodes.size(), options.boxes));
   std::vector<Report> boxes(options.boxes, box);
   for (size_t i = 0; i < boxes.size(); ++i) boxes[i].graph.nodes[0].id += std::to_string(i);
   Graph graph = merge_hosts(boxes).graph;

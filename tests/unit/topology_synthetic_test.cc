@@ -138,6 +138,7 @@ TEST(Synthetic_WrongLine, NamesTheWordAndWhatIsAllowed) {
       {"dgx-a100 cores=4", "\"cores=4\"", "xCOUNT and fabric="},
       {"dgx-1v fabric=rail", "\"fabric=rail\"", "takes no options"},
       {"dgx-1v x2", "\"x2\"", "no network"},
+      {"host x4096 cores=4096 nics=1", "x4096", "at most 524288 nodes, got 4100 in each of 4096"},
   };
   for (const Case& c : cases)
     EXPECT_THAT(refusal([&] { synthetic(c.line); }), AllOf(HasSubstr(c.word), HasSubstr(c.allowed)))

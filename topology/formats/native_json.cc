@@ -194,7 +194,7 @@ json parse_without_duplicates(std::string_view text) {
   };
   try {
     return json::parse(text, watch);
-  } catch (const json::parse_error& error) {
+  } catch (const json::exception& error) {  // not JSON, or a number above the range of double
     const std::string what =
         error.what();  // "[json.exception.parse_error.101] parse error at line 1, column 2: ..."
     const size_t start = what.find("] ");

@@ -41,8 +41,8 @@ uint16_t parse_port(const std::string& text, std::string_view digits) {
 SocketAddress parse_abstract(const std::string& text) {
   SocketAddress address;
   const size_t length = text.size() - 1;
-  if (length == 0 || length >= sizeof address.name)
-    throw_malformed(text, "the name must have 1 to 63 characters");
+  if (length == 0 || length >= sizeof address.name || text.find('\0') != std::string::npos)
+    throw_malformed(text, "the name must have 1 to 63 characters, none of them NUL");
   address.family = SocketAddress::Family::kUnixAbstract;
   text.copy(address.name, length, 1);
   return address;

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Acceptance of issue B, Bounded failure. Sourced by scripts/accept.sh.
 
-parts=(build kill_matrix mismatches shrink trace bootstrap)
+parts=(build kill_matrix mismatches shrink trace bootstrap fuzzing_texts fuzzing_messages)
 
 part_build() {
   scripts/install-deps.sh
@@ -25,3 +25,13 @@ part_trace() { ctest --preset release -R '^trace'; }
 
 # 5. Random bytes, a wrong key, replays and 1,000 half-open connections disturb nothing.
 part_bootstrap() { ctest --preset release -R '^bootstrap_failure_test$'; }
+
+# 7. Each fuzzer runs ten minutes without a finding; two run at a time, so that each part takes half an hour.
+part_fuzzing_texts() {
+  scripts/install-deps.sh
+  scripts/fuzz.sh --seconds 600 plan_json msccl_xml topology_json topology_line config launch
+}
+part_fuzzing_messages() {
+  scripts/install-deps.sh
+  scripts/fuzz.sh --seconds 600 unique_id bootstrap_wire bootstrap_channel bootstrap_gate shm_hub recording
+}

@@ -367,10 +367,11 @@ TUTTI_API tuttiResult_t tuttiRecv(void* recvbuff, size_t count, tuttiDataType_t 
 /* Operations between Start and End are posted together at the outermost End: point-to-point calls
  * run concurrently, one thread may drive several ranks, and communicators may be initialised
  * together. Initialisations, splits and window registrations of the group run first; their handles
- * are set when tuttiGroupEnd returns. The calls of one communicator in one group use one stream.
- * tuttiGroupEnd returns the first error; a group in which a call was refused does nothing and
- * returns that refusal. tuttiInvalidUsage: an End without a Start, calls of one communicator on
- * several streams, a send to self without its receive. */
+ * are set when tuttiGroupEnd returns. Calls of one communicator may be on several streams, NULL
+ * among them: as with NCCL they are one operation that is in the order of all these streams, so it
+ * waits for what was queued on each and each waits for its end. tuttiGroupEnd returns the first
+ * error; a group in which a call was refused does nothing and returns that refusal.
+ * tuttiInvalidUsage: an End without a Start, a send to self without its receive. */
 TUTTI_API tuttiResult_t tuttiGroupStart(void);
 TUTTI_API tuttiResult_t tuttiGroupEnd(void);
 

@@ -3,6 +3,7 @@
 #include "src/comm/group.h"
 
 #include <algorithm>
+#include <iterator>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -30,9 +31,20 @@ void run_p2p_now(Communicator& comm, const P2pCall& call) {
 
 void enqueue(std::unique_ptr<Unit> unit, Stream* stream) {
   std::vector<Stream::Entry> entries(1);
-  entries[0].stream = stream;
+  entries[0].streams = {stream};
   entries[0].units.push_back(std::move(unit));
-  Stream::enqueue(entries);
+  Stream::enqueue(std::move(entries));
+}
+
+bool contains(const std::vector<Stream*>& streams, const Stream* stream) noexcept {
+  return std::find(streams.begin(), streams.end(), stream) != streams.end();
+}
+
+// Adds the streams that `into` does not have yet.
+void unite(std::vector<Stream*>& into, const std::vector<Stream*>& streams) {
+  for (Stream* stream : streams) {
+    if (!contains(into, stream)) into.push_back(stream);
+  }
 }
 
 // All of them, also after a failure: the other ranks run them all.
@@ -118,7 +130,7 @@ void Group::set_up(const Communicator* parent, std::function<void()> job) {
 
 bool Group::uses(const Stream& stream) const noexcept {
   return std::any_of(contents_.pending.begin(), contents_.pending.end(),
-                     [&](const Pending& p) { return p.stream == &stream; });
+                     [&](const Pending& p) { return contains(p.streams, &stream); });
 }
 
 void Group::refuse(const Error& error) {
@@ -130,14 +142,9 @@ Group::Pending& Group::pending_for(Communicator& comm, Stream* stream) {
   auto& pending = contents_.pending;
   auto at = std::find_if(pending.begin(), pending.end(),
                          [&](const Pending& p) { return p.unit->comm.get() == &comm; });
-  if (at == pending.end()) {
-    at = pending.insert(pending.end(),
-                        {std::make_unique<Unit>(comm.shared_from_this()), stream, {}});
-  } else if (at->stream != stream) {
-    throw Error(StatusCode::kInvalidUsage,
-                "stream differs from that of an earlier call of this group on the communicator" +
-                    comm.place() + "; the calls of one communicator in one group use one stream");
-  }
+  if (at == pending.end())
+    at = pending.insert(pending.end(), {std::make_unique<Unit>(comm.shared_from_this()), {}, {}});
+  unite(at->streams, {stream});
   return *at;
 }
 
@@ -190,19 +197,36 @@ void run_concurrently(const std::vector<std::function<void()>>& jobs,
   if (first != nullptr) std::rethrow_exception(first);
 }
 
-void Group::run_calls(std::vector<Pending>& pending) {
+std::vector<Stream::Entry> Group::entries_of(std::vector<Pending>& pending) {
   std::vector<Stream::Entry> entries;
   for (Pending& p : pending) {
-    if (!p.p2p.empty()) p.unit->p2p.emplace(p.p2p, p.unit->comm->rank());
-    auto entry = std::find_if(entries.begin(), entries.end(),
-                              [&](const auto& e) { return e.stream == p.stream; });
-    if (entry == entries.end()) entry = entries.insert(entries.end(), Stream::Entry{p.stream, {}});
-    entry->units.push_back(std::move(p.unit));
+    Stream::Entry entry{std::move(p.streams), {}};
+    const auto joins = [&](const Stream::Entry& other) {
+      return std::any_of(entry.streams.begin(), entry.streams.end(),
+                         [&](const Stream* s) { return contains(other.streams, s); });
+    };
+    // Entries made so far have no stream in common, so what `entry` takes in joins no further one.
+    for (auto other = entries.begin(); other != entries.end();) {
+      if (!joins(*other)) {
+        ++other;
+        continue;
+      }
+      std::move(other->units.begin(), other->units.end(), std::back_inserter(entry.units));
+      unite(entry.streams, other->streams);
+      other = entries.erase(other);
+    }
+    entry.units.push_back(std::move(p.unit));
+    entries.push_back(std::move(entry));
   }
-  Stream::enqueue(entries);
-  for (const Stream::Entry& entry : entries) {
-    if (entry.stream != nullptr) continue;
-    if (const auto error = run(entry.units); error.has_value()) throw *error;
+  return entries;
+}
+
+void Group::run_calls(std::vector<Pending>& pending) {
+  for (Pending& p : pending) {
+    if (!p.p2p.empty()) p.unit->p2p.emplace(p.p2p, p.unit->comm->rank());
+  }
+  for (const auto& batch : Stream::enqueue(entries_of(pending))) {
+    if (const auto error = batch->take_part(); error.has_value()) throw *error;
   }
 }
 

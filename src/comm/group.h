@@ -59,7 +59,7 @@ class Group {
   friend void issue(Communicator&, const P2pCall&, Stream*);
   struct Pending {
     std::unique_ptr<Unit> unit;
-    Stream* stream = nullptr;
+    std::vector<Stream*> streams;  // of its calls, each once; null: the calling thread
     std::vector<P2pCall> p2p;
   };
   struct SetUps {
@@ -73,6 +73,8 @@ class Group {
     std::optional<Error> refused;
   };
   Pending& pending_for(Communicator& comm, Stream* stream);
+  // The units of communicators that have a stream in common become one entry.
+  static std::vector<Stream::Entry> entries_of(std::vector<Pending>& pending);
   static void run_calls(std::vector<Pending>& pending);
 
   int depth_ = 0;

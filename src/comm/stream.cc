@@ -10,6 +10,9 @@
 
 namespace tutti::comm {
 
+namespace {
+
+// Drives posted units together; returns the first error.
 std::optional<Error> run(const Units& units) noexcept {
   std::vector<Work*> works;
   works.reserve(units.size());
@@ -19,6 +22,28 @@ std::optional<Error> run(const Units& units) noexcept {
     if (unit->work->error().has_value()) return unit->work->error();
   }
   return std::nullopt;
+}
+
+}  // namespace
+
+void Batch::post() {
+  for (const auto& unit : units_) unit->post();
+}
+
+std::optional<Error> Batch::take_part() noexcept {
+  Monitor::Lock lock = monitor_.lock();
+  if (--missing_ != 0) {
+    monitor_.wait(lock, Deadline::never(), [this] { return ended_; });
+    return error_;
+  }
+  lock.unlock();
+  std::optional<Error> error = run(units_);
+  units_.clear();  // whoever waits for the end may count on the communicators being let go
+  lock.lock();
+  ended_ = true;
+  error_ = error;
+  monitor_.notify_all();
+  return error;
 }
 
 Stream::Stream() : worker_([this] { serve(); }) {}
@@ -32,20 +57,31 @@ Stream::~Stream() {
   worker_.join();
 }
 
-void Stream::enqueue(std::vector<Entry>& entries) {
-  std::sort(entries.begin(), entries.end(),
-            [](const Entry& a, const Entry& b) { return std::less<>()(a.stream, b.stream); });
+std::vector<std::shared_ptr<Batch>> Stream::enqueue(std::vector<Entry> entries) {
+  std::vector<Stream*> streams;
+  for (const Entry& entry : entries)
+    streams.insert(streams.end(), entry.streams.begin(), entry.streams.end());
+  std::sort(streams.begin(), streams.end(), std::less<>());
+  streams.erase(std::unique(streams.begin(), streams.end()), streams.end());
   std::vector<Monitor::Lock> locks;
-  for (const Entry& entry : entries) {
-    if (entry.stream != nullptr) locks.push_back(entry.stream->monitor_.lock());
+  for (Stream* stream : streams) {
+    if (stream != nullptr) locks.push_back(stream->monitor_.lock());
   }
+  std::vector<std::shared_ptr<Batch>> ours;
   for (Entry& entry : entries) {
-    for (const auto& unit : entry.units) unit->post();
-    if (entry.stream == nullptr) continue;
-    entry.stream->queue_.push_back(std::move(entry.units));
-    ++entry.stream->queued_;
-    entry.stream->monitor_.notify_all();
+    const auto batch = std::make_shared<Batch>(std::move(entry.units), entry.streams.size());
+    batch->post();
+    for (Stream* stream : entry.streams) {
+      if (stream == nullptr) {
+        ours.push_back(batch);
+        continue;
+      }
+      stream->queue_.push_back(batch);
+      ++stream->queued_;
+      stream->monitor_.notify_all();
+    }
   }
+  return ours;
 }
 
 void Stream::serve() {
@@ -53,11 +89,11 @@ void Stream::serve() {
   while (true) {
     monitor_.wait(lock, Deadline::never(), [this] { return stopping_ || !queue_.empty(); });
     if (queue_.empty()) return;
-    Units units = std::move(queue_.front());
+    std::shared_ptr<Batch> batch = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();
-    std::optional<Error> error = run(units);
-    units.clear();
+    std::optional<Error> error = batch->take_part();
+    batch.reset();
     lock.lock();
     if (error.has_value() && !first_error_.has_value()) first_error_ = std::move(error);
     ++ended_;

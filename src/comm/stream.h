@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "src/base/error.h"
@@ -28,8 +29,27 @@ struct Unit {
 };
 using Units = std::vector<std::unique_ptr<Unit>>;
 
-// Drives posted units together; returns the first error.
-std::optional<Error> run(const Units& units) noexcept;
+// What a call or a group puts into the queues of one or more streams, as one: it runs when all of
+// them have come to it, and none goes on before it has ended. Shared by these queues.
+class Batch {
+ public:
+  // `n_parties` streams; the caller counts as one when it takes part itself.
+  Batch(Units units, size_t n_parties) : units_(std::move(units)), missing_(n_parties) {}
+
+  // Takes the tickets of all units.
+  void post();
+  // One party has come: the last one drives the units, the others wait for it. Returns the first
+  // error, to each.
+  std::optional<Error> take_part() noexcept;
+
+ private:
+  Monitor monitor_;
+  Units units_;  // touched by the last party only
+  // Guarded by monitor_.
+  size_t missing_;
+  bool ended_ = false;
+  std::optional<Error> error_;
+};
 
 class Stream {
  public:
@@ -40,13 +60,13 @@ class Stream {
   Stream& operator=(const Stream&) = delete;
 
   struct Entry {
-    Stream* stream = nullptr;
+    std::vector<Stream*> streams;  // different ones; null: the calling thread
     Units units;
   };
   // Posts all units and queues them, atomically: the order in which tickets are taken is the order
-  // in every queue, so streams can't wait for each other in a circle. Entries with a null stream
-  // are posted only. Lock order: streams by address.
-  static void enqueue(std::vector<Entry>& entries);
+  // in every queue, so streams can't wait for each other in a circle. Returns the batches that the
+  // calling thread has to take part in. Lock order: streams by address.
+  static std::vector<std::shared_ptr<Batch>> enqueue(std::vector<Entry> entries);
 
   // Waits until everything queued has ended. Throws the first error since the last call.
   void synchronize();
@@ -59,7 +79,7 @@ class Stream {
 
   Monitor monitor_;
   // The members below are guarded by monitor_.
-  std::deque<Units> queue_;
+  std::deque<std::shared_ptr<Batch>> queue_;
   uint64_t queued_ = 0;
   uint64_t ended_ = 0;
   bool stopping_ = false;

@@ -21,16 +21,6 @@ bool eventually(const std::function<bool()>& done) {
   return true;
 }
 
-class StreamHandle {
- public:
-  StreamHandle() { EXPECT_TUTTI(tuttiStreamCreate(&stream_)); }
-  ~StreamHandle() { EXPECT_TUTTI(tuttiStreamDestroy(stream_)); }
-  operator tuttiStream_t() const { return stream_; }  // NOLINT(google-explicit-constructor)
-
- private:
-  tuttiStream_t stream_ = nullptr;
-};
-
 TEST(Stream, DependentOperations_RunInOrder) {
   World world(4);
   world.each([&](int, tuttiComm_t comm) {

@@ -63,6 +63,18 @@ class World {
   std::vector<tuttiComm_t> comms_;
 };
 
+class StreamHandle {
+ public:
+  StreamHandle() { EXPECT_TUTTI(tuttiStreamCreate(&stream_)); }
+  ~StreamHandle() { EXPECT_TUTTI(tuttiStreamDestroy(stream_)); }
+  StreamHandle(const StreamHandle&) = delete;
+  StreamHandle& operator=(const StreamHandle&) = delete;
+  operator tuttiStream_t() const { return stream_; }  // NOLINT(google-explicit-constructor)
+
+ private:
+  tuttiStream_t stream_ = nullptr;
+};
+
 // A small value that depends on all of its arguments.
 inline int value(int rank, size_t index, int salt = 0) {
   return static_cast<int>(

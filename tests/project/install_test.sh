@@ -14,11 +14,18 @@ cmake --build "$scratch/consumer" >/dev/null
 "$scratch/consumer/with_shared"
 "$scratch/consumer/with_static"
 
-# The .pc file carries the configured prefix; pkg-config is told where this copy went.
-export PKG_CONFIG_PATH="$libdir/pkgconfig"
-read -ra flags < <(pkg-config --define-variable=prefix="$scratch/prefix" --cflags --libs tutti)
+# The .pc file finds its own prefix.
+read -ra flags < <(PKG_CONFIG_PATH="$libdir/pkgconfig" pkg-config --cflags --libs tutti)
 cc -std=c99 -Wall -Werror "$source/tests/project/consumer/consumer.c" "${flags[@]}" -o "$scratch/with_pc"
 LD_LIBRARY_PATH="$libdir" "$scratch/with_pc"
+
+# Without the shared library, in another place.
+cp -r "$scratch/prefix" "$scratch/static"
+static=${libdir/"$scratch/prefix"/"$scratch/static"}
+rm "$static"/libtutti.so*
+read -ra flags < <(PKG_CONFIG_PATH="$static/pkgconfig" pkg-config --static --cflags --libs tutti)
+cc -std=c99 -Wall -Werror "$source/tests/project/consumer/consumer.c" "${flags[@]}" -o "$scratch/with_static_pc"
+"$scratch/with_static_pc"
 
 foreign=$(nm -D --defined-only "$libdir/libtutti.so" | awk '$2 ~ /[TWBDVR]/ {print $3}' | grep -v '^tutti[A-Z]' | grep -v '^TUTTI_0' || true)
 [[ -z "$foreign" ]] || { echo "libtutti.so exports more than the C API:"; echo "$foreign"; exit 1; }

@@ -161,6 +161,14 @@ typedef struct tuttiConfig_v1 {
   int minCTAs;               /* accepted for NCCL's sake: lower bound of channels */
   int maxCTAs;               /* upper bound of channels */
   const char* netName;       /* accepted for NCCL's sake: the same as transport */
+  int cgaClusterSize;        /* this and what follows: accepted for NCCL's sake and ignored */
+  int trafficClass;
+  int collnetEnable;
+  int CTAPolicy;
+  int shrinkShare;
+  int nvlsCTAs;
+  int nChannelsPerNetPeer;
+  int nvlinkCentricSched;
 } tuttiConfig_t;
 
 #define TUTTI_CONFIG_MAGIC 0x74757474u
@@ -169,7 +177,10 @@ typedef struct tuttiConfig_v1 {
     sizeof(tuttiConfig_t), TUTTI_CONFIG_MAGIC, TUTTI_VERSION_CODE, TUTTI_CONFIG_UNDEF_INT,     \
         TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_PTR, -1.0, -1.0, 0, TUTTI_CONFIG_UNDEF_PTR, \
         TUTTI_CONFIG_UNDEF_PTR, TUTTI_CONFIG_UNDEF_PTR, TUTTI_CONFIG_UNDEF_INT,                \
-        TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_PTR                 \
+        TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_PTR,                \
+        TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT,                \
+        TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT,                \
+        TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT                                         \
   }
 
 /* Joins the communicator that `id` names as `rank` of `nranks`, at most 1048576. Blocks until all
@@ -234,6 +245,8 @@ TUTTI_API tuttiResult_t tuttiCommCount(const tuttiComm_t comm, int* count);
 TUTTI_API tuttiResult_t tuttiCommUserRank(const tuttiComm_t comm, int* rank);
 /* The communicator's device: -1 for a host communicator. */
 TUTTI_API tuttiResult_t tuttiCommDevice(const tuttiComm_t comm, int* device);
+/* The same, by NCCL's name. */
+TUTTI_API tuttiResult_t tuttiCommCuDevice(const tuttiComm_t comm, int* device);
 /* The first error of operations that have already returned (streams, non-blocking calls);
  * tuttiInProgress while a non-blocking call has not finished. */
 TUTTI_API tuttiResult_t tuttiCommGetAsyncError(tuttiComm_t comm, tuttiResult_t* asyncError);
@@ -320,6 +333,10 @@ TUTTI_API tuttiResult_t tuttiReduceScatterv(const void* sendbuff, const size_t* 
 /* recvbuff[s*count + i] = sendbuff[d*count + i] of rank s, on rank d; both hold n*count elements.
  * Not in place. */
 TUTTI_API tuttiResult_t tuttiAllToAll(const void* sendbuff, void* recvbuff, size_t count,
+                                      tuttiDataType_t datatype, tuttiComm_t comm,
+                                      tuttiStream_t stream);
+/* The same, by NCCL's name. */
+TUTTI_API tuttiResult_t tuttiAlltoAll(const void* sendbuff, void* recvbuff, size_t count,
                                       tuttiDataType_t datatype, tuttiComm_t comm,
                                       tuttiStream_t stream);
 /* Rank s sends sendcounts[d] elements from sendbuff[sdispls[d]] to rank d, which receives them at

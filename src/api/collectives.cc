@@ -160,6 +160,11 @@ tuttiResult_t tuttiAllToAll(const void* sendbuff, void* recvbuff, size_t count,
   });
 }
 
+tuttiResult_t tuttiAlltoAll(const void* sendbuff, void* recvbuff, size_t count,
+                            tuttiDataType_t datatype, tuttiComm_t comm, tuttiStream_t stream) {
+  return tuttiAllToAll(sendbuff, recvbuff, count, datatype, comm, stream);
+}
+
 tuttiResult_t tuttiGather(const void* sendbuff, void* recvbuff, size_t sendcount,
                           tuttiDataType_t datatype, int root, tuttiComm_t comm,
                           tuttiStream_t stream) {

@@ -337,6 +337,10 @@ tuttiResult_t tuttiCommDevice(const tuttiComm_t comm, int* device) {
   });
 }
 
+tuttiResult_t tuttiCommCuDevice(const tuttiComm_t comm, int* device) {
+  return tuttiCommDevice(comm, device);
+}
+
 tuttiResult_t tuttiCommGetAsyncError(tuttiComm_t comm, tuttiResult_t* asyncError) {
   return guard("tuttiCommGetAsyncError", [&] {
     require(asyncError, "asyncError");

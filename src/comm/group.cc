@@ -9,11 +9,15 @@
 #include <thread>
 #include <utility>
 
+#include "src/base/clock.h"
 #include "src/base/liveness.h"
+#include "src/base/wait.h"
 #include "src/comm/driver.h"
 
 namespace tutti::comm {
 namespace {
+
+constexpr int64_t kHandOverNs = kNsPerSecond;  // for threads to take over ranks that they are given
 
 void run_works(std::span<Work* const> works) {
   drive(works);
@@ -63,7 +67,13 @@ void run_in_order(const std::vector<std::function<void()>>& jobs) {
 }  // namespace
 
 void check_not_crowded(Communicator& comm) {
-  if (!comm.team().crowded()) return;
+  if (!comm.team().crowded()) [[likely]]
+    return;
+  const Deadline deadline = Deadline::after_ns(kHandOverNs);
+  while (!deadline.expired()) {
+    sleep_ns(kNsPerMs);
+    if (!comm.team().crowded()) return;
+  }
   throw Error(StatusCode::kInvalidUsage,
               "this thread drives several ranks of the communicator" + comm.place() +
                   ", so a call without a stream would wait for itself; put the calls of all its "

@@ -18,8 +18,9 @@ namespace tutti::comm {
 void issue(Communicator& comm, OrderedCall call, Stream* stream);
 void issue(Communicator& comm, const P2pCall& call, Stream* stream);
 
-// Throws InvalidUsage when a call without a stream would wait for the calling thread itself. Call
-// TeamMember::claim() first.
+// Throws InvalidUsage when a call without a stream would wait for the calling thread itself: it
+// owns further ranks, and no other thread takes them over within a second. Call TeamMember::claim()
+// first.
 void check_not_crowded(Communicator& comm);
 
 // Runs one call on the calling thread, outside any group and without the checks that user calls

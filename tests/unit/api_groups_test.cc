@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Groups and point-to-point calls of the C API.
+#include <atomic>
 #include <numeric>
 
+#include "src/base/clock.h"
+#include "src/base/wait.h"
 #include "tests/unit/api_support.h"
 
 namespace tutti::testing {
@@ -182,6 +185,23 @@ TEST(Group, RanksHandedToThreads_AreNotRefused) {
       EXPECT_EQ(one, 8);
     });
   }
+}
+
+TEST(Group, RankHandedOnWhileTheCallWaits_IsNotRefused) {
+  World world(2);
+  int values[2] = {1, 2};
+  world.grouped([&](int r, tuttiComm_t comm) {
+    EXPECT_TUTTI(tuttiAllReduce(&values[r], &values[r], 1, tuttiInt32, tuttiSum, comm, nullptr));
+  });
+  std::atomic<bool> calling{false};
+  std::thread other([&] {
+    while (!calling) std::this_thread::yield();
+    sleep_ns(20 * kNsPerMs);  // the other call has looked by now
+    EXPECT_TUTTI(tuttiBarrier(world[1], nullptr));
+  });
+  calling = true;
+  EXPECT_TUTTI(tuttiBarrier(world[0], nullptr));
+  other.join();
 }
 
 TEST(Group, UnmatchedSelfSend_IsRefusedAndNothingRuns) {

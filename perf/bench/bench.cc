@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <fstream>
 #include <numeric>
 #include <thread>
 
@@ -267,6 +268,12 @@ int bench_main(int argc, char** argv, const Test& test) {
     if (job.process == 0)
       std::fprintf(stderr, "%s: -r %d is not a rank; there are %d\n", test.name, options.root,
                    job.n_ranks);
+    return 1;
+  }
+  // Before a long run, not behind it.
+  if (job.process == 0 && !options.json_file.empty() &&
+      !std::ofstream(options.json_file, std::ios::app)) {
+    std::fprintf(stderr, "%s: -J: can't write '%s'\n", test.name, options.json_file.c_str());
     return 1;
   }
   require(tuttiGetLaunchUniqueId(&job.id), "tuttiGetLaunchUniqueId");

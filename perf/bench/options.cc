@@ -54,6 +54,7 @@ struct Texts {
 };
 
 void add_flags(CLI::App& app, Options& o, Texts& t) {
+  app.option_defaults()->take_last();  // as getopt does it: scripts append flags to a wrapper's
   app.add_option("-t,--nthreads", o.threads, "threads per process, each with its own ranks")
       ->check(CLI::Range(1, 1024));
   app.add_option("-g,--ngpus", o.ranks_per_thread, "ranks per thread")->check(CLI::Range(1, 1024));
@@ -79,8 +80,8 @@ void add_flags(CLI::App& app, Options& o, Texts& t) {
   app.add_option("-z,--blocking", o.blocking,
                  "0/1: accepted; host calls always complete before they return");
   app.add_option("-T,--timeout", o.timeout_seconds,
-                 "seconds without progress after which a call fails")
-      ->check(CLI::NonNegativeNumber);
+                 "seconds without progress after which a call fails; 0: what TUTTI_TIMEOUT says")
+      ->check(CLI::Range(0.0, 1e9));
   app.add_option("-C,--report_cputime", o.report_cpu_time,
                  "0/1: CPU time of the calling thread instead of latency");
   app.add_option("-S,--report_timestamps", o.timestamps, "0/1: end each row with the time of day");

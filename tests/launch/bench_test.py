@@ -100,17 +100,25 @@ def test_flags():
         check_table(run([path("all_reduce_perf"), "-t", "2", "-b", "1M", "-e", "1M", "-R", registration, "-n", "2"]), 1, 2)
     output = run([path("all_reduce_perf"), "-t", "2", "-b", "8", "-e", "8", "-o", "all", "-d", "all", "-n", "1"])
     check_table(output, 72, 2)
+    # A wrapper's flags come first; as with getopt, the last one holds.
+    check_table(run([path("all_reduce_perf"), "-t", "1", "-b", "1M", "-e", "64M", "-t", "2", "-b", "8", "-e", "8", "-n", "1"]), 1, 2)
     output = run([path("all_reduce_perf"), "-t", "2", "-b", "8", "-e", "8", "-S", "1", "-I", "1", "-n", "5"])
     check("no timestamp", re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", output, re.M), output)
     check("no iteration times", "median" in output, output)
 
 
 def test_errors():
-    for arguments in (["-b", "x"], ["-o", "nand"], ["-d", "int7"], ["-f", "1"], ["-b", "64", "-e", "8"], ["-G", "1"]):
+    for arguments in (["-b", "x"], ["-o", "nand"], ["-d", "int7"], ["-f", "1"], ["-b", "64", "-e", "8"], ["-G", "1"],
+                      ["-T", "-1"]):
         done = subprocess.run([path("all_reduce_perf")] + arguments, capture_output=True, text=True, timeout=60)
         check(f"{arguments} accepted", done.returncode != 0 and done.stderr.strip() != "", done.stdout + done.stderr)
+        check(f"{arguments}: unreadable message", max(len(line) for line in done.stderr.splitlines()) < 160, done.stderr)
     run([path("hypercube_perf"), "-t", "3", "-b", "64", "-e", "64"], expect=1)
     run([path("reduce_perf"), "-t", "2", "-b", "64", "-e", "64", "-r", "2"], expect=1)
+    unwritable = subprocess.run([path("all_reduce_perf"), "-t", "2", "-b", "8", "-e", "8", "-J", "/no/such/folder/x.json"], capture_output=True,
+                                text=True, timeout=60)
+    check("unwritable -J found after the run", unwritable.returncode == 1 and "/no/such/folder" in unwritable.stderr and
+          "Out of bounds" not in unwritable.stdout, unwritable.stdout + unwritable.stderr)
     help_text = run([path("all_reduce_perf"), "--help"])
     check("help lacks an example", "Example" in help_text, help_text)
 

@@ -150,8 +150,9 @@ typedef struct tuttiConfig_v1 {
   int splitShare; /* 1: a split communicator may share its parent's connections; accepted, and
                      ignored where it can't */
   const char* commName;  /* for messages and traces; copied */
-  double timeoutSeconds; /* a wait with no progress of any peer for this long fails; > 0 and <= 1e9;
-                            0 and -1: undefined */
+  double timeoutSeconds; /* a wait with no progress of any peer for this long fails, also when the
+                            peer is only late; > 0 and <= 1e9; 0 and -1: undefined (TUTTI_TIMEOUT,
+                            else 600) */
   double initTimeoutSeconds; /* the same for initialisation */
   size_t memoryCapBytes;     /* most bytes that the communicator may hold; 0: undefined */
   const char* transport;     /* (0) "shm", "inproc": use only this one */

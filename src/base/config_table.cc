@@ -169,9 +169,10 @@ constexpr ConfigEntry kEntries[] = {
       "mapped. 0: the library "
       "chooses."},
      [](Row row, Text value, Config* into) { into->agreed.pull_min_bytes = bytes_of(row, value); }},
-    {{"TUTTI_TIMEOUT", "seconds", "60", kEachRank,
-      "Silence of a peer after which a wait ends with RemoteError; a fraction is allowed. 0: wait "
-      "for ever."},
+    {{"TUTTI_TIMEOUT", "seconds", "600", kEachRank,
+      "Silence of a peer after which a wait ends with RemoteError; a fraction is allowed. A rank "
+      "that is only late for the call is silent too, so set it above the longest time that ranks "
+      "may be apart. 0: wait for ever."},
      [](Row row, Text value, Config* into) { into->local.timeout_ns = seconds_of(row, value); }},
     {{"TUTTI_INIT_TIMEOUT", "seconds", "60", kEachRank,
       "Time in which all ranks must meet when a communicator is made. 0: wait for ever."},

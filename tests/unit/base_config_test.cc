@@ -44,7 +44,7 @@ TEST_F(ConfigTest, EmptyEnvironment_GivesTheDefaults) {
   EXPECT_STREQ(config.agreed.protocol, "");
   EXPECT_EQ(config.agreed.channels, 0u);
   EXPECT_EQ(config.agreed.slot_bytes, 0u);
-  EXPECT_EQ(config.local.timeout_ns, 60 * kNsPerSecond);
+  EXPECT_EQ(config.local.timeout_ns, 600 * kNsPerSecond);
   EXPECT_EQ(config.local.init_timeout_ns, 60 * kNsPerSecond);
   EXPECT_EQ(config.local.memory_cap_bytes, 0u);
   EXPECT_EQ(config.local.log_level, "off");
@@ -107,7 +107,7 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
 TEST_F(ConfigTest, EmptyValue_CountsAsNotSet) {
   for (const ConfigRow& row : config_rows()) set(row.name, "");
   const Config config = config_from_environment();
-  EXPECT_EQ(config.local.timeout_ns, 60 * kNsPerSecond);
+  EXPECT_EQ(config.local.timeout_ns, 600 * kNsPerSecond);
   EXPECT_EQ(config.local.log_level, "off");
 }
 

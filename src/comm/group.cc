@@ -27,7 +27,8 @@ void run_works(std::span<Work* const> works) {
 }
 
 void run_p2p_now(Communicator& comm, const P2pCall& call) {
-  P2pGroup p2p({call}, comm.rank());
+  static thread_local P2pGroup p2p;  // reused: a call allocates nothing
+  p2p.assign({&call, 1}, comm.rank());
   Work work(comm, {}, &p2p);
   Work* const one = &work;
   run_works({&one, 1});
@@ -114,7 +115,7 @@ void issue(Communicator& comm, const P2pCall& call, Stream* stream) {
     run_p2p_now(comm, call);
   } else {
     auto unit = std::make_unique<Unit>(comm.shared_from_this());
-    unit->p2p.emplace(std::vector{call}, comm.rank());
+    unit->p2p.emplace().assign({&call, 1}, comm.rank());
     enqueue(std::move(unit), stream);
   }
 }
@@ -233,7 +234,7 @@ std::vector<Stream::Entry> Group::entries_of(std::vector<Pending>& pending) {
 
 void Group::run_calls(std::vector<Pending>& pending) {
   for (Pending& p : pending) {
-    if (!p.p2p.empty()) p.unit->p2p.emplace(p.p2p, p.unit->comm->rank());
+    if (!p.p2p.empty()) p.unit->p2p.emplace().assign(p.p2p, p.unit->comm->rank());
   }
   for (const auto& batch : Stream::enqueue(entries_of(pending))) {
     if (const auto error = batch->take_part(); error.has_value()) throw *error;

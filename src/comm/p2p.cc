@@ -3,10 +3,13 @@
 #include "src/comm/p2p.h"
 
 #include <algorithm>
+#include <string>
+#include <utility>
 
 #include "src/base/hash.h"
 #include "src/comm/health.h"
 #include "src/comm/recording.h"
+#include "src/kernels/reduce_copy.h"
 
 namespace tutti::comm {
 namespace {
@@ -24,25 +27,37 @@ exec::P2pTransfer transfer_of(const P2pCall& call) {
           p2p_signature(call)};
 }
 
-std::string describe(const P2pCall& call) {
-  return std::to_string(call.count) + " x " + name(call.dtype);
-}
-
 }  // namespace
 
-P2pGroup::P2pGroup(const std::vector<P2pCall>& calls, int rank) : recorded_(recorded_call(calls)) {
-  std::vector<P2pCall> self_sends;
-  std::vector<P2pCall> self_recvs;
+void P2pGroup::assign(std::span<const P2pCall> calls, int rank) {
+  lanes_.clear();
+  self_sends_.clear();
+  self_recvs_.clear();
+  path_.reset();
+  recorded_ = recorded_call(calls);
   for (const P2pCall& call : calls) {
     if (call.peer == rank) {
-      (call.is_send ? self_sends : self_recvs).push_back(call);
+      (call.is_send ? self_sends_ : self_recvs_)
+          .push_back({transfer_of(call), {call.count, call.dtype}});
     } else {
-      Lane& one = lane(call.peer, call.is_send);
-      one.transfers.push_back(transfer_of(call));
-      one.facts.push_back({call.count, call.dtype});
+      ++lane(call.peer, call.is_send).count;
     }
   }
-  pair_self_calls(self_sends, self_recvs);
+  check_self_calls();
+  size_t total = 0;
+  for (Lane& lane : lanes_) {
+    lane.first = total;
+    total += std::exchange(lane.count, 0);
+  }
+  transfers_.resize(total);
+  facts_.resize(total);
+  for (const P2pCall& call : calls) {
+    if (call.peer == rank) continue;
+    Lane& one = lane(call.peer, call.is_send);
+    const size_t at = one.first + one.count++;
+    transfers_[at] = transfer_of(call);
+    facts_[at] = {call.count, call.dtype};
+  }
 }
 
 P2pGroup::Lane& P2pGroup::lane(int peer, bool is_send) {
@@ -54,22 +69,21 @@ P2pGroup::Lane& P2pGroup::lane(int peer, bool is_send) {
   return lanes_.back();
 }
 
-void P2pGroup::pair_self_calls(const std::vector<P2pCall>& sends,
-                               const std::vector<P2pCall>& recvs) {
-  if (sends.size() != recvs.size()) {
+void P2pGroup::check_self_calls() const {
+  if (self_sends_.size() != self_recvs_.size()) {
     throw Error(
         StatusCode::kInvalidUsage,
-        "a group has " + std::to_string(sends.size()) +
-            " tuttiSend to the calling rank itself and " + std::to_string(recvs.size()) +
+        "a group has " + std::to_string(self_sends_.size()) +
+            " tuttiSend to the calling rank itself and " + std::to_string(self_recvs_.size()) +
             " tuttiRecv from itself; each send to self needs its receive in the same group");
   }
-  for (size_t i = 0; i < sends.size(); ++i) {
-    if (sends[i].count != recvs[i].count || sends[i].dtype != recvs[i].dtype) {
-      throw Error(StatusCode::kInvalidUsage,
-                  "the " + std::to_string(i + 1) + ". send to self has " + describe(sends[i]) +
-                      ", its receive has " + describe(recvs[i]) + "; both must be equal");
-    }
-    local_.emplace_back(transfer_of(sends[i]), transfer_of(recvs[i]));
+  for (size_t i = 0; i < self_sends_.size(); ++i) {
+    const SendFacts& sent = self_sends_[i].facts;
+    const SendFacts& received = self_recvs_[i].facts;
+    if (sent.count == received.count && sent.dtype == received.dtype) continue;
+    throw Error(StatusCode::kInvalidUsage, "the " + std::to_string(i + 1) + ". send to self has " +
+                                               describe(sent) + ", its receive has " +
+                                               describe(received) + "; both must be equal");
   }
 }
 
@@ -78,25 +92,21 @@ void P2pGroup::open(const Path& path, std::optional<Error>& caught) {
   caught_ = &caught;
   for (Lane& lane : lanes_) {
     lane.first_ordinal =
-        path.links.count_p2p(lane.peer, lane.is_send, static_cast<uint32_t>(lane.facts.size()));
+        path.links.count_p2p(lane.peer, lane.is_send, static_cast<uint32_t>(lane.count));
     if (!lane.is_send) continue;
     lane.send = &path.links.send_to(lane.peer, kP2pChannel);
-    for (size_t i = 0; i < lane.facts.size(); ++i)
+    for (size_t i = 0; i < lane.count; ++i)
       path.journal.note_send(lane.first_ordinal + static_cast<uint32_t>(i), lane.peer,
-                             lane.facts[i]);
+                             facts_[lane.first + i]);
   }
-  if (local_.empty()) return;
-  exec::P2pLaunch here = launch();
-  here.local = std::move(local_);
-  local_operation_ = std::make_unique<exec::P2pOperation>(std::move(here));
 }
 
-exec::P2pLaunch P2pGroup::launch() const {
-  exec::P2pLaunch launch;
-  launch.max_chunk_bytes = path_->tuning.layout.area_bytes;
-  launch.policy = path_->tuning.policy;
-  launch.counters = &path_->counters;
-  return launch;
+void P2pGroup::copy_to_self() noexcept {
+  for (size_t i = 0; i < self_sends_.size(); ++i) {
+    const exec::P2pTransfer& from = self_sends_[i].transfer;
+    kernels::copy_bytes(self_recvs_[i].transfer.data, from.data, from.bytes, false);
+  }
+  self_sends_.clear();
 }
 
 // A failure names the peer.
@@ -112,20 +122,21 @@ Status P2pGroup::poll_send(const Lane& lane, bool* ready) noexcept {
 
 // Throws Error. The sending end is ready.
 bool P2pGroup::try_connect(Lane& lane) {
-  exec::P2pLaunch run = launch();
-  if (lane.is_send) {
-    run.sends.push_back({lane.peer, lane.send, std::move(lane.transfers)});
-  } else {
-    transport::RecvConnection* recv = path_->links.try_recv_from(lane.peer, kP2pChannel);
-    if (recv == nullptr) return false;
-    run.recvs.push_back({lane.peer, recv, std::move(lane.transfers)});
-  }
-  lane.operation = std::make_unique<exec::P2pOperation>(std::move(run));
+  transport::RecvConnection* const recv =
+      lane.is_send ? nullptr : path_->links.try_recv_from(lane.peer, kP2pChannel);
+  if (!lane.is_send && recv == nullptr) return false;
+  lane.operation.emplace(exec::P2pLaunch{.peer = lane.peer,
+                                         .send = lane.send,
+                                         .recv = recv,
+                                         .transfers = {&transfers_[lane.first], lane.count},
+                                         .max_chunk_bytes = path_->tuning.layout.area_bytes,
+                                         .policy = path_->tuning.policy,
+                                         .counters = &path_->counters});
   return true;
 }
 
 Status P2pGroup::progress_lane(Lane& lane, bool* advanced) noexcept {
-  if (lane.operation == nullptr) {
+  if (!lane.operation.has_value()) {
     bool ready = false;
     Status status = poll_send(lane, &ready);
     if (!status.ok()) return status;
@@ -140,12 +151,11 @@ Status P2pGroup::progress_lane(Lane& lane, bool* advanced) noexcept {
 }
 
 Status P2pGroup::progress(bool* advanced) noexcept {
-  if (local_operation_ != nullptr) {
-    const Status status = local_operation_->progress(advanced);
-    if (!status.ok() && !status.in_progress()) return status;
-    if (status.ok()) local_operation_.reset();
+  if (!self_sends_.empty()) {
+    copy_to_self();
+    *advanced = true;
   }
-  bool complete = local_operation_ == nullptr;
+  bool complete = true;
   for (Lane& lane : lanes_) {
     if (lane.done) continue;
     const Status status = progress_lane(lane, advanced);
@@ -158,10 +168,11 @@ Status P2pGroup::progress(bool* advanced) noexcept {
 
 std::optional<AwaitedSend> P2pGroup::awaited_send(int peer) const noexcept {
   for (const Lane& lane : lanes_) {
-    if (lane.peer != peer || lane.is_send || lane.done || lane.operation == nullptr) continue;
-    const size_t next = lane.operation->received();
-    if (next < lane.facts.size())
-      return AwaitedSend{lane.first_ordinal + static_cast<uint32_t>(next), lane.facts[next]};
+    if (lane.peer != peer || lane.is_send || lane.done || !lane.operation.has_value()) continue;
+    const size_t next = lane.operation->ended();
+    if (next < lane.count)
+      return AwaitedSend{lane.first_ordinal + static_cast<uint32_t>(next),
+                         facts_[lane.first + next]};
   }
   return std::nullopt;
 }
@@ -176,7 +187,7 @@ int P2pGroup::waiting_for() const noexcept {
 bool P2pGroup::needs(int rank) const noexcept {
   return std::any_of(lanes_.begin(), lanes_.end(), [&](const Lane& lane) {
     return !lane.done && lane.peer == rank &&
-           (lane.operation == nullptr || lane.operation->needs(rank));
+           (!lane.operation.has_value() || lane.operation->needs(rank));
   });
 }
 

@@ -3,8 +3,10 @@
 // with its own connection.
 #pragma once
 
-#include <memory>
+#include <cstddef>
+#include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "src/comm/calls.h"
@@ -21,9 +23,11 @@ namespace tutti::comm {
 // over several ranks must not. Owned by the communicator's progress.
 class P2pGroup final : public exec::Task {
  public:
-  // Sorts the calls into lanes. Throws InvalidUsage when a send to self has no receive, or one of
-  // another size.
-  P2pGroup(const std::vector<P2pCall>& calls, int rank);
+  P2pGroup() = default;
+  // Sorts the calls into lanes; what was there before must have ended. Allocates only when the
+  // group is larger than any before. Throws InvalidUsage when a send to self has no receive, or one
+  // of another size.
+  void assign(std::span<const P2pCall> calls, int rank);
 
   // For the recording.
   const trace::Call& recorded() const noexcept { return recorded_; }
@@ -48,24 +52,32 @@ class P2pGroup final : public exec::Task {
   struct Lane {
     int peer = 0;
     bool is_send = false;
-    std::vector<exec::P2pTransfer> transfers;
-    std::vector<SendFacts> facts = {};  // of each transfer
-    uint32_t first_ordinal = 0;         // of the pair's sends
+    size_t first = 0;  // of transfers_ and facts_
+    size_t count = 0;
+    uint32_t first_ordinal = 0;  // of the pair's sends
     transport::SendConnection* send = nullptr;
-    std::unique_ptr<exec::P2pOperation> operation;  // once connected
+    std::optional<exec::P2pOperation> operation = {};  // once connected
     bool done = false;
   };
+  struct SelfCall {
+    exec::P2pTransfer transfer;
+    SendFacts facts;
+  };
   Lane& lane(int peer, bool is_send);
-  void pair_self_calls(const std::vector<P2pCall>& sends, const std::vector<P2pCall>& recvs);
+  void check_self_calls() const;
+  void copy_to_self() noexcept;
   Status poll_send(const Lane& lane, bool* ready) noexcept;
   bool try_connect(Lane& lane);
-  exec::P2pLaunch launch() const;
   Status progress_lane(Lane& lane, bool* advanced) noexcept;
 
   std::vector<Lane> lanes_;
+  // Lane by lane, in issue order.
+  std::vector<exec::P2pTransfer> transfers_;
+  std::vector<SendFacts> facts_;
+  // The k-th send belongs to the k-th receive.
+  std::vector<SelfCall> self_sends_;
+  std::vector<SelfCall> self_recvs_;
   trace::Call recorded_;
-  std::vector<std::pair<exec::P2pTransfer, exec::P2pTransfer>> local_;
-  std::unique_ptr<exec::P2pOperation> local_operation_;
   std::optional<Path> path_;  // once opened
   std::optional<Error>* caught_ = nullptr;
 };

@@ -51,7 +51,7 @@ trace::Call recorded_call(const OrderedCall& call) noexcept {
   return plain(std::get<SetUpCall>(call).name, Kind::kSetUp);
 }
 
-trace::Call recorded_call(const std::vector<P2pCall>& calls) noexcept {
+trace::Call recorded_call(std::span<const P2pCall> calls) noexcept {
   trace::Call made = plain("SendRecv", Kind::kGroup);
   made.transfers = static_cast<uint32_t>(calls.size());
   if (calls.size() == 1) {

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A group of sends and receives on one rank: one lane per peer and direction.
+// Sends to one peer, or receives from it, on one rank.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <utility>
-#include <vector>
+#include <span>
 
 #include "src/exec/message.h"
 #include "src/exec/task.h"
@@ -18,50 +17,43 @@ struct P2pTransfer {
   size_t bytes = 0;           // 0: still one message, so that the ends agree on what matched
   uint32_t signature = 0;     // the same at both ends (element count and datatype)
 };
-struct P2pSendLane {
-  int peer = 0;
-  transport::SendConnection* connection = nullptr;
-  std::vector<P2pTransfer> transfers;  // in issue order
-};
-struct P2pRecvLane {
-  int peer = 0;
-  transport::RecvConnection* connection = nullptr;
-  std::vector<P2pTransfer> transfers;
-};
+
 struct P2pLaunch {
-  std::vector<P2pSendLane> sends;
-  std::vector<P2pRecvLane> recvs;
-  std::vector<std::pair<P2pTransfer, P2pTransfer>> local;  // send to self, matching receive
-  size_t max_chunk_bytes = 0;                              // bytes of a staging slot
+  int peer = 0;
+  // One of the two.
+  transport::SendConnection* send = nullptr;
+  transport::RecvConnection* recv = nullptr;
+  std::span<const P2pTransfer> transfers;  // in issue order; they outlive the operation
+  size_t max_chunk_bytes = 0;              // bytes of a staging slot
   MessagePolicy policy;
   TrafficCounters* counters = nullptr;
 };
 
+// Allocates nothing.
 class P2pOperation final : public Task {
  public:
-  explicit P2pOperation(P2pLaunch launch);
+  explicit P2pOperation(const P2pLaunch& launch) noexcept : launch_(launch) {}
   Status progress(bool* advanced) noexcept override;
-  int waiting_for() const noexcept override;
-  bool needs(int rank) const noexcept override;
-  // Transfers of the first receiving lane that are complete.
-  size_t received() const noexcept { return recv_cursors_.empty() ? 0 : recv_cursors_[0].transfer; }
+  int waiting_for() const noexcept override { return complete() ? -1 : launch_.peer; }
+  bool needs(int rank) const noexcept override { return rank == launch_.peer && !complete(); }
+  // Transfers that are through.
+  size_t ended() const noexcept { return next_; }
 
  private:
-  struct Cursor {
-    size_t transfer = 0;
-    size_t offset = 0;
-    bool referenced = false;  // send lanes: references have been sent
-  };
-  static void advance(Cursor& cursor, const P2pTransfer& transfer, size_t bytes) noexcept;
-  // Each sends or receives at most one message of the lane; true when it did.
-  bool send_some(const P2pSendLane& lane, Cursor& cursor, Status* failure) noexcept;
+  bool complete() const noexcept {
+    return next_ == launch_.transfers.size() && !(referenced_ && !launch_.send->view.drained());
+  }
+  // Each moves at most one message; true when it did.
+  bool send_some(Status* failure) noexcept;
+  bool receive_some(Status* failure) noexcept;
   static Status take(const IncomingMessage& message, std::byte* into, size_t bytes) noexcept;
-  bool receive_some(const P2pRecvLane& lane, Cursor& cursor, Status* failure) noexcept;
+  size_t chunk_bytes() const noexcept;
+  void advance(size_t bytes) noexcept;
 
   P2pLaunch launch_;
-  std::vector<Cursor> send_cursors_;
-  std::vector<Cursor> recv_cursors_;
-  bool local_done_ = false;
+  size_t next_ = 0;          // transfer
+  size_t offset_ = 0;        // bytes of it that are through
+  bool referenced_ = false;  // references have been sent
 };
 
 }  // namespace tutti::exec

@@ -3,6 +3,10 @@ foreach(part collectives groups lifecycle streams errors handles plan process re
   tutti_add_test(api_${part}_test SOURCES api_${part}_test.cc DEPS tutti::tutti tutti::base LABELS unit)
 endforeach()
 tutti_add_test(api_cpp_test SOURCES api_cpp_test.cc DEPS tutti::tutti tutti_options LABELS unit)
+# The sanitizers bring an allocator of their own.
+if(NOT TUTTI_SANITIZE)
+  tutti_add_test(api_allocation_test SOURCES api_allocation_test.cc DEPS tutti::tutti tutti::base LABELS unit)
+endif()
 
 # The program of the how-to, which is also the proof that the header is C99.
 add_executable(api_howto api_howto.c)

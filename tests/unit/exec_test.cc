@@ -292,11 +292,21 @@ TEST(BlockIndex_AllToAll, SendsByDestinationReceivesBySource) {
 
 constexpr int kP2pChannel = 1;
 
-P2pLaunch p2p_launch(TrafficCounters& counters) {
-  P2pLaunch launch;
-  launch.max_chunk_bytes = kLayout.area_bytes;
-  launch.counters = &counters;
-  return launch;
+// Rank 0 sends to rank 1.
+P2pLaunch sending(World& world, std::span<const P2pTransfer> transfers, TrafficCounters& counters) {
+  return {.peer = 1,
+          .send = world.send(0, 1, kP2pChannel),
+          .transfers = transfers,
+          .max_chunk_bytes = kLayout.area_bytes,
+          .counters = &counters};
+}
+P2pLaunch receiving(World& world, std::span<const P2pTransfer> transfers,
+                    TrafficCounters& counters) {
+  return {.peer = 0,
+          .recv = world.recv(0, 1, kP2pChannel),
+          .transfers = transfers,
+          .max_chunk_bytes = kLayout.area_bytes,
+          .counters = &counters};
 }
 
 TEST(P2p_TwoSendsInOneGroup, ReceivedByTwoGroups_Match) {
@@ -304,33 +314,36 @@ TEST(P2p_TwoSendsInOneGroup, ReceivedByTwoGroups_Match) {
   std::vector<std::byte> first(5000, std::byte{1}), second(3000, std::byte{2}), got_first(5000),
       got_second(3000);
   TrafficCounters counters;
-  P2pLaunch send = p2p_launch(counters);
-  send.sends.push_back(
-      {1, world.send(0, 1, kP2pChannel), {{first.data(), 5000, 11}, {second.data(), 3000, 12}}});
-  P2pLaunch recv_a = p2p_launch(counters), recv_b = p2p_launch(counters);
-  recv_a.recvs.push_back({0, world.recv(0, 1, kP2pChannel), {{got_first.data(), 5000, 11}}});
-  recv_b.recvs.push_back({0, world.recv(0, 1, kP2pChannel), {{got_second.data(), 3000, 12}}});
-  P2pOperation sender(send), receiver_a(recv_a), receiver_b(recv_b);
+  const std::vector<P2pTransfer> sent{{first.data(), 5000, 11}, {second.data(), 3000, 12}};
+  const P2pTransfer received_first{got_first.data(), 5000, 11};
+  const P2pTransfer received_second{got_second.data(), 3000, 12};
+  P2pOperation sender(sending(world, sent, counters));
+  P2pOperation receiver_a(receiving(world, {&received_first, 1}, counters));
+  P2pOperation receiver_b(receiving(world, {&received_second, 1}, counters));
+  EXPECT_EQ(sender.waiting_for(), 1);
+  EXPECT_TRUE(receiver_a.needs(0));
   EXPECT_TRUE(
       drive({&sender, &receiver_a}, 1).ok());  // what is left of the second transfer fits the slots
   EXPECT_TRUE(drive({&receiver_b}, 2).ok());
   EXPECT_EQ(got_first, first);
   EXPECT_EQ(got_second, second);
+  EXPECT_EQ(sender.ended(), 2u);
+  EXPECT_EQ(sender.waiting_for(), -1);
+  EXPECT_FALSE(receiver_a.needs(0));
 }
 
-TEST(P2p_SelfAndZeroBytes_Complete, AndOtherSignatureFails) {
+TEST(P2p_ZeroBytes_Complete, AndOtherSignatureFails) {
   World world(2);
   std::vector<std::byte> from(100, std::byte{9}), to(100);
   TrafficCounters counters;
-  P2pLaunch send = p2p_launch(counters), recv = p2p_launch(counters);
-  send.local.push_back({{from.data(), 100, 1}, {to.data(), 100, 1}});
-  send.sends.push_back(
-      {1, world.send(0, 1, kP2pChannel), {{nullptr, 0, 5}, {from.data(), 100, 6}}});
-  recv.recvs.push_back({0, world.recv(0, 1, kP2pChannel), {{nullptr, 0, 5}, {to.data(), 100, 7}}});
-  P2pOperation sender(send), receiver(recv);
+  const std::vector<P2pTransfer> sent{{nullptr, 0, 5}, {from.data(), 100, 6}};
+  const std::vector<P2pTransfer> received{{nullptr, 0, 5}, {to.data(), 100, 7}};
+  P2pOperation sender(sending(world, sent, counters));
+  P2pOperation receiver(receiving(world, received, counters));
   const Status status = drive({&sender, &receiver}, 3);
   EXPECT_EQ(status.code, StatusCode::kInvalidUsage);
   EXPECT_EQ(status.rank, 0);
+  EXPECT_EQ(receiver.ended(), 1u);
 }
 
 }  // namespace

@@ -82,13 +82,13 @@ void check_not_crowded(Communicator& comm) {
                   "tuttiGroupStart and tuttiGroupEnd, or give each rank a stream");
 }
 
-void run_now(Communicator& comm, OrderedCall call) {
+void run_now(Communicator& comm, OrderedCall&& call) {
   Work work(comm, {&call, 1}, nullptr);
   Work* const one = &work;
   run_works({&one, 1});
 }
 
-void issue(Communicator& comm, OrderedCall call, Stream* stream) {
+void issue(Communicator& comm, OrderedCall&& call, Stream* stream) {
   comm.check_open();
   comm.team().claim();
   Group& group = Group::current();

@@ -15,7 +15,7 @@
 namespace tutti::comm {
 
 // One checked call. stream null: complete when issue() returns, outside a group. Throws Error.
-void issue(Communicator& comm, OrderedCall call, Stream* stream);
+void issue(Communicator& comm, OrderedCall&& call, Stream* stream);
 void issue(Communicator& comm, const P2pCall& call, Stream* stream);
 
 // Throws InvalidUsage when a call without a stream would wait for the calling thread itself: it
@@ -25,7 +25,7 @@ void check_not_crowded(Communicator& comm);
 
 // Runs one call on the calling thread, outside any group and without the checks that user calls
 // get; for set-up.
-void run_now(Communicator& comm, OrderedCall call);
+void run_now(Communicator& comm, OrderedCall&& call);
 
 // Runs each job on a thread of its own, since ranks wait for each other; throws the first error
 // after all have ended; SystemError when not all could be started. Then `cancel` (may be empty) is
@@ -56,7 +56,7 @@ class Group {
   void refuse(const Error& error);
 
  private:
-  friend void issue(Communicator&, OrderedCall, Stream*);
+  friend void issue(Communicator&, OrderedCall&&, Stream*);
   friend void issue(Communicator&, const P2pCall&, Stream*);
   struct Pending {
     std::unique_ptr<Unit> unit;

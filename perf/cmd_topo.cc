@@ -56,6 +56,11 @@ topology::Report load(const TopoOptions& options) {
   return topology::detect_hwloc();
 }
 
+// Most likely a script's variable that is not set, and no wish to see this machine.
+std::string check_not_empty(const std::string& value) {
+  return value.empty() ? "expected a value, got an empty text" : "";
+}
+
 }  // namespace
 
 void add_topo(CLI::App& app, int* exit_status) {
@@ -63,9 +68,11 @@ void add_topo(CLI::App& app, int* exit_status) {
   CLI::App* topo = app.add_subcommand("topo", "Show this machine's topology, or a described one");
   auto* from = topo->add_option("--from", options->from,
                                 "Read native JSON or hwloc v2 XML from FILE (- is standard input)")
-                   ->type_name("FILE");
+                   ->type_name("FILE")
+                   ->check(check_not_empty);
   topo->add_option("--synthetic", options->synthetic, "Make a machine from one line")
       ->type_name("LINE")
+      ->check(check_not_empty)
       ->excludes(from);
   topo->add_option("--as", options->as,
                    "Output: a tree to read, or JSON to edit and pass to --from")

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`tutti topo`: what it prints can be read back, and what can't be read is refused by name."""
+import subprocess
+import sys
+
+TUTTI = sys.argv[1]
+
+
+def topo(*arguments, text=None):
+    return subprocess.run([TUTTI, "topo", *arguments], input=text, capture_output=True, text=True, timeout=60, check=False)
+
+
+def check(what, condition, output):
+    if not condition:
+        print(f"{what}\n{output.stdout}\n{output.stderr}")
+        sys.exit(1)
+
+
+def round_trip(*machine):
+    written = topo("--as", "json", *machine)
+    check(f"{machine} has no JSON", written.returncode == 0 and written.stdout.startswith("{"), written)
+    again = topo("--as", "json", "--from", "-", text=written.stdout)
+    check(f"JSON of {machine} does not survive", again.stdout == written.stdout, again)
+    if not machine:
+        return  # memory and speeds of a live machine differ between looks
+    tree = topo("--from", "-", text=written.stdout)
+    check(f"tree of {machine} differs from that of its JSON", tree.stdout == topo(*machine).stdout, tree)
+
+
+def refused(word, *arguments, text=None):
+    output = topo(*arguments, text=text)
+    check(f"{arguments} accepted", output.returncode in (1, 2) and output.stdout == "" and word in output.stderr, output)
+
+
+def main():
+    round_trip()
+    for machine in ("host", "host cores=8 numa=2 nics=2", "dgx-1v", "dgx-a100", "dgx-h100 x4 fabric=rail", "host x3 cores=4 nics=1 fabric=flat"):
+        round_trip("--synthetic", machine)
+    # A script's empty variable must not show this machine instead.
+    refused("empty", "--synthetic", "")
+    refused("empty", "--from", "")
+    refused("dgx-a100", "--synthetic", "dgx-b200")
+    refused("cores=0", "--synthetic", "host cores=0")
+    refused("nope.json", "--from", "nope.json")
+    refused("tutti_topology", "--from", "-", text="{}")
+    refused("line 1", "--from", "-", text='{"a":')
+    print("topo: ok")
+
+
+if __name__ == "__main__":
+    main()

@@ -201,7 +201,8 @@ TUTTI_API tuttiResult_t tuttiCommInitRankConfig(tuttiComm_t* comm, int nranks, t
 TUTTI_API tuttiResult_t tuttiCommInitAll(tuttiComm_t* comms, int ndev, const int* devlist);
 
 /* Collective over `comm`: ranks with equal color (>= 0) form a new communicator, ordered by key,
- * then by old rank. TUTTI_SPLIT_NOCOLOR: *newcomm is NULL. config NULL: the parent's options. */
+ * then by old rank. TUTTI_SPLIT_NOCOLOR: *newcomm is NULL. config NULL: the parent's options.
+ * Errors as those of collectives. */
 TUTTI_API tuttiResult_t tuttiCommSplit(tuttiComm_t comm, int color, int key, tuttiComm_t* newcomm,
                                        tuttiConfig_t* config);
 
@@ -233,7 +234,8 @@ TUTTI_API tuttiResult_t tuttiCommGrow(tuttiComm_t comm, int nRanks, const tuttiU
 TUTTI_API tuttiResult_t tuttiCommRevoke(tuttiComm_t comm, int revokeFlags);
 
 /* Completes everything issued on the communicator; afterwards only Destroy, Abort and queries are
- * allowed. */
+ * allowed. Errors: what an operation in flight failed with; tuttiRemoteError: a peer that has yet
+ * to receive what this rank sent has died or made no progress before the deadline. */
 TUTTI_API tuttiResult_t tuttiCommFinalize(tuttiComm_t comm);
 /* Frees the communicator (finalizes it first when the user has not). The handle is invalid
  * afterwards. */
@@ -411,7 +413,8 @@ TUTTI_API tuttiResult_t tuttiCommDeregister(const tuttiComm_t comm, void* handle
 #define TUTTI_WIN_COLL_SYMMETRIC 0x01
 
 /* Collective: exposes [buff, buff+bytes), memory of tuttiMemAlloc, to the communicator's ranks.
- * Sizes may differ by rank; 0 is legal. */
+ * Sizes may differ by rank; 0 is legal. Errors as those of collectives; all ranks get that of the
+ * lowest failing one. */
 TUTTI_API tuttiResult_t tuttiCommWindowRegister(tuttiComm_t comm, void* buff, size_t bytes,
                                                 tuttiWindow_t* win, int winFlags);
 /* Collective. The window must not be in use. On a communicator that was finalized or has failed it
@@ -421,14 +424,16 @@ TUTTI_API tuttiResult_t tuttiCommWindowDeregister(tuttiComm_t comm, tuttiWindow_
 /* Copies count elements of localbuff into `peer`'s part of the window at byte offset peerWinOffset,
  * then adds 1 to the counter that the peer keeps for (this rank, sigIdx). sigIdx <
  * TUTTI_SIGNALS_PER_PEER; ctx and flags must be 0. Complete for the caller when localbuff may be
- * reused. */
+ * reused. tuttiInvalidUsage: the peer has freed its part; tuttiRemoteError: the communicator has
+ * failed, or the peer ended before its part could be mapped. A put to a peer that has died since
+ * may succeed. */
 #define TUTTI_SIGNALS_PER_PEER 8
 TUTTI_API tuttiResult_t tuttiPutSignal(const void* localbuff, size_t count,
                                        tuttiDataType_t datatype, int peer, tuttiWindow_t peerWin,
                                        size_t peerWinOffset, int sigIdx, int ctx,
                                        unsigned int flags, tuttiComm_t comm, tuttiStream_t stream);
 /* Adds 1 to the peer's counter; everything put to that peer before is visible when the counter is.
- */
+ * Errors as PutSignal. */
 TUTTI_API tuttiResult_t tuttiSignal(int peer, int sigIdx, int ctx, unsigned int flags,
                                     tuttiComm_t comm, tuttiStream_t stream);
 typedef struct {
@@ -437,20 +442,22 @@ typedef struct {
   int sigIdx;
   int ctx;
 } tuttiWaitSignalDesc_t;
-/* Waits until each described counter has grown by opCnt, and takes that many from it. */
+/* Waits until each described counter has grown by opCnt, and takes that many from it.
+ * tuttiRemoteError: a peer whose signals are missing has died, or sent none before the deadline. */
 TUTTI_API tuttiResult_t tuttiWaitSignal(int nDesc, tuttiWaitSignalDesc_t* signalDescs,
                                         tuttiComm_t comm, tuttiStream_t stream);
 
 /* ---- host streams ---- */
 
-/* An ordered queue of operations with a worker of its own. */
+/* An ordered queue of operations with a worker thread of its own. */
 TUTTI_API tuttiResult_t tuttiStreamCreate(tuttiStream_t* stream);
 /* Waits until everything queued has ended; returns the first error of it since the last
  * Synchronize. */
 TUTTI_API tuttiResult_t tuttiStreamSynchronize(tuttiStream_t stream);
 /* tuttiInProgress while something is queued or running, else as Synchronize. */
 TUTTI_API tuttiResult_t tuttiStreamQuery(tuttiStream_t stream);
-/* Synchronizes, then frees. */
+/* Synchronizes, then frees, also when it returns the first error of what was queued.
+ * tuttiInvalidUsage: the calling thread's open group has calls on it. */
 TUTTI_API tuttiResult_t tuttiStreamDestroy(tuttiStream_t stream);
 
 #ifdef __cplusplus

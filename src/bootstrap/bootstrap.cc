@@ -64,13 +64,13 @@ class Joiner {
     Socket socket = connect_to_root(root_name);
     Listener listener =
         Listener::bind(listening_address(socket, fields_.address), SocketKind::kStream);
-    Answer root = visit({.control = control_,
-                         .key = fields_.key,
-                         .role = Role::kRegister,
-                         .hello = encode(registration(listener.address())),
-                         .answer_bytes = wire_bytes<Assignment>(),
-                         .host_name = root_name},
-                        std::move(socket), patience_);
+    Answer root = visit_again({.control = control_,
+                               .key = fields_.key,
+                               .role = Role::kRegister,
+                               .hello = encode(registration(listener.address())),
+                               .answer_bytes = wire_bytes<Assignment>(),
+                               .host_name = root_name},
+                              std::move(socket), fields_.address, patience_, {});
     const auto assignment = decode_as<Assignment>(root.body);
     if (assignment.code != StatusCode::kOk) throw Error(assignment.code, assignment.reason);
     std::unique_ptr<Channel> uplink =
@@ -183,14 +183,14 @@ class Joiner {
         ", the parent of rank " + std::to_string(self_.rank) + " in the tree";
     Socket socket = connect_patiently(assignment.parent_address, parent_name, patience_, stop);
     Answer parent =
-        visit({.control = control_,
-               .key = fields_.key,
-               .role = Role::kAttach,
-               .hello = encode(Attachment{
-                   .comm_id = assignment.comm_id, .index = assignment.index, .peer = self_}),
-               .answer_bytes = wire_bytes<Attachment>(),
-               .host_name = parent_name},
-              std::move(socket), patience_);
+        visit_again({.control = control_,
+                     .key = fields_.key,
+                     .role = Role::kAttach,
+                     .hello = encode(Attachment{
+                         .comm_id = assignment.comm_id, .index = assignment.index, .peer = self_}),
+                     .answer_bytes = wire_bytes<Attachment>(),
+                     .host_name = parent_name},
+                    std::move(socket), assignment.parent_address, patience_, stop);
     return std::move(parent.channel);
   }
 

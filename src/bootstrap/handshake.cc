@@ -2,6 +2,8 @@
 // The handshake's two ends.
 #include "src/bootstrap/handshake.h"
 
+#include <algorithm>
+#include <exception>
 #include <optional>
 
 #include "src/base/liveness.h"
@@ -12,6 +14,7 @@ namespace {
 
 constexpr int64_t kAcceptRetryNs = 100 * kNsPerMs;
 constexpr int64_t kAttemptNs = 80 * kNsPerMs;
+constexpr int64_t kReturnNs = kNsPerSecond / 4;  // whoever lives still listens
 
 // The next `count` bytes, for a thread that may block.
 Bytes receive(Channel& channel, size_t count, const std::string& host_name,
@@ -40,13 +43,26 @@ Bytes receive(Channel& channel, size_t count, const std::string& host_name,
   }
   // Ordered after the notification; nothing else touches the state.
   if (state->bytes.has_value()) return std::move(*state->bytes);
-  throw Error(StatusCode::kRemoteError,
-              host_name +
-                  " closed the connection before it proved the key; either it has ended, or this "
-                  "id's key is not its key (was the id cut, or made by another job?)");
+  throw Dismissed(host_name);
+}
+
+void send_hello(Channel& channel, const Bytes& hello, const std::string& host_name,
+                const Patience& patience) {
+  try {
+    channel.socket().send_all(hello, patience.deadline);  // fits in the empty socket buffer
+  } catch (const Error& error) {
+    if (error.code() != StatusCode::kRemoteError || patience.deadline.expired()) throw;
+    throw Dismissed(host_name);
+  }
 }
 
 }  // namespace
+
+Dismissed::Dismissed(const std::string& host_name)
+    : Error(StatusCode::kRemoteError,
+            host_name +
+                " closed the connection before it proved the key; either it has ended, or this "
+                "id's key is not its key (was the id cut, or made by another job?)") {}
 
 void throw_aborted() {
   throw Error(StatusCode::kInvalidUsage, "the initialisation was aborted by this process");
@@ -82,7 +98,9 @@ void Gate::watch_listener() {
 
 void Gate::on_connections() {
   try {
-    while (open_ < kMaxOpen) {
+    // Those that are turned away at once don't count as open, and may come faster than they go.
+    for (int accepted = 0; open_ < kMaxOpen; ++accepted) {
+      if (accepted == kMaxAccepted) return;  // called again while there are more
       std::optional<Socket> socket = config_.listener.try_accept();
       if (!socket.has_value()) return;
       admit(std::move(*socket));
@@ -194,8 +212,7 @@ Answer visit(const VisitRequest& request, Socket socket, const Patience& patienc
   out.raw(transcript.visitor);
   out.raw(request.hello);
   out.raw(mac);
-  const Bytes hello = out.take();
-  channel->socket().send_all(hello, patience.deadline);  // fits in the empty socket buffer
+  send_hello(*channel, out.take(), request.host_name, patience);
 
   Bytes answer = receive(*channel, request.answer_bytes + sizeof(Mac), request.host_name, patience);
   const std::span<const std::byte> all(answer);
@@ -207,6 +224,28 @@ Answer visit(const VisitRequest& request, Socket socket, const Patience& patienc
   }
   answer.resize(request.answer_bytes);
   return {std::move(channel), std::move(answer)};
+}
+
+Answer visit_again(const VisitRequest& request, Socket socket, const SocketAddress& to,
+                   const Patience& patience, const std::function<bool()>& stop) {
+  for (int left = kMostVisits;;) {
+    std::exception_ptr dismissed;
+    try {
+      return visit(request, std::move(socket), patience);
+    } catch (const Dismissed&) {
+      if (--left == 0) throw;
+      dismissed = std::current_exception();
+    }
+    const Patience soon{
+        .deadline = Deadline::after_ns(std::min(kReturnNs, patience.deadline.left_ns())),
+        .aborted = patience.aborted};
+    try {
+      socket = connect_patiently(to, request.host_name, soon, stop);
+    } catch (const Error& error) {
+      if (error.code() != StatusCode::kRemoteError) throw;
+      std::rethrow_exception(dismissed);  // it has ended
+    }
+  }
 }
 
 Socket connect_patiently(const SocketAddress& to, const std::string& host_name,

@@ -25,6 +25,8 @@ class Gate {
  public:
   static constexpr int kMaxOpen = 64;
   static constexpr int64_t kProofNs = 3 * kNsPerSecond;
+  // Accepted before others on the control thread have their turn.
+  static constexpr int kMaxAccepted = kMaxOpen;
   static constexpr int64_t kCrowdedNs =
       150 * kNsPerMs;  // several round trips to the other end of a continent
 
@@ -97,9 +99,20 @@ struct VisitRequest {
   size_t answer_bytes = 0;
   std::string host_name;  // for messages: "the rendezvous root at 1.2.3.4:5"
 };
-// Blocks the caller, not the control thread. Throws RemoteError when the host closes, does not
+// The host closed before it proved the key. It has ended, or it has another key, or it made room
+// for others while this visitor was slow (Gate::kCrowdedNs).
+class Dismissed : public Error {
+ public:
+  explicit Dismissed(const std::string& host_name);
+};
+// Blocks the caller, not the control thread. Throws Dismissed; RemoteError when the host does not
 // prove the key, or the deadline expires; InvalidUsage when aborted.
 Answer visit(const VisitRequest& request, Socket socket, const Patience& patience);
+// The same, but one that is dismissed comes again, up to kMostVisits times in all, as long as
+// somebody listens at `to`.
+inline constexpr int kMostVisits = 8;
+Answer visit_again(const VisitRequest& request, Socket socket, const SocketAddress& to,
+                   const Patience& patience, const std::function<bool()>& stop);
 
 // Connects in short attempts, so that an abort or `stop` (may be empty; asked between attempts)
 // ends it within 100 ms.

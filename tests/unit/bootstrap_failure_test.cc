@@ -17,6 +17,12 @@ using testing::HasSubstr;
 
 Deadline in_ms(int64_t ms) { return Deadline::after_ns(ms * kNsPerMs); }
 
+std::string random_name() {
+  uint64_t number = 0;
+  fill_random(std::as_writable_bytes(std::span(&number, 1)));
+  return std::to_string(number);
+}
+
 TEST(Join_VeryManyRanksMissing, NamesTheFirst) {
   const UniqueId id = create_unique_id("");
   const Outcome outcome =
@@ -166,6 +172,26 @@ TEST(Join_UnderAttack_Completes, ThousandHalfOpenAndReplayedAndRandom) {
     bootstrap->all_gather(pattern(rank, 100), soon());
   });
   for (const Outcome& outcome : outcomes) EXPECT_EQ(outcome.text, "");
+}
+
+TEST(Join_DismissedInACrowd_ComesAgain, OneRank) {
+  // A door that closes on the first visitor, and then is the root's: what one sees who is too slow
+  // in a crowd.
+  UniqueIdFields fields{.address = SocketAddress::parse("@tutti-test-" + random_name())};
+  fill_random(fields.key);
+  std::optional<Listener> door = Listener::bind(fields.address, SocketKind::kStream);
+  std::thread keeper([&] {
+    Socket first = door->accept(soon()).value();
+    Bytes challenge(sizeof(Nonce));
+    fill_random(challenge);
+    first.send_all(challenge, soon());
+    door.reset();
+    Root::start(fields.address, fields.key);
+    first = Socket();
+  });
+  const Outcome outcome = outcome_of([&] { Bootstrap::join(pack(fields), 1, 0, soon(), nullptr); });
+  keeper.join();
+  EXPECT_EQ(outcome.text, "");
 }
 
 TEST(Join_Aborted_ReturnsWithin100Ms, AndTheOthersHearIt) {

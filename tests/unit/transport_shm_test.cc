@@ -91,6 +91,27 @@ TEST_F(ShmLink, Stranger_WithoutRightToken_ShutOut) {
   EXPECT_TRUE(next_packet(other).empty());
 }
 
+TEST_F(ShmLink, ManySilentStrangers_OldestShutOut_HonestPeerServed) {
+  constexpr size_t kMany = 200;
+  constexpr size_t kKept = 64;
+  const uint64_t cookie = 5;
+  std::vector<Socket> strangers;
+  Socket honest;
+  for (size_t i = 0; i < kMany; ++i) {
+    strangers.push_back(dial(address()));
+    if (i != kMany / 2) continue;
+    honest = dial(address());
+    send(honest, shm::bytes_of(honest_hello(address(), cookie)));
+  }
+  for (size_t i = 0; i + kKept < kMany; ++i)
+    EXPECT_TRUE(next_packet(strangers[i]).empty()) << "stranger " << i << " is not shut out";
+  shm::WantPacket want{.request = 9};
+  send(honest, shm::bytes_of(want));
+  const auto answer = shm::parse<shm::ExposedPacket>(next_packet(honest));
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(answer->request, 9U);
+}
+
 TEST_F(ShmLink, MalformedPackets_Dropped_LinkGoesOn) {
   const uint64_t cookie = 5;
   Socket socket = dial(address());

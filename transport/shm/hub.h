@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -133,6 +134,8 @@ class Hub {
   void accept_locked(Endpoint& endpoint, const std::shared_ptr<Arrival>& arrival);
   void finish_handshake_locked(Link& link, const ConnectionId& id, Handshake::State state);
   void watch_link_locked(const LinkPtr& link);
+  void admit_stranger_locked(LinkPtr link);
+  bool still_strange_locked(const LinkPtr& link) noexcept;
   void drop_link_locked(const LinkPtr& link) noexcept;
   std::shared_ptr<PeerProcess> watch_locked(const ProcessIdentity& who);
   void send_locked(Link& link, std::span<const std::byte> packet,
@@ -163,6 +166,8 @@ class Hub {
   std::map<ConnectionId, std::shared_ptr<Arrival>> parked_;  // for ranks that are not known yet
   std::map<Address, LinkPtr> outgoing_;
   std::set<LinkPtr> incoming_;
+  std::deque<LinkPtr>
+      strangers_;  // of incoming_, in order of arrival: have not greeted when looked at
   std::map<uint64_t, WatchedProcess> processes_;  // by process_uid
   std::map<uint64_t, std::shared_ptr<const device::SharedRegion>> exposed_;
 };

@@ -15,6 +15,10 @@ namespace {
 
 constexpr size_t kMaxParked = 4096;    // connections to ranks that are not known yet
 constexpr int kPacketsPerWakeup = 64;  // then other links have their turn
+constexpr int kAcceptedPerWakeup = 64;
+// Links that have not greeted. A peer greets as soon as it is connected; who lets so many others
+// come first doesn't mean to.
+constexpr size_t kMaxStrangers = 64;
 
 [[noreturn]] void reject(const std::string& why) { throw Error(StatusCode::kInvalidArgument, why); }
 
@@ -49,20 +53,46 @@ void Hub::on_connection() noexcept {
   const auto lock = monitor_.lock();
   if (stopping_) return;
   try {
-    while (auto socket = listener_.try_accept()) {
+    for (int i = 0; i < kAcceptedPerWakeup; ++i) {
+      auto socket = listener_.try_accept();
+      if (!socket.has_value()) return;
       const Socket::Credentials credentials = socket->peer_credentials();
       if (credentials.uid != this_process().uid) {
         log(LogLevel::kWarn, "shm", -1, "turned away process {} of user {}", credentials.pid,
             credentials.uid);
         continue;
       }
-      auto link = std::make_shared<Link>(std::move(*socket), Link::Role::kServer);
-      watch_link_locked(link);
-      incoming_.insert(std::move(link));
+      admit_stranger_locked(std::make_shared<Link>(std::move(*socket), Link::Role::kServer));
     }
   } catch (const std::exception& error) {
     log(LogLevel::kError, "shm", -1, "can't serve a peer: {}", error.what());
   }
+}
+
+// However many connect and say nothing, descriptors are left for the others.
+void Hub::admit_stranger_locked(LinkPtr link) {
+  watch_link_locked(link);
+  incoming_.insert(link);
+  strangers_.push_back(std::move(link));
+  if (strangers_.size() <= kMaxStrangers) return;
+  std::erase_if(strangers_, [](const LinkPtr& l) { return l->peer != nullptr || l->closed(); });
+  while (strangers_.size() > kMaxStrangers) {
+    const LinkPtr oldest = strangers_.front();
+    strangers_.pop_front();
+    if (!still_strange_locked(oldest)) continue;
+    log(LogLevel::kWarn, "shm", -1, "dropped a connection that did not greet in time");
+    drop_link_locked(oldest);
+  }
+}
+
+// Its greeting may lie in the socket.
+bool Hub::still_strange_locked(const LinkPtr& link) noexcept {
+  try {
+    receive_locked(link);
+  } catch (const std::exception&) {
+    return true;
+  }
+  return link->peer == nullptr;
 }
 
 void Hub::on_readable(const LinkPtr& link) noexcept {
@@ -290,6 +320,7 @@ void Hub::drop_link_locked(const LinkPtr& link) noexcept {
   held->disconnect();
   std::erase_if(outgoing_, [&](const auto& entry) { return entry.second == held; });
   incoming_.erase(held);
+  std::erase(strangers_, held);
   // Never answered, so nothing has been sent in them. Arrivals stay: they may hold messages that
   // have not been read yet.
   std::erase_if(parked_, [&](const auto& entry) { return entry.second->link == held; });

@@ -169,13 +169,16 @@ class Fold {
   static constexpr size_t kParts = Codec::kParts;
 
   explicit Fold(const ReduceCopy& call)
-      : divider_(kOp == Op::kAvg ? call.scaling->post_divisor : 1), scale_(read_scale(call)) {}
+      : divider_(kOp == Op::kAvg ? call.scaling->post_divisor : 1),
+        scale_(read_scale(call)),
+        round_scaled_(call.n_sources > 1) {}
 
   HWY_INLINE Block load(const uint8_t* from, bool pre) const {
     Block block = decode(from);
     if constexpr (kOp == Op::kPreMulSum) {
       if (pre) {
         for (Vec& part : block.part) part = multiply(Tag(), part, scale_);
+        if (round_scaled_) round_to_dtype(block);
       }
     }
     if constexpr (kNegated) negate(block);
@@ -218,6 +221,15 @@ class Fold {
     }
   }
 
+  // What storing and loading the block does to it. Nothing to types that fold as themselves, but
+  // for which NaN it is, and the result's is canonical anyhow.
+  static HWY_INLINE void round_to_dtype(Block& block) {
+    if constexpr (kParts > 1) {
+      for (Vec& part : block.part) part = Codec::finish(part);
+      Codec::decode(Codec::encode(block.part), block.part);
+    }
+  }
+
   static HWY_INLINE void negate(Block& block) {
     for (Vec& part : block.part) part = hn::Neg(part);
   }
@@ -238,6 +250,7 @@ class Fold {
 
   const std::conditional_t<kOp == Op::kAvg, PostDivider<Lane>, Nothing> divider_;
   const Vec scale_;
+  const bool round_scaled_;  // a lone source is rounded as the result
 };
 
 }  // namespace tutti::kernels::HWY_NAMESPACE

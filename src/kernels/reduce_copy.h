@@ -39,11 +39,13 @@ struct Scaling {
 // largest finite value when a finite float32 result is too large (e4m3: 448, e5m2: 57344);
 // infinities stay infinite in e5m2, become NaN in e4m3. Avg divides the folded value by the
 // divisor, converted to the accumulator type, before rounding (integers truncate toward zero).
-// PreMulSum multiplies in the accumulator type before folding. Float32 and float64 fold in their
-// own type; no multiplication and addition are fused. Subnormals are kept. Every NaN result, of any
-// float type, is the type's canonical quiet NaN: sign 0, only the top mantissa bit set (e4m3:
-// 0x7f). Min and Max are IEEE 754-2019 minimum and maximum: NaN if any operand is NaN, and -0 is
-// less than +0, so they do not depend on the order of the operands.
+// PreMulSum multiplies in the accumulator type and rounds the product to the dtype before folding,
+// as if it had been stored: a contribution is the same whether it travels or is folded where it
+// arises. Float32 and float64 fold in their own type; no multiplication and addition are fused.
+// Subnormals are kept. Every NaN result, of any float type, is the type's canonical quiet NaN: sign
+// 0, only the top mantissa bit set (e4m3: 0x7f). Min and Max are IEEE 754-2019 minimum and maximum:
+// NaN if any operand is NaN, and -0 is less than +0, so they do not depend on the order of the
+// operands.
 struct ReduceCopy {
   const Source* sources = nullptr;
   size_t n_sources = 0;

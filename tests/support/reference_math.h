@@ -194,7 +194,11 @@ void reference_reduce_as(const ReferenceCall& call) {
     Acc total{};
     for (size_t k = 0; k < call.inputs.size(); ++k) {
       Acc value = Element::read(static_cast<const char*>(call.inputs[k].data) + at);
-      if (call.inputs[k].pre) value = multiply(value, Element::read(call.pre));
+      if (call.inputs[k].pre) {  // a value of the dtype, as if it were stored
+        char scaled[Element::kBytes];
+        Element::write(multiply(value, Element::read(call.pre)), scaled);
+        value = Element::read(scaled);
+      }
       total = k == 0 ? value : fold(call.op, total, value);
     }
     if (call.post_divisor != 1) total = divide(total, call.post_divisor);

@@ -81,12 +81,15 @@ class Interpreter {
     return std::nullopt;
   }
 
-  Rejection check_outputs(int32_t rank) const {
+  Rejection check_outputs(int32_t rank, FoldOrder* fold_order) const {
     const int32_t count = plan::blocks_in(shape_, rank, Buffer::kOutput) * shape_.chunks_per_block;
     for (int32_t i = 0; i < count; ++i) {
       const Value want = wanted(shape_, plan::extent_of(shape_, rank, Buffer::kOutput, i));
       const ValueId got = memory_[layout_.location(rank, Operand::chunk(Buffer::kOutput, i))];
-      if (got != kUninitialised && values_[got] == want) continue;
+      if (got != kUninitialised && values_[got] == want) {
+        *fold_order = std::min(*fold_order, values_[got].order);
+        continue;
+      }
       return fmt::format(
           "exactly once, {}: rank {} output[{}] at the end of every tile: expected {}, got {}",
           name(mode_), rank, i, want.to_string(),
@@ -127,7 +130,7 @@ class Interpreter {
       ValueId source = kUninitialised;
       if (Rejection why = read(node, step.sources[i], &received, &source)) return why;
       if (i == 0) {
-        *result = source;
+        *result = step.sources.size() > 1 ? rounded(source) : source;
       } else if (Rejection why = reduce(node, step.sources[i], source, result)) {
         return why;
       }
@@ -166,6 +169,15 @@ class Interpreter {
     return std::nullopt;
   }
 
+  // A sum that goes into an accumulator again: it was stored, and rounded to the datatype, before
+  // it was complete.
+  ValueId rounded(ValueId id) {
+    if (values_[id].scaled.size() <= 1 || values_[id].order != FoldOrder::kInOrderOnce) return id;
+    Value value = values_[id];
+    value.order = FoldOrder::kInOrder;
+    return add(std::move(value));
+  }
+
   // A value with post is complete, so reducing it further would count a rank twice.
   Rejection reduce(const Node& node, const Operand& source, ValueId with, ValueId* result) {
     const Value& left = values_[*result];
@@ -178,13 +190,19 @@ class Interpreter {
       return reject(node, "each rank's input once",
                     fmt::format("rank {} counted twice by adding {} with {} to {}", twice.first(),
                                 describe(source), right.to_string(), left.to_string()));
+    // What was folded so far is ranks 0 .. k-1, and the next one is rank k alone.
+    const bool next_in_order = left.scaled.last() == left.scaled.size() - 1 &&
+                               right.scaled.size() == 1 &&
+                               right.scaled.first() == left.scaled.size();
     Value sum = left;
+    if (!next_in_order) sum.order = FoldOrder::kAny;
     sum.scaled |= right.scaled;
     *result = add(std::move(sum));
     return std::nullopt;
   }
 
   Rejection apply_post(const Node& node, ValueId* result) {
+    if (node.code->sources.size() == 1) *result = rounded(*result);
     Value value = values_[*result];
     Value complete = wanted(shape_, value.extent);
     complete.post = false;
@@ -224,6 +242,12 @@ int32_t RankSet::first() const noexcept {
   return -1;
 }
 
+int32_t RankSet::last() const noexcept {
+  for (size_t i = words_.size(); i-- > 0;)
+    if (words_[i] != 0) return static_cast<int32_t>(i * 64 + 63 - std::countl_zero(words_[i]));
+  return -1;
+}
+
 RankSet& RankSet::operator|=(const RankSet& other) noexcept {
   for (size_t i = 0; i < words_.size(); ++i) words_[i] |= other.words_[i];
   return *this;
@@ -257,13 +281,13 @@ std::string Value::to_string() const {
 }
 
 Rejection check_values(const Network& network, const std::vector<NodeId>& order, Mode mode,
-                       std::vector<Value>* results) {
+                       std::vector<Value>* results, FoldOrder* fold_order) {
   results->resize(network.nodes.size());
   Interpreter interpreter(network, mode);
   for (const NodeId node : order)
     if (Rejection why = interpreter.run(node, results)) return why;
   for (int32_t rank = 0; rank < network.plan->shape.n_ranks; ++rank)
-    if (Rejection why = interpreter.check_outputs(rank)) return why;
+    if (Rejection why = interpreter.check_outputs(rank, fold_order)) return why;
   return std::nullopt;
 }
 

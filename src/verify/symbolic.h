@@ -9,6 +9,7 @@
 
 #include "src/verify/layout.h"
 #include "src/verify/network.h"
+#include "src/verify/verifier.h"
 
 namespace tutti::verify {
 
@@ -21,6 +22,7 @@ class RankSet {
   bool empty() const noexcept;
   int32_t size() const noexcept;
   int32_t first() const noexcept;  // -1 when empty
+  int32_t last() const noexcept;   // -1 when empty
   RankSet& operator|=(const RankSet& other) noexcept;
   RankSet operator&(const RankSet& other) const;
   bool operator==(const RankSet&) const = default;
@@ -37,15 +39,20 @@ struct Value {
   RankSet unscaled;   // as the user gave them
   RankSet scaled;     // after `pre`
   bool post = false;  // the final scaling was applied
-  bool operator==(const Value&) const = default;
+  // How the sum came about; a lone contribution is a sum of one. No part of what the value is.
+  FoldOrder order = FoldOrder::kInOrderOnce;
+  bool operator==(const Value& other) const {
+    return extent == other.extent && unscaled == other.unscaled && scaled == other.scaled &&
+           post == other.post;
+  }
   std::string to_string() const;
 };
 
 // Runs the first tile in `order`, which must be an order that the plan allows. When the plan has no
 // race every other order gives the same values, and every tile does the same. `results` (one per
 // node, out of place) is filled out of place and compared with in place: a rank's steps must
-// compute the same whatever the others chose.
+// compute the same whatever the others chose. Lowers *fold_order to what holds for every output.
 Rejection check_values(const Network& network, const std::vector<NodeId>& order, Mode mode,
-                       std::vector<Value>* results);
+                       std::vector<Value>* results, FoldOrder* fold_order);
 
 }  // namespace tutti::verify

@@ -74,13 +74,14 @@ class Verification {
       const Layout layout(plan_, mode);
       const Accesses accesses = accesses_of(network_, order_, layout);
       if (Rejection why = check_races(network_, accesses, layout, mode, order)) return why;
-      if (Rejection why = check_values(network_, order_, mode, &results)) return why;
+      if (Rejection why = check_values(network_, order_, mode, &results, &fold_order_)) return why;
       judge_references(layout, accesses, mode, order);
     }
     return std::nullopt;
   }
 
   int32_t min_slots() const { return min_slots_; }
+  FoldOrder fold_order() const { return fold_order_; }
   std::vector<ConnectionVerdict> take_connections() { return std::move(connections_); }
 
  private:
@@ -125,10 +126,16 @@ class Verification {
   Network network_;
   std::vector<NodeId> order_;
   int32_t min_slots_ = 0;
+  FoldOrder fold_order_ = FoldOrder::kInOrderOnce;  // of the outputs seen so far
   std::vector<ConnectionVerdict> connections_;
 };
 
 }  // namespace
+
+const char* name(FoldOrder order) noexcept {
+  constexpr const char* kNames[] = {"any order", "rank order", "rank order in one step"};
+  return kNames[static_cast<size_t>(order)];
+}
 
 Verdict verify(const plan::Plan& plan) {
   Verdict verdict;
@@ -140,6 +147,7 @@ Verdict verify(const plan::Plan& plan) {
     }
     verdict.accepted = true;
     verdict.min_slots = verification.min_slots();
+    verdict.fold_order = verification.fold_order();
     verdict.connections = verification.take_connections();
   } catch (const Error& error) {
     verdict.reason = fmt::format("well-formed: {}", error.what());

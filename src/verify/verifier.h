@@ -25,11 +25,22 @@ struct ConnectionVerdict {
       1;  // fewest slots of this plan (all connections alike) that do not deadlock
 };
 
+// In which order every output chunk takes the contributions of ranks 0 .. n-1, and how often it is
+// rounded on the way; from the least to the most that is proved (docs/design/verifier.md). Plans
+// that only move data are kInOrderOnce.
+enum class FoldOrder : uint8_t {
+  kAny,          // some other order, or one that differs between chunks
+  kInOrder,      // ((0 + 1) + 2) + ..., in one step or several: a partial sum may be stored between
+  kInOrderOnce,  // the same, all n in one step, which also applies `post`: one rounding, at its end
+};
+const char* name(FoldOrder order) noexcept;  // "any order", "rank order", "rank order in one step"
+
 struct Verdict {
   bool accepted = false;
   std::string reason;     // why not: property, rank, lane, step, tile, what was expected and what
                           // came; empty when accepted
   int32_t min_slots = 0;  // fewest slots per connection with which the plan finishes
+  FoldOrder fold_order = FoldOrder::kAny;
   std::vector<ConnectionVerdict> connections;  // sorted by (source, sink, channel)
 };
 

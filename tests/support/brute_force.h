@@ -19,11 +19,19 @@
 
 namespace tutti::testing {
 
+// What a reduction does with two numbers, from the most forgiving to the least.
+enum class Sums : uint8_t {
+  kCommute,        // wrapping addition: every order is right
+  kOrdered,        // neither commutative nor associative: right only folded left to right, 0 .. n-1
+  kOrderedNarrow,  // the same, and what is stored or sent loses the accumulator's low bits
+};
+
 struct BruteForceOptions {
   uint64_t seed = 0;
   int32_t tiles = 3;
   int32_t extra_slots = 0;         // slots beyond those the plan declares
   bool some_chunks_empty = false;  // empty chunks are neither sent nor written
+  Sums sums = Sums::kCommute;
   // Do messages of this connection travel as references when the sender runs in place (or not)?
   // Null: all as bytes.
   std::function<bool(int32_t source, int32_t sink, int32_t channel, bool in_place)> by_reference;
@@ -82,7 +90,7 @@ class BruteForce {
   };
   using Fifo = std::deque<Message>;
 
-  Chunk random_chunk() { return {random_(), random_()}; }
+  Chunk random_chunk() { return {stored(random_()), stored(random_())}; }
   std::vector<std::vector<Chunk>> random_chunks(int32_t tiles, int32_t count) {
     std::vector<std::vector<Chunk>> chunks(tiles);
     for (auto& tile : chunks)
@@ -221,6 +229,7 @@ class BruteForce {
 
   uint64_t fold(const LaneState& lane, const Step& step, size_t element) {
     uint64_t sum = 0;
+    bool first = true;
     for (const Operand& source : step.sources) {
       uint64_t value = 0;
       if (source.kind == Operand::Kind::kPeer) {
@@ -234,14 +243,25 @@ class BruteForce {
       } else {
         value = (*home(lane, source))[element];
       }
-      sum += source.pre ? pre(lane.rank, value) : value;
+      if (source.pre) value = pre(lane.rank, value);
+      sum = first ? value : add(sum, value);
+      first = false;
     }
-    return step.post ? post(sum) : sum;
+    return stored(step.post ? post(sum) : sum);
   }
 
-  uint64_t pre(int32_t rank, uint64_t x) const {
-    return ranks_[rank].factor * x + ranks_[rank].term;
+  uint64_t add(uint64_t a, uint64_t b) const {
+    return options_.sums == Sums::kCommute ? a + b : mixed(a) * 0xda942042e4dd58b5ULL + b;
   }
+  // What memory and messages keep of an accumulator; a value that was stored before stays as it is.
+  uint64_t stored(uint64_t x) const {
+    return options_.sums == Sums::kOrderedNarrow ? x & ~uint64_t{0xff} : x;
+  }
+  // A contribution is a value of the datatype, wherever it is scaled.
+  uint64_t pre(int32_t rank, uint64_t x) const {
+    return stored(ranks_[rank].factor * x + ranks_[rank].term);
+  }
+  static uint64_t mixed(uint64_t x) { return x ^ (x >> 29) ^ (x >> 47); }
   static uint64_t post(uint64_t x) { return (x ^ (x >> 31)) * 0x9e3779b97f4a7c15ULL; }
 
   void store(LaneState& lane, const Step& step, size_t element, uint64_t value) {
@@ -295,10 +315,10 @@ class BruteForce {
       default:
         break;
     }
-    uint64_t sum = 0;
-    for (int32_t rank = 0; rank < shape.n_ranks; ++rank)
-      sum += pre(rank, given(rank, tile, extent, element));
-    return post(sum);
+    uint64_t sum = pre(0, given(0, tile, extent, element));
+    for (int32_t rank = 1; rank < shape.n_ranks; ++rank)
+      sum = add(sum, pre(rank, given(rank, tile, extent, element)));
+    return stored(post(sum));
   }
 
   void check_rank(int32_t rank) {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Breaks a plan in one small random way.
+// Changes a plan in one small random way, mostly for the worse.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <random>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -24,6 +26,9 @@ class Mutator {
     return mutant;
   }
 
+  // How often each kind of mutation was tried, by name.
+  const std::map<std::string, int>& kinds() const { return kinds_; }
+
  private:
   using Step = plan::Step;
   using Operand = plan::Operand;
@@ -37,22 +42,50 @@ class Mutator {
 
   void mutate_once(plan::Plan& plan) {
     plan::RankProgram& rank = any(plan.ranks);
-    switch (below(9)) {
+    switch (below(11)) {
       case 0:
-        return mutate_numbers(plan, rank);
+        return count("numbers"), mutate_numbers(plan, rank);
       case 1:
-        return drop_message(plan);
+        return count("message dropped"), drop_message(plan);
       case 2:
-        return share_scratch(rank);
+        return count("scratch shared"), share_scratch(rank);
       case 3:
-        return mutate_connection(plan);
+        return count("connection"), mutate_connection(plan);
       default:
         break;
     }
     if (rank.lanes.empty()) return;
     Steps& steps = any(rank.lanes).steps;
     if (steps.empty()) return;
-    below(2) == 0 ? mutate_order(rank, steps) : mutate_step(plan, any(steps));
+    switch (below(5)) {
+      case 0:
+        return count("fold"), mutate_fold(rank, steps, below(steps.size()));
+      case 1:
+      case 2:
+        return count("order of steps"), mutate_order(rank, steps);
+      default:
+        return count("step"), mutate_step(plan, any(steps));
+    }
+  }
+  void count(const char* kind) { ++kinds_[kind]; }
+
+  // The order in which a step folds, or in how many steps: harmless but for the bits of the result.
+  void mutate_fold(plan::RankProgram& rank, Steps& steps, size_t i) {
+    Step& step = steps[i];
+    if (step.sources.size() < 2) return;
+    if (below(2) == 0) {
+      std::shuffle(step.sources.begin(), step.sources.end(), random_);
+      return;
+    }
+    // The first sources, or all of them before `post`, through a scratch chunk of their own.
+    const auto taken = static_cast<std::ptrdiff_t>(2 + below(step.sources.size() - 1));
+    const auto partial = Operand::chunk(plan::Buffer::kScratch, rank.scratch_chunks++);
+    Step before{.sinks = {partial}, .extent = step.extent};
+    before.sources.assign(step.sources.begin(), step.sources.begin() + taken);
+    before.waits = std::exchange(step.waits, {});
+    step.sources.erase(step.sources.begin(), step.sources.begin() + taken);
+    step.sources.insert(step.sources.begin(), partial);
+    steps.insert(steps.begin() + static_cast<std::ptrdiff_t>(i), before);
   }
 
   void mutate_numbers(plan::Plan& plan, plan::RankProgram& rank) {
@@ -234,6 +267,7 @@ class Mutator {
   }
 
   std::mt19937_64 random_;
+  std::map<std::string, int> kinds_;
 };
 
 }  // namespace tutti::testing

@@ -64,6 +64,23 @@ TEST_P(VerifiedAlgorithm, References_SafeWhereDocumented) {
   }
 }
 
+// Algorithms that every reduction of deterministic mode can rely on.
+TEST_P(VerifiedAlgorithm, FoldOrder_OneStepInRankOrderWhereDocumented) {
+  const bool reduces = plan::reduces(row().collective);
+  const bool once = !reduces || name() == "one_shot" || name() == "two_shot";
+  for (const int32_t n : {1, 2, 3, 4, 8, 16, 24}) {
+    const PlanRequest request{row().collective, n, plan::has_root(row().collective) ? n / 2 : 0, 1};
+    if (!row().supports(request)) continue;
+    const verify::Verdict verdict = verify::verify(row().build(request));
+    ASSERT_TRUE(verdict.accepted) << verdict.reason;
+    if (once || n == 1) {
+      EXPECT_EQ(verdict.fold_order, verify::FoldOrder::kInOrderOnce) << describe(request);
+    } else if (n >= 4) {
+      EXPECT_EQ(verdict.fold_order, verify::FoldOrder::kAny) << describe(request);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Table, VerifiedAlgorithm,
                          testing::Range<size_t>(0, algorithm_table().size()), [](const auto& info) {
                            const AlgorithmRow& row = algorithm_table()[info.param];

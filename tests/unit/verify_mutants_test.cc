@@ -100,7 +100,7 @@ TEST(VerifierGoodPlans, AreAcceptedAndGoRightInEveryInterleaving) {
 }
 
 TEST(VerifierMutants, ThatGoWrongAreAllRejected) {
-  const uint64_t mutants = number_from_environment("TUTTI_TEST_MUTANTS", 6000);
+  const uint64_t mutants = number_from_environment("TUTTI_TEST_MUTANTS", 12000);
   const uint64_t seed = number_from_environment("TUTTI_TEST_SEED", 20260101);
   const std::vector<Plan> plans = good_plans();
   Mutator mutator(seed);

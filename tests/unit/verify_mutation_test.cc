@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Thousands of plans broken at random: whatever a run on numbers shows to be wrong, the verifier
-// must have refused.
+// must have refused, and whatever order of folding it proves, a run shows.
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,7 @@
 namespace tutti::testing {
 namespace {
 
-constexpr int kMutants = 5000;
+constexpr int kMutants = 20000;
 constexpr uint64_t kSchedulesOfAccepted = 24;
 constexpr uint64_t kSchedulesOfRejected = 8;
 
@@ -47,6 +48,10 @@ std::string run(const Plan& plan, uint64_t seed, const verify::Verdict* verdict)
   return BruteForce(plan, options).run();
 }
 
+std::string title(const Plan& plan) {
+  return std::string(plan::name(plan.shape.collective)) + " " + plan.algorithm;
+}
+
 bool is_well_formed(const Plan& plan) {
   try {
     plan::check_well_formed(plan);
@@ -56,17 +61,33 @@ bool is_well_formed(const Plan& plan) {
   }
 }
 
+// The order of folding that runs show: the bits of an ordered sum, and those after rounding.
+verify::FoldOrder shown_order(const Plan& plan) {
+  const auto right = [&](Sums sums) {
+    for (uint64_t seed = 0; seed < 3; ++seed)
+      if (!BruteForce(plan, {.seed = seed, .tiles = 2, .sums = sums}).run().empty()) return false;
+    return true;
+  };
+  if (!right(Sums::kOrdered)) return verify::FoldOrder::kAny;
+  return right(Sums::kOrderedNarrow) ? verify::FoldOrder::kInOrderOnce
+                                     : verify::FoldOrder::kInOrder;
+}
+
 struct Tally {
   int accepted = 0;
   int malformed = 0;
-  int rejected = 0;        // well formed, and refused
-  int rejected_wrong = 0;  // of those, shown wrong by a run
+  int rejected = 0;                         // well formed, and refused
+  int rejected_wrong = 0;                   // of those, shown wrong by a run
+  int needing_slots = 0;                    // accepted, and need more than one slot
+  std::map<verify::FoldOrder, int> orders;  // of those accepted that reduce among several ranks
 };
 
 void judge(const Plan& mutant, Tally* tally) {
   const verify::Verdict verdict = verify::verify(mutant);
   if (verdict.accepted) {
     ++tally->accepted;
+    ASSERT_EQ(verdict.fold_order, shown_order(mutant)) << plan::to_text(mutant);
+    if (plan::reduces(mutant.shape.collective)) ++tally->orders[verdict.fold_order];
     for (uint64_t seed = 0; seed < kSchedulesOfAccepted; ++seed)
       ASSERT_EQ(run(mutant, seed, &verdict), "") << "seed " << seed << "\n"
                                                  << plan::to_text(mutant);
@@ -75,6 +96,7 @@ void judge(const Plan& mutant, Tally* tally) {
     tight.slots = verdict.min_slots;
     ASSERT_EQ(run(tight, 0, nullptr), "") << "at min_slots\n" << plan::to_text(mutant);
     if (--tight.slots > 0) {
+      ++tally->needing_slots;
       ASSERT_EQ(run(tight, 0, nullptr), "deadlock") << plan::to_text(mutant);
     }
     return;
@@ -104,9 +126,14 @@ TEST(Verifier_Mutants, HarmfulOnesAreAllRejected) {
   const std::vector<Plan> bases = base_plans();
   Mutator mutator(20240229);
   Tally tally;
+  std::map<std::string, int> wrong_by_algorithm;
   for (int i = 0; i < kMutants && !HasFatalFailure(); ++i) {
-    judge(mutator.mutate(bases[i % bases.size()]), &tally);
+    const Plan& base = bases[i % bases.size()];
+    const int before = tally.rejected_wrong;
+    judge(mutator.mutate(base), &tally);
+    wrong_by_algorithm[title(base)] += tally.rejected_wrong - before;
   }
+  if (HasFatalFailure()) return;
   RecordProperty("accepted", tally.accepted);
   RecordProperty("malformed", tally.malformed);
   RecordProperty("rejected", tally.rejected);
@@ -116,6 +143,14 @@ TEST(Verifier_Mutants, HarmfulOnesAreAllRejected) {
   EXPECT_GE(tally.accepted, kMutants / 50);
   EXPECT_GE(tally.rejected, kMutants / 4);
   EXPECT_GE(tally.rejected_wrong, tally.rejected * 3 / 4);
+  // Nor is any algorithm, kind of mutation or order of folding left out.
+  for (const Plan& base : bases) EXPECT_GE(wrong_by_algorithm[title(base)], 20) << title(base);
+  EXPECT_GE(tally.needing_slots, kMutants / 100);
+  EXPECT_EQ(mutator.kinds().size(), 7u);
+  for (const auto& [kind, count] : mutator.kinds()) EXPECT_GE(count, kMutants / 40) << kind;
+  for (const auto order :
+       {verify::FoldOrder::kAny, verify::FoldOrder::kInOrder, verify::FoldOrder::kInOrderOnce})
+    EXPECT_GE(tally.orders[order], kMutants / 200) << verify::name(order);
 }
 
 // What `tutti plan verify --self-test` rests on.

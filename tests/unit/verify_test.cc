@@ -499,6 +499,74 @@ TEST(BruteForce_UnsafeReference, GivesAWrongResult) {
   EXPECT_NE(brute_force(doubling_all_reduce(), &all_safe), "");
 }
 
+// Ranks pass a sum along, 0 -> 1 -> ... -> n-1, where `post` is applied in a step of its own or
+// not.
+Plan chain_reduce(int32_t n, bool own_post) {
+  Plan plan = empty_plan(Collective::kReduce, n, 1);
+  plan.shape.root = n - 1;
+  lane(plan, 0) = {step({peer(1)}, {in_pre(0)}, 0)};
+  for (int32_t r = 1; r < n; ++r) {
+    const bool last = r == n - 1;
+    lane(plan,
+         r) = {step({last ? out(0) : peer(r + 1)}, {peer(r - 1), in_pre(0)}, 0, last && !own_post)};
+  }
+  if (own_post) lane(plan, n - 1).push_back(step({out(0)}, {out(0)}, 0, true));
+  return plan;
+}
+
+// Ranks 1 and 2 send to rank 0, which folds in this order.
+Plan fold_at_root(const Operands& sources) {
+  Plan plan = empty_plan(Collective::kReduce, 3, 1);
+  lane(plan, 0) = {step({out(0)}, sources, 0, true)};
+  for (const int32_t r : {1, 2}) lane(plan, r) = {step({peer(0)}, {in_pre(0)}, 0)};
+  return plan;
+}
+
+TEST(Verifier_FoldOrder, IsWhatThePlanDoes) {
+  struct Case {
+    const char* name;
+    Plan plan;
+    FoldOrder order;
+  };
+  Plan nested = fold_at_root({in_pre(0), peer(1), peer(2)});  // 0 + (1 + 2)
+  nested.ranks[0].scratch_chunks = 1;
+  lane(nested, 0) = {step({scratch(0)}, {peer(1), peer(2)}, 0),
+                     step({out(0)}, {in_pre(0), scratch(0)}, 0, true)};
+  Plan stored = nested;  // (0 + 1), stored, + 2
+  lane(stored, 0) = {step({scratch(0)}, {in_pre(0), peer(1)}, 0),
+                     step({out(0)}, {scratch(0), peer(2)}, 0, true)};
+  Plan kept = nested;  // a contribution that is stored is rounded anyhow
+  lane(kept, 0) = {step({scratch(0)}, {in_pre(0)}, 0),
+                   step({out(0)}, {scratch(0), peer(1), peer(2)}, 0, true)};
+  Plan copied = kept;  // and so is a result
+  copied.ranks[0].scratch_chunks = 2;
+  lane(copied, 0)[1].sinks = {scratch(1)};
+  lane(copied, 0).push_back(step({out(0)}, {scratch(1)}, 0));
+  const std::vector<Case> cases = {
+      {"all in one step", fold_at_root({in_pre(0), peer(1), peer(2)}), FoldOrder::kInOrderOnce},
+      {"own last", fold_at_root({peer(1), peer(2), in_pre(0)}), FoldOrder::kAny},
+      // IEEE addition of two would not notice; the proof does not depend on it.
+      {"first two swapped", fold_at_root({peer(1), in_pre(0), peer(2)}), FoldOrder::kAny},
+      {"last two swapped", fold_at_root({in_pre(0), peer(2), peer(1)}), FoldOrder::kAny},
+      {"nested to the right", nested, FoldOrder::kAny},
+      {"nested to the left", stored, FoldOrder::kInOrder},
+      {"contribution kept first", kept, FoldOrder::kInOrderOnce},
+      {"result copied", copied, FoldOrder::kInOrderOnce},
+      {"chain of two", chain_reduce(2, false), FoldOrder::kInOrderOnce},
+      {"chain", chain_reduce(4, false), FoldOrder::kInOrder},
+      {"post apart", chain_reduce(2, true), FoldOrder::kInOrder},
+      {"each rank its own first", swap_all_reduce(), FoldOrder::kAny},
+      {"ring", ring_all_reduce(4), FoldOrder::kAny},
+      {"copies only", direct_all_gather(4), FoldOrder::kInOrderOnce},
+      {"barrier", dissemination_barrier(3), FoldOrder::kInOrderOnce},
+  };
+  for (const Case& c : cases) {
+    const Verdict verdict = verify(c.plan);
+    ASSERT_TRUE(verdict.accepted) << c.name << ": " << verdict.reason;
+    EXPECT_STREQ(name(verdict.fold_order), name(c.order)) << c.name;
+  }
+}
+
 TEST(Verifier_LargePlans, AreFast) {
   // 64-rank ring, and 16 ranks with a lane per peer and direction. Bounds leave room for a debug or
   // sanitizer build.

@@ -13,6 +13,7 @@
 #include "perf/plan_source.h"
 #include "src/plan/msccl_xml.h"
 #include "src/planner/planner.h"
+#include "src/verify/verifier.h"
 
 namespace tutti::command {
 namespace {
@@ -20,15 +21,26 @@ namespace {
 using plan::Collective;
 using planner::AlgorithmRow;
 
+// Is every plan of the row proved to be eligible in deterministic mode for every datatype?
+bool is_deterministic(const AlgorithmRow& row) {
+  for (int32_t n = 1; n <= kMostListedRanks; ++n) {
+    const planner::PlanRequest request{row.collective, n, 0, 1};
+    if (row.supports(request) &&
+        planner::verified_plan(row, request)->verdict.fold_order != verify::FoldOrder::kInOrderOnce)
+      return false;
+  }
+  return true;
+}
+
 void list() {
-  constexpr const char* kFormat = "{:<15} {:<19} {:<7} {:<13} {}\n";
-  fmt::print(kFormat, "collective", "algorithm", "uneven",
+  constexpr const char* kFormat = "{:<15} {:<19} {:<7} {:<14} {:<13} {}\n";
+  fmt::print(kFormat, "collective", "algorithm", "uneven", "deterministic",
              fmt::format("of {} ranks", kMostListedRanks), "source");
   for (int i = 0; i < plan::kCollectiveCount; ++i)
     for (const AlgorithmRow& row : planner::algorithm_table())
       if (row.collective == static_cast<Collective>(i))
         fmt::print(kFormat, plan::name(row.collective), row.name, row.uneven ? "yes" : "no",
-                   supported_ranks(row), row.source);
+                   is_deterministic(row) ? "yes" : "no", supported_ranks(row), row.source);
 }
 
 struct PrintOptions {
@@ -56,6 +68,10 @@ void show(const PrintOptions& options) {
              "hash {:016x}\n",
              size.steps, size.messages, size.longest_lane, plan.slots, plan.tiles_in_flight,
              plan::hash(plan));
+  const verify::Verdict verdict = verify::verify(plan);
+  const std::string proof = verdict.accepted ? what_is_proved(plan, verdict) : verdict.reason;
+  fmt::print(options.as == "text" ? stdout : stderr, "{}: {}\n",
+             verdict.accepted ? "accepted" : "REJECTED", proof);
 }
 
 void add_show(CLI::App& plan) {

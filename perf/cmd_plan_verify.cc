@@ -117,7 +117,7 @@ void print_verdict(const std::string& path, const plan::Plan& plan,
     fmt::print("{}: REJECTED: {}\n", what, verdict.reason);
     return;
   }
-  fmt::print("{}: accepted, needs {} of its {} slots\n", what, verdict.min_slots, plan.slots);
+  fmt::print("{}: accepted, {}\n", what, what_is_proved(plan, verdict));
   if (verdict.connections.empty()) return;
   fmt::print("  connection  channel  messages/tile  references: out of place  in place\n");
   for (const verify::ConnectionVerdict& c : verdict.connections)

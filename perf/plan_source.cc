@@ -105,6 +105,13 @@ std::string plan_title(const std::string& path, const plan::Plan& plan) {
                      plan.shape.n_ranks);
 }
 
+std::string what_is_proved(const plan::Plan& plan, const verify::Verdict& verdict) {
+  std::string text = fmt::format("needs {} of its {} slots", verdict.min_slots, plan.slots);
+  if (plan::reduces(plan.shape.collective))
+    text += fmt::format(", folds in {}", verify::name(verdict.fold_order));
+  return text;
+}
+
 plan::Plan load_plan_file(const std::string& path) { return plan::from_text(read_all(path), path); }
 
 plan::Plan load_plan(PlanSource source) {

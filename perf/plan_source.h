@@ -32,5 +32,7 @@ plan::Plan load_plan_file(const std::string& path);  // "-": the standard input
 std::string supported_ranks(const planner::AlgorithmRow& row);
 // "ring4.json: all_reduce ring, 4 ranks"
 std::string plan_title(const std::string& path, const plan::Plan& plan);
+// "needs 1 of its 4 slots, folds in any order"; of a plan that is accepted.
+std::string what_is_proved(const plan::Plan& plan, const verify::Verdict& verdict);
 
 }  // namespace tutti::command

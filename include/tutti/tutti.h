@@ -162,7 +162,7 @@ typedef struct tuttiConfig_v1 {
   int minCTAs;               /* accepted for NCCL's sake: lower bound of channels */
   int maxCTAs;               /* upper bound of channels */
   const char* netName;       /* accepted for NCCL's sake: the same as transport */
-  int cgaClusterSize;        /* this and what follows: accepted for NCCL's sake and ignored */
+  int cgaClusterSize;        /* this and the next seven: accepted for NCCL's sake and ignored */
   int trafficClass;
   int collnetEnable;
   int CTAPolicy;
@@ -170,6 +170,8 @@ typedef struct tuttiConfig_v1 {
   int nvlsCTAs;
   int nChannelsPerNetPeer;
   int nvlinkCentricSched;
+  int deterministic; /* (0) 1: reductions give the same bits for any split, placement, transport and
+                        protocol; 0 (default): the fastest plan */
 } tuttiConfig_t;
 
 #define TUTTI_CONFIG_MAGIC 0x74757474u
@@ -181,7 +183,7 @@ typedef struct tuttiConfig_v1 {
         TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_PTR,                \
         TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT,                \
         TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT,                \
-        TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT                                         \
+        TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT                 \
   }
 
 /* Joins the communicator that `id` names as `rank` of `nranks`, at most 1048576. Blocks until all

@@ -112,6 +112,7 @@ comm::Options options_from(const tuttiConfig_t* config, comm::Options base) {
   set_name(agreed.algorithm, c.algorithm, "algorithm");
   set_name(agreed.protocol, c.protocol, "protocol");
   set_channels(agreed, c);
+  agreed.deterministic = flag(c.deterministic, "deterministic", agreed.deterministic != 0) ? 1 : 0;
   return base;
 }
 

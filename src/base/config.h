@@ -22,6 +22,8 @@ struct AgreedConfig {
   uint32_t channels = 0;    // TUTTI_CHANNELS: parallel rings or trees
   uint32_t slot_bytes = 0;  // TUTTI_SLOT_BYTES: bytes of one staging slot, power of two
   uint32_t slots = 0;       // TUTTI_SLOTS: staging slots per connection, power of two
+  // TUTTI_DETERMINISTIC: 1 = only plans that are proved to fold in rank order, rounding once
+  uint32_t deterministic = 0;
   // TUTTI_DIRECT_MIN_BYTES: messages of at least this size go by reference where mapped
   uint64_t direct_min_bytes = 0;
   // TUTTI_PULL_MIN_BYTES: the same for process_vm_readv on memory that is not mapped
@@ -53,7 +55,7 @@ struct Config {
 // One row of the table.
 struct ConfigRow {
   const char* name;          // "TUTTI_ALGO"
-  const char* type;          // "name", "bytes", "seconds", "count", "path"
+  const char* type;          // "name", "bytes", "seconds", "count", "path", "switch"
   const char* default_text;  // as a user would write it
   const char* scope;         // "rank 0 decides" or "each rank"
   const char* doc;           // one or two sentences

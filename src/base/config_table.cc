@@ -18,6 +18,7 @@ namespace tutti {
 namespace {
 
 constexpr std::string_view kProtocols[] = {"inline", "staged", "direct"};
+constexpr std::string_view kSwitch[] = {"0", "1"};
 constexpr std::string_view kLogLevels[] = {"off", "error", "warn", "info", "debug", "trace"};
 
 constexpr const char* kRank0 = "rank 0 decides";
@@ -157,6 +158,16 @@ constexpr ConfigEntry kEntries[] = {
      [](Row row, Text value, Config* into) {
        into->agreed.slots =
            static_cast<uint32_t>(power_of_two_in(row, value, count_in(row, value, 0, 64), 1, 64));
+     }},
+    {{"TUTTI_DETERMINISTIC", "switch", "0", kRank0,
+      "1: reductions give the same bits for any split into calls, placement, transport, protocol "
+      "and "
+      "number of channels; only plans that are proved to fold ranks 0 to n-1 in order with one "
+      "rounding "
+      "are used (docs/design/deterministic.md). 0: the cheapest plan."},
+     [](Row row, Text value, Config* into) {
+       check_choice(row, value, kSwitch);
+       into->agreed.deterministic = value == "1" ? 1 : 0;
      }},
     {{"TUTTI_DIRECT_MIN_BYTES", "bytes", "0", kRank0,
       "Messages of at least this size go by reference where the receiver maps the memory. 0: the "

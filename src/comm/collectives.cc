@@ -155,7 +155,8 @@ Collectives::Prepared Collectives::prepare(const CollectiveCall& call) {
                                 .root = call.root,
                                 .cores = place_.cores,
                                 .block_bytes = block_bytes(call),
-                                .uneven = call.uneven != nullptr && !call.uneven->agreed},
+                                .uneven = call.uneven != nullptr && !call.uneven->agreed,
+                                .dtype = call.dtype},
                                tuning_);
   Prepared prepared;
   prepared.program = &program_for(choice);

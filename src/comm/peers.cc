@@ -15,7 +15,7 @@
 namespace tutti::comm {
 namespace {
 
-constexpr uint32_t kRecordVersion = 2;
+constexpr uint32_t kRecordVersion = 3;
 
 }  // namespace
 

@@ -13,6 +13,8 @@
 namespace tutti::comm {
 namespace {
 
+using verify::FoldOrder;
+
 constexpr uint32_t kDefaultSlotBytes = 64 << 10;  // eight of them fit in half of a core's L2
 constexpr uint32_t kDefaultSlots = 8;
 constexpr uint64_t kDefaultDirectMinBytes =
@@ -64,6 +66,24 @@ void check_algorithm(std::string_view forced) {
                   "'; known are " + known_names(forced, names));
 }
 
+// What deterministic mode wants of a plan. A datatype that is folded in itself loses nothing when a
+// partial sum is stored; a narrow float is rounded each time.
+FoldOrder order_needed(DType dtype) {
+  return folds_as_itself(dtype) ? FoldOrder::kInOrder : FoldOrder::kInOrderOnce;
+}
+
+void check_order(const planner::VerifiedPlan& given, FoldOrder least) {
+  if (given.verdict.fold_order >= least) return;
+  throw Error(
+      StatusCode::kInvalidArgument,
+      "deterministic mode (config.deterministic or TUTTI_DETERMINISTIC of rank 0): the plan "
+      "of TUTTI_PLAN_FILE, '" +
+          given.plan.algorithm + "', is proved to fold ranks 0 to " +
+          std::to_string(given.plan.shape.n_ranks - 1) + " in " +
+          verify::name(given.verdict.fold_order) + ", but needed is " + verify::name(least) +
+          "; unset TUTTI_PLAN_FILE, or give a plan that does so");
+}
+
 bool fits(const plan::Shape& shape, const Selection& call) {
   return shape.collective == call.collective && shape.n_ranks == call.n_ranks &&
          shape.root == (plan::has_root(call.collective) ? call.root : 0) && !call.uneven;
@@ -74,6 +94,7 @@ bool fits(const plan::Shape& shape, const Selection& call) {
 Tuning resolve(const AgreedConfig& agreed, const GivenPlan& plan) {
   Tuning tuning;
   tuning.algorithm = agreed.algorithm;
+  tuning.deterministic = agreed.deterministic != 0;
   check_algorithm(tuning.algorithm);
   tuning.channels = agreed.channels == 0 ? 1 : static_cast<int>(agreed.channels);
   if (tuning.channels > planner::kMaxChannels) {
@@ -89,7 +110,11 @@ Tuning resolve(const AgreedConfig& agreed, const GivenPlan& plan) {
       checked_power_of_two("slots (TUTTI_SLOTS)", agreed.slots == 0 ? kDefaultSlots : agreed.slots,
                            1, transport::kMaxAreas);
   tuning.policy = policy_of(agreed);
-  if (!plan.file.empty()) tuning.plan = planner::given_plan(plan.text, plan.file);
+  if (!plan.file.empty()) {
+    tuning.plan = planner::given_plan(plan.text, plan.file);
+    // No datatype asks for less than rank order.
+    if (tuning.deterministic) check_order(*tuning.plan, FoldOrder::kInOrder);
+  }
   return tuning;
 }
 
@@ -99,7 +124,9 @@ Choice select(const Selection& selection, const Tuning& tuning) {
                     .n_ranks = selection.n_ranks,
                     .root = selection.root,
                     .channels = tuning.channels};
+  const FoldOrder least = tuning.deterministic ? order_needed(selection.dtype) : FoldOrder::kAny;
   if (tuning.plan != nullptr && fits(tuning.plan->plan.shape, selection)) {
+    check_order(*tuning.plan, least);
     choice.plan = tuning.plan;
     return choice;
   }
@@ -107,7 +134,9 @@ Choice select(const Selection& selection, const Tuning& tuning) {
   cost.n_ranks = selection.n_ranks;
   cost.cores = selection.cores;
   cost.bytes = selection.block_bytes;
-  choice.row = &planner::choose(choice.request, cost, selection.uneven, tuning.algorithm);
+  choice.row = &planner::choose(
+      choice.request, cost,
+      {.uneven = selection.uneven, .forced = tuning.algorithm, .least_order = least});
   return choice;
 }
 

@@ -11,6 +11,7 @@
 #include "src/base/config.h"
 #include "src/comm/peers.h"
 #include "src/exec/task.h"
+#include "src/kernels/dtypes.h"
 #include "src/planner/planner.h"
 #include "transport/fifo.h"
 
@@ -19,6 +20,7 @@ namespace tutti::comm {
 // Rank 0's configuration with every default filled in.
 struct Tuning {
   std::string algorithm;  // empty: the cheapest
+  bool deterministic = false;
   // What the user gives for calls that it fits; null: nothing. Shared by the process's ranks.
   std::shared_ptr<const planner::VerifiedPlan> plan;
   int channels = 1;
@@ -37,6 +39,7 @@ struct Selection {
   int cores = 1;
   size_t block_bytes = 0;  // of one block; a constant where ranks know different counts
   bool uneven = false;     // a rank knows only the sizes of its own blocks
+  DType dtype = DType::kInt8;
 };
 struct Choice {
   std::shared_ptr<const planner::VerifiedPlan> plan;  // given; null: row makes it
@@ -44,7 +47,8 @@ struct Choice {
   planner::PlanRequest request;
 };
 // The given plan where it fits: same collective, ranks and root, and blocks whose sizes all know.
-// Else a row. Throws InvalidArgument when the forced algorithm can't do it.
+// Else a row. Throws InvalidArgument when the forced algorithm can't do it, or when deterministic
+// mode forbids the plan or the algorithm.
 Choice select(const Selection& selection, const Tuning& tuning);
 
 // What a message of a collective carries so that ranks notice that they have called different

@@ -45,5 +45,15 @@ constexpr const char* name(DType dtype) noexcept {
   };
   return kNames[static_cast<size_t>(dtype)];
 }
+// Is a reduction's accumulator of the datatype itself, so that storing a partial result changes no
+// bit?
+constexpr bool folds_as_itself(DType dtype) noexcept {
+  constexpr size_t kAccumulatorBytes[] = {
+#define X(id, value, bytes, name, acc) sizeof(acc),
+      TUTTI_DTYPE_ROWS(X)
+#undef X
+  };
+  return kAccumulatorBytes[static_cast<size_t>(dtype)] == size_of(dtype);
+}
 
 }  // namespace tutti

@@ -56,14 +56,6 @@ std::span<const AlgorithmRow> algorithm_table();
 // nullptr when there is no such row.
 const AlgorithmRow* find_algorithm(plan::Collective collective, std::string_view name);
 
-// Picks a row: `forced` where it names a row for this collective that supports the request (and is
-// uneven where `uneven`), else the cheapest supported row. Pure function of its arguments. Throws
-// InvalidArgument when `forced` names a row of this collective that does not support the request,
-// saying why. A name that is a row of other collectives only is ignored here; a name in no row at
-// all throws.
-const AlgorithmRow& choose(const PlanRequest& request, const CostInput& cost, bool uneven,
-                           std::string_view forced);
-
 // A plan that the verifier has accepted, with what it found. Immutable, shared by every
 // communicator of the process.
 struct VerifiedPlan {
@@ -76,6 +68,22 @@ struct VerifiedPlan {
 // accepted.
 std::shared_ptr<const VerifiedPlan> verified_plan(const AlgorithmRow& row,
                                                   const PlanRequest& request);
+
+// What a choice has to respect besides the request.
+struct Wish {
+  bool uneven = false;      // a rank knows only the sizes of its own blocks
+  std::string_view forced;  // name of a row; empty: none
+  // What must be proved of the plan; more than kAny in deterministic mode.
+  verify::FoldOrder least_order = verify::FoldOrder::kAny;
+};
+
+// Picks a row: `forced` where it names a row for this collective that supports the request (and is
+// uneven where `uneven`), else the cheapest supported row whose plan is proved to fold as wanted.
+// Pure function of its arguments; verifies candidates only where an order is wanted. Throws
+// InvalidArgument when `forced` names a row of this collective that does not support the request or
+// does not fold so, saying why. A name that is a row of other collectives only is ignored here; a
+// name in no row at all throws.
+const AlgorithmRow& choose(const PlanRequest& request, const CostInput& cost, const Wish& wish);
 
 // The plan that a user gives instead of the library's: `text` in either form (JSON, MSCCL XML),
 // which messages call `file`. Cached like the others. Throws InvalidArgument, also with the

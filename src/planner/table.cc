@@ -2,6 +2,8 @@
 // The algorithm table, and the choice among its rows.
 #include <algorithm>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "src/base/error.h"
 #include "src/planner/algorithms/rows.h"
@@ -29,8 +31,33 @@ bool is_known(std::string_view name) {
                      [&](const AlgorithmRow& row) { return row.name == name; });
 }
 
+bool folds_as_wanted(const AlgorithmRow& row, const PlanRequest& request, const Wish& wish) {
+  if (wish.least_order == verify::FoldOrder::kAny) return true;
+  return verified_plan(row, request)->verdict.fold_order >= wish.least_order;
+}
+
+std::string ranks_text(int32_t n_ranks) { return "ranks 0 to " + std::to_string(n_ranks - 1); }
+
+[[noreturn]] void refuse_order(const AlgorithmRow& row, const PlanRequest& request,
+                               const Wish& wish) {
+  std::string eligible;
+  for (const AlgorithmRow& other : algorithm_table()) {
+    if (other.collective != request.collective || (wish.uneven && !other.uneven) ||
+        !other.supports(request) || !folds_as_wanted(other, request, wish))
+      continue;
+    eligible += (eligible.empty() ? "" : ", ") + std::string(other.name);
+  }
+  const verify::FoldOrder got = verified_plan(row, request)->verdict.fold_order;
+  refuse("deterministic mode: algorithm " + std::string(row.name) + " of " +
+         plan::name(request.collective) + " is proved to fold " + ranks_text(request.n_ranks) +
+         " in " + verify::name(got) + ", but needed is " + verify::name(wish.least_order) + ": " +
+         (eligible.empty() ? "" : "choose one of " + eligible + ", or ") +
+         "leave TUTTI_ALGO unset");
+}
+
 // The row that the caller asked for, or nullptr when this call may choose freely.
-const AlgorithmRow* forced_row(const PlanRequest& request, bool uneven, std::string_view forced) {
+const AlgorithmRow* forced_row(const PlanRequest& request, const Wish& wish) {
+  const std::string_view forced = wish.forced;
   if (forced.empty()) return nullptr;
   const AlgorithmRow* row = find_algorithm(request.collective, forced);
   if (row == nullptr) {
@@ -38,9 +65,27 @@ const AlgorithmRow* forced_row(const PlanRequest& request, bool uneven, std::str
     refuse("no algorithm is called \"" + std::string(forced) + "\"; " + name(request.collective) +
            " has " + names(request.collective));
   }
-  if (uneven && !row->uneven) return nullptr;
+  if (wish.uneven && !row->uneven) return nullptr;
   check_supported(*row, request);
+  if (!folds_as_wanted(*row, request, wish)) refuse_order(*row, request, wish);
   return row;
+}
+
+// Supported rows, the cheapest first; where two cost the same, in the order of the table.
+std::vector<const AlgorithmRow*> by_cost(const PlanRequest& request, const CostInput& cost,
+                                         bool uneven) {
+  std::vector<std::pair<double, const AlgorithmRow*>> rows;
+  for (const AlgorithmRow& row : algorithm_table()) {
+    if (row.collective != request.collective || (uneven && !row.uneven) || !row.supports(request))
+      continue;
+    rows.emplace_back(row.cost_ns(cost), &row);
+  }
+  std::stable_sort(rows.begin(), rows.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<const AlgorithmRow*> sorted;
+  sorted.reserve(rows.size());
+  for (const auto& [ns, row] : rows) sorted.push_back(row);
+  return sorted;
 }
 
 }  // namespace
@@ -87,26 +132,25 @@ void check_supported(const AlgorithmRow& row, const PlanRequest& request) {
   }
 }
 
-const AlgorithmRow& choose(const PlanRequest& request, const CostInput& cost, bool uneven,
-                           std::string_view forced) {
+const AlgorithmRow& choose(const PlanRequest& request, const CostInput& cost, const Wish& wish) {
   check_request(request);
-  if (const AlgorithmRow* row = forced_row(request, uneven, forced)) return *row;
-  const AlgorithmRow* best = nullptr;
-  double best_ns = 0;
-  for (const AlgorithmRow& row : algorithm_table()) {
-    if (row.collective != request.collective || (uneven && !row.uneven) || !row.supports(request))
-      continue;
-    const double ns = row.cost_ns(cost);
-    if (best != nullptr && ns >= best_ns) continue;
-    best = &row;
-    best_ns = ns;
-  }
-  if (best == nullptr) {
-    refuse(std::string("no algorithm of ") + plan::name(request.collective) + " supports " +
-           (uneven ? "block sizes that only their owners know" : "this request") + " on " +
+  if (const AlgorithmRow* row = forced_row(request, wish)) return *row;
+  const std::vector<const AlgorithmRow*> rows = by_cost(request, cost, wish.uneven);
+  const std::string collective = plan::name(request.collective);
+  if (rows.empty()) {
+    refuse("no algorithm of " + collective + " supports " +
+           (wish.uneven ? "block sizes that only their owners know" : "this request") + " on " +
            std::to_string(request.n_ranks) + " ranks");
   }
-  return *best;
+  const auto row = std::find_if(rows.begin(), rows.end(), [&](const AlgorithmRow* candidate) {
+    return folds_as_wanted(*candidate, request, wish);
+  });
+  if (row == rows.end()) {
+    refuse("deterministic mode: no algorithm of " + collective + " is proved to fold " +
+           ranks_text(request.n_ranks) + " in " + verify::name(wish.least_order) +
+           "; use fewer ranks, or turn config.deterministic and TUTTI_DETERMINISTIC off");
+  }
+  return **row;
 }
 
 }  // namespace tutti::planner

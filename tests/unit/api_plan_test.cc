@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A plan that the user gives: TUTTI_PLAN_FILE.
+// A plan that the user gives (TUTTI_PLAN_FILE), and what deterministic mode makes of it.
 #include <cstdlib>
 #include <fstream>
+#include <string_view>
 
 #include "tests/unit/api_support.h"
 
@@ -91,6 +92,102 @@ TEST_F(GivenPlan, WrongOnes_AreRefusedWhenACommunicatorIsMade) {
   refused({path_, "format"});
   ::setenv("TUTTI_PLAN_FILE", "/nowhere/plan.json", 1);
   refused({"/nowhere/plan.json", "TUTTI_PLAN_FILE"});
+}
+
+// Ranks 0, 1 and 2 pass a sum along, which is stored in between; rank 2's result goes back.
+std::string chain_of_three(const char* first_sum) {
+  constexpr const char* kPlan = R"json({
+"format": "tutti-plan-1", "algorithm": "chain012", "collective": "all_reduce", "n_ranks": 3,
+"root": 0, "chunks_per_block": 1, "channels": 1, "slots": 4, "tiles_in_flight": 2, "ranks": [
+{"scratch_chunks": 0, "lanes": [[
+  {"sinks": ["peer 1"], "sources": ["pre(input[0])"], "extent": 0},
+  {"sinks": ["output[0]"], "sources": ["peer 2"], "extent": 0}]]},
+{"scratch_chunks": 0, "lanes": [[
+  {"sinks": ["peer 2"], "sources": [FIRST_SUM], "extent": 0},
+  {"sinks": ["output[0]"], "sources": ["peer 2"], "extent": 0}]]},
+{"scratch_chunks": 0, "lanes": [[
+  {"sinks": ["output[0]", "peer 0", "peer 1"], "sources": ["peer 1", "pre(input[0])"],
+   "extent": 0, "post": true}]]}]})json";
+  constexpr std::string_view kPlace = "FIRST_SUM";
+  std::string text = kPlan;
+  return text.replace(text.find(kPlace), kPlace.size(), first_sum);
+}
+
+class DeterministicMode : public GivenPlan {
+ protected:
+  DeterministicMode() { ::setenv("TUTTI_DETERMINISTIC", "1", 1); }
+  ~DeterministicMode() override {
+    ::unsetenv("TUTTI_DETERMINISTIC");
+    ::unsetenv("TUTTI_ALGO");
+  }
+};
+
+TEST_F(DeterministicMode, PlanInRankOrder_IsForTypesThatLoseNothingBetween) {
+  give(chain_of_three(R"json("peer 0", "pre(input[0])")json"));
+  World world(3);
+  all_reduce(world);
+  EXPECT_EQ(algorithm_of(world[2]), "chain012");
+  world.each([](int rank, tuttiComm_t comm) {
+    double y = rank;
+    EXPECT_TUTTI(tuttiAllReduce(&y, &y, 1, tuttiFloat64, tuttiSum, comm, nullptr));
+    EXPECT_EQ(y, 3);
+    uint16_t x = 0;
+    expect_error(tuttiAllReduce(&x, &x, 1, tuttiBfloat16, tuttiSum, comm, nullptr),
+                 tuttiInvalidArgument,
+                 {"deterministic mode", "'chain012'", "ranks 0 to 2 in rank order,",
+                  "rank order in one step", "TUTTI_PLAN_FILE"});
+  });
+}
+
+TEST_F(DeterministicMode, PlanInAnotherOrder_IsRefusedWhenACommunicatorIsMade) {
+  give(chain_of_three(R"json("pre(input[0])", "peer 0")json"));
+  tuttiComm_t comms[3] = {};
+  expect_error(tuttiCommInitAll(comms, 3, nullptr), tuttiInvalidArgument,
+               {"deterministic mode", "TUTTI_DETERMINISTIC", "'chain012'", "any order",
+                "unset TUTTI_PLAN_FILE"});
+}
+
+TEST_F(DeterministicMode, ForcedAlgorithmThatIsNotEligible_IsRefusedOnEveryRank) {
+  ::setenv("TUTTI_ALGO", "ring", 1);
+  World world(4);
+  world.each([](int rank, tuttiComm_t comm) {
+    int x = rank, all[4] = {};
+    // What only moves data may go around a ring.
+    EXPECT_TUTTI(tuttiAllGather(&x, all, 1, tuttiInt32, comm, nullptr));
+    EXPECT_EQ(all[3], 3);
+    EXPECT_EQ(algorithm_of(comm), "ring");
+    expect_error(tuttiAllReduce(&x, &x, 1, tuttiInt32, tuttiSum, comm, nullptr),
+                 tuttiInvalidArgument,
+                 {"deterministic mode", "ring of all_reduce", "ranks 0 to 3 in any order",
+                  "choose one of one_shot, two_shot", "leave TUTTI_ALGO unset"});
+  });
+}
+
+TEST_F(DeterministicMode, RankZeroDecides) {
+  ::unsetenv("TUTTI_DETERMINISTIC");
+  for (const int decider : {0, 1}) {
+    tuttiUniqueId id;
+    EXPECT_TUTTI(tuttiGetUniqueId(&id));
+    std::vector<std::thread> ranks;
+    for (int rank = 0; rank < 2; ++rank) {
+      ranks.emplace_back([&, rank] {
+        tuttiConfig_t config = TUTTI_CONFIG_INITIALIZER;
+        config.algorithm = "ring";
+        config.deterministic = rank == decider ? 1 : TUTTI_CONFIG_UNDEF_INT;
+        tuttiComm_t comm = nullptr;
+        EXPECT_TUTTI(tuttiCommInitRankConfig(&comm, 2, id, rank, &config));
+        tuttiComm_t part = nullptr;  // inherits the choice
+        EXPECT_TUTTI(tuttiCommSplit(comm, 0, rank, &part, nullptr));
+        float x = 1;
+        for (tuttiComm_t c : {comm, part})
+          EXPECT_EQ(tuttiAllReduce(&x, &x, 1, tuttiFloat32, tuttiSum, c, nullptr),
+                    decider == 0 ? tuttiInvalidArgument : tuttiSuccess);
+        EXPECT_TUTTI(tuttiCommDestroy(part));
+        EXPECT_TUTTI(tuttiCommDestroy(comm));
+      });
+    }
+    for (std::thread& rank : ranks) rank.join();
+  }
 }
 
 }  // namespace

@@ -61,6 +61,7 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
                                                           {"TUTTI_CHANNELS", "4"},
                                                           {"TUTTI_SLOT_BYTES", "128K"},
                                                           {"TUTTI_SLOTS", "16"},
+                                                          {"TUTTI_DETERMINISTIC", "1"},
                                                           {"TUTTI_DIRECT_MIN_BYTES", "1M"},
                                                           {"TUTTI_PULL_MIN_BYTES", "77"},
                                                           {"TUTTI_TIMEOUT", "2.5"},
@@ -88,6 +89,7 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
   EXPECT_STREQ(config.agreed.protocol, "staged");
   EXPECT_STREQ(config.agreed.transport, "shm");
   EXPECT_EQ(config.agreed.channels, 4u);
+  EXPECT_EQ(config.agreed.deterministic, 1u);
   EXPECT_EQ(config.agreed.slot_bytes, 128u << 10);
   EXPECT_EQ(config.agreed.slots, 16u);
   EXPECT_EQ(config.agreed.direct_min_bytes, 1u << 20);

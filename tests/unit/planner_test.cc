@@ -49,11 +49,10 @@ TEST(Choose, AnyRankCount_FindsARow) {
     const auto collective = static_cast<Collective>(i);
     for (const int32_t n : {1, 2, 3, 16, 64, 65, 1000}) {
       const PlanRequest request{collective, n};
-      EXPECT_NO_THROW(choose(request, {.n_ranks = n}, false, ""))
-          << plan::name(collective) << " " << n;
+      EXPECT_NO_THROW(choose(request, {.n_ranks = n}, {})) << plan::name(collective) << " " << n;
       if (collective == Collective::kAllToAll || collective == Collective::kGather ||
           collective == Collective::kScatter) {
-        EXPECT_TRUE(choose(request, {.n_ranks = n}, true, "").uneven);
+        EXPECT_TRUE(choose(request, {.n_ranks = n}, {.uneven = true}).uneven);
       }
     }
   }
@@ -87,7 +86,7 @@ TEST(Choose, OnOneHost_PrefersDirectAlgorithms) {
     for (const int32_t n : {2, 3, 4, 8, 16}) {
       for (const int32_t cores : {1, 2, 16, 64}) {
         const CostInput cost{.n_ranks = n, .cores = cores, .bytes = c.bytes};
-        EXPECT_STREQ(choose({c.collective, n}, cost, false, "").name, c.name)
+        EXPECT_STREQ(choose({c.collective, n}, cost, {}).name, c.name)
             << plan::name(c.collective) << ", " << n << " ranks on " << cores << " cores, "
             << c.bytes << " bytes";
       }
@@ -100,7 +99,7 @@ TEST(Choose, ManyRanks_PrefersRelays) {
        {Collective::kAllReduce, Collective::kAllGather, Collective::kBroadcast}) {
     for (const int32_t n : {48, 128}) {
       const CostInput cost{.n_ranks = n, .cores = n, .bytes = 64 << 20};
-      const std::string name = choose({collective, n}, cost, false, "").name;
+      const std::string name = choose({collective, n}, cost, {}).name;
       EXPECT_TRUE(name != "one_shot" && name != "two_shot")
           << plan::name(collective) << " " << name;
     }
@@ -121,12 +120,73 @@ TEST(Choose, Cost_IsFiniteAndGrowsWithBytes) {
 
 TEST(Choose, Forced_IsObeyedWhereItNamesARow) {
   const CostInput cost{.n_ranks = 4, .cores = 4, .bytes = 8};
-  EXPECT_STREQ(choose({Collective::kAllReduce, 4}, cost, false, "ring").name, "ring");
+  EXPECT_STREQ(choose({Collective::kAllReduce, 4}, cost, {.forced = "ring"}).name, "ring");
   // A row of other collectives only leaves this one free.
-  EXPECT_STREQ(choose({Collective::kAllReduce, 4}, cost, false, "bruck").name, "one_shot");
+  EXPECT_STREQ(choose({Collective::kAllReduce, 4}, cost, {.forced = "bruck"}).name, "one_shot");
   // So does one that can't work with sizes that only their owners know.
-  EXPECT_STREQ(choose({Collective::kGather, 4}, cost, false, "binomial").name, "binomial");
-  EXPECT_STREQ(choose({Collective::kGather, 4}, cost, true, "binomial").name, "direct");
+  EXPECT_STREQ(choose({Collective::kGather, 4}, cost, {.forced = "binomial"}).name, "binomial");
+  EXPECT_STREQ(choose({Collective::kGather, 4}, cost, {.uneven = true, .forced = "binomial"}).name,
+               "direct");
+}
+
+TEST(Choose, WantedOrder_OnlyWhatIsProvedToFoldSo) {
+  using verify::FoldOrder;
+  for (const Collective collective :
+       {Collective::kAllReduce, Collective::kReduce, Collective::kReduceScatter})
+    for (int32_t n = 1; n <= 24; ++n)
+      for (const FoldOrder least : {FoldOrder::kInOrder, FoldOrder::kInOrderOnce})
+        for (const uint64_t bytes : {uint64_t{8}, uint64_t{1} << 28}) {
+          const PlanRequest request{collective, n, plan::has_root(collective) ? n - 1 : 0};
+          const CostInput cost{.n_ranks = n, .cores = 2, .bytes = bytes};
+          const AlgorithmRow& row = choose(request, cost, {.least_order = least});
+          EXPECT_GE(verified_plan(row, request)->verdict.fold_order, least) << row.name << " " << n;
+        }
+  // What only moves data is free.
+  const CostInput cost{.n_ranks = 40, .cores = 2, .bytes = 1 << 28};
+  EXPECT_STREQ(
+      choose({Collective::kAllGather, 40}, cost, {.least_order = FoldOrder::kInOrderOnce}).name,
+      choose({Collective::kAllGather, 40}, cost, {}).name);
+}
+
+// What deterministic mode costs in the choice of the plan (docs/design/deterministic.md).
+TEST(Choose, WantedOrder_CostsNothingUpToSixteenRanks) {
+  for (const Collective collective :
+       {Collective::kAllReduce, Collective::kReduce, Collective::kReduceScatter})
+    for (int32_t n = 2; n <= 16; ++n)
+      for (const int32_t cores : {1, 2, 4, 8, 16, 64})
+        for (uint64_t bytes = 8; bytes <= uint64_t{1} << 32; bytes *= 8) {
+          const CostInput cost{.n_ranks = n, .cores = cores, .bytes = bytes};
+          const verify::FoldOrder once = verify::FoldOrder::kInOrderOnce;
+          ASSERT_STREQ(choose({collective, n}, cost, {.least_order = once}).name,
+                       choose({collective, n}, cost, {}).name)
+              << plan::name(collective) << " " << n << " ranks, " << cores << " cores, " << bytes;
+        }
+}
+
+TEST(Choose, WantedOrderThatNothingHas_IsRefusedWithReason) {
+  const auto refused = [](int32_t n, const char* forced, verify::FoldOrder least) {
+    return error_of(StatusCode::kInvalidArgument, [&] {
+      choose({Collective::kAllReduce, n}, {.n_ranks = n}, {.forced = forced, .least_order = least});
+    });
+  };
+  EXPECT_EQ(
+      refused(4, "ring", verify::FoldOrder::kInOrder),
+      "deterministic mode: algorithm ring of all_reduce is proved to fold ranks 0 to 3 in any "
+      "order, but needed is rank order: choose one of one_shot, two_shot, or leave TUTTI_ALGO "
+      "unset");
+  // Three ranks double in rank order, but in two steps.
+  EXPECT_EQ(
+      refused(3, "recursive_doubling", verify::FoldOrder::kInOrderOnce),
+      "deterministic mode: algorithm recursive_doubling of all_reduce is proved to fold ranks "
+      "0 to 2 in rank order, but needed is rank order in one step: choose one of one_shot, "
+      "two_shot, tree, or leave TUTTI_ALGO unset");
+  EXPECT_NO_THROW(
+      choose({Collective::kAllReduce, 3}, {.n_ranks = 3},
+             {.forced = "recursive_doubling", .least_order = verify::FoldOrder::kInOrder}));
+  EXPECT_EQ(
+      refused(65, "", verify::FoldOrder::kInOrder),
+      "deterministic mode: no algorithm of all_reduce is proved to fold ranks 0 to 64 in rank "
+      "order; use fewer ranks, or turn config.deterministic and TUTTI_DETERMINISTIC off");
 }
 
 TEST(Choose, BadRequest_IsRefusedWithReason) {
@@ -176,9 +236,9 @@ TEST(Choose, BadRequest_IsRefusedWithReason) {
        "all_reduce: expected 1 to 64 channels, got 65"},
   };
   for (const Case& c : cases) {
-    EXPECT_EQ(
-        error_of(StatusCode::kInvalidArgument, [&] { choose(c.request, {}, c.uneven, c.forced); }),
-        c.message);
+    EXPECT_EQ(error_of(StatusCode::kInvalidArgument,
+                       [&] { choose(c.request, {}, {.uneven = c.uneven, .forced = c.forced}); }),
+              c.message);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <tuple>
+#include <utility>
 
 #include "src/base/error.h"
 #include "src/base/hash.h"
@@ -17,6 +18,8 @@ namespace {
 using Kind = Operand::Kind;
 
 constexpr int32_t kMaxRanks = 1 << 20;
+// The executor counts a step's sources, sinks and waits, and a rank's connections, in 16 bits.
+constexpr size_t kMaxCount = UINT16_MAX;
 
 [[noreturn]] void fail(const std::string& what) {
   throw Error(StatusCode::kInvalidArgument, "plan: " + what);
@@ -76,7 +79,19 @@ class RankChecker {
          std::to_string(step_) + ": " + what);
   }
 
+  void check_counts(const Step& step) const {
+    const std::pair<const char*, size_t> counts[] = {{"sources", step.sources.size()},
+                                                     {"sinks", step.sinks.size()},
+                                                     {"waits", step.waits.size()}};
+    for (const auto& [what, count] : counts) {
+      if (count <= kMaxCount) continue;
+      fail_here("expected at most " + std::to_string(kMaxCount) + " " + what +
+                got(static_cast<int64_t>(count)));
+    }
+  }
+
   void check_step(const Step& step) {
+    check_counts(step);
     if (step.extent < kNoExtent || step.extent >= extent_count(plan_.shape)) {
       fail_here("expected an extent below " + std::to_string(extent_count(plan_.shape)) +
                 got(step.extent));
@@ -117,6 +132,10 @@ class RankChecker {
     }
     const auto [owner, fresh] =
         end_owner_.try_emplace({operand.index, operand.channel, source}, lane_);
+    if (fresh && ++ends_[source ? 1 : 0] > kMaxCount) {
+      fail_here(where + "this rank has more than " + std::to_string(kMaxCount) + " connections " +
+                (source ? "from" : "to") + " others, over all channels");
+    }
     if (!fresh && owner->second != lane_) {
       fail_here(where + "lane " + std::to_string(owner->second) +
                 " uses this end of the connection too; each end belongs to one lane");
@@ -176,7 +195,8 @@ class RankChecker {
   size_t lane_ = 0;
   size_t step_ = 0;
   std::map<std::tuple<int32_t, int32_t, bool>, size_t>
-      end_owner_;  // (peer, channel, receiving end) -> lane
+      end_owner_;        // (peer, channel, receiving end) -> lane
+  size_t ends_[2] = {};  // sending, receiving
 };
 
 void hash_operands(Hasher& hasher, const std::vector<Operand>& operands) {

@@ -37,10 +37,20 @@ int64_t chunk_operands(const plan::RankProgram& program) {
   return count;
 }
 
+// So that the size of scratch in bytes can't overflow.
+Rejection check_scratch(const plan::Plan& plan, int32_t rank) {
+  const int32_t chunks = plan.ranks[rank].scratch_chunks;
+  if (int64_t{chunks} * plan.tiles_in_flight <= kMaxChunks) return std::nullopt;
+  return fmt::format(
+      "size: rank {}: expected at most {} scratch chunks over all tiles in flight, got {} times {}",
+      rank, kMaxChunks, chunks, plan.tiles_in_flight);
+}
+
 Rejection check_size(const plan::Plan& plan) {
   int64_t chunks = 0;
   int64_t operands = 0;
   for (int32_t rank = 0; rank < plan.shape.n_ranks; ++rank) {
+    if (Rejection why = check_scratch(plan, rank)) return why;
     for (const auto buffer : {plan::Buffer::kInput, plan::Buffer::kOutput})
       chunks += int64_t{plan::blocks_in(plan.shape, rank, buffer)} * plan.shape.chunks_per_block;
     chunks += plan.ranks[rank].scratch_chunks;

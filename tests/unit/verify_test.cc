@@ -567,6 +567,36 @@ TEST(Verifier_FoldOrder, IsWhatThePlanDoes) {
   }
 }
 
+// What the executor could not count or hold.
+TEST(Verifier_Size, BeyondTheExecutorsCounts_IsRefused) {
+  const auto refused = [](const Plan& plan, const char* fragment) {
+    const Verdict verdict = verify(plan);
+    EXPECT_FALSE(verdict.accepted);
+    EXPECT_NE(verdict.reason.find(fragment), std::string::npos) << verdict.reason;
+  };
+  Plan overflow = two_lane_reduce();  // 2^18 chunks of 2^16 bytes, 2^30 times: 2^64
+  overflow.ranks[0].scratch_chunks = 1 << 18;
+  overflow.tiles_in_flight = 1 << 30;
+  refused(overflow, "rank 0: expected at most 16777216 scratch chunks over all tiles in flight");
+
+  constexpr int32_t kMany = UINT16_MAX + 1;
+  Plan wide = empty_plan(Collective::kBroadcast, 1, 1);
+  wide.ranks[0].scratch_chunks = kMany;
+  Operands sinks;
+  for (int32_t i = 0; i < kMany; ++i) sinks.push_back(scratch(i));
+  lane(wide, 0) = {step({out(0)}, {in(0)}, 0), step(sinks, {in(0)}, 0)};
+  refused(wide, "rank 0 lane 0 step 1: expected at most 65535 sinks, got 65536");
+
+  Plan connected = empty_plan(Collective::kBarrier, 2, 0);
+  connected.channels = kMany;
+  for (int32_t channel = 0; channel < kMany; ++channel)
+    for (const int32_t r : {0, 1}) {
+      lane(connected, r).push_back(step({Operand::peer(1 - r, channel)}, {}, plan::kNoExtent));
+      lane(connected, r).push_back(step({}, {Operand::peer(1 - r, channel)}, plan::kNoExtent));
+    }
+  refused(connected, "more than 65535 connections to others");
+}
+
 TEST(Verifier_LargePlans, AreFast) {
   // 64-rank ring, and 16 ranks with a lane per peer and direction. Bounds leave room for a debug or
   // sanitizer build.

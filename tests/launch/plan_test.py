@@ -7,6 +7,7 @@ import tempfile
 
 BIN = sys.argv[1]
 TUTTI = os.path.join(BIN, "tutti")
+OWN_SCHEDULES = sys.argv[3]
 SCHEDULES = os.path.join(os.environ.get("TUTTI_TEST_TOPOLOGIES", sys.argv[2]), "msccl-xml")
 MSCCL = [("all_reduce", "ring"), ("all_reduce", "two_shot"), ("all_gather", "bruck"), ("reduce_scatter", "one_shot"),
          ("broadcast", "binomial"), ("reduce", "chain"), ("all_to_all", "pairwise")]
@@ -17,6 +18,8 @@ SMALL = ["-b", "1K", "-e", "256K", "-f", "256", "-n", "1"]
 def tutti(arguments, expect=0, text=None, env=None):
     done = subprocess.run([TUTTI, "plan"] + arguments, capture_output=True, text=True, timeout=110, input=text,
                           env=dict(os.environ, **(env or {})))
+    if expect is None:  # any failure
+        expect = done.returncode or "a failure"
     if done.returncode != expect:
         raise AssertionError(f"{arguments}: exit {done.returncode}, expected {expect}\n{done.stdout}\n{done.stderr}")
     return done.stdout if expect == 0 else done.stdout + done.stderr
@@ -63,6 +66,33 @@ def test_public_schedules(_):
         check_run(tutti(["run", "--threads", path] + SMALL))
         check("no verdict", "accepted, needs" in tutti(["verify", path]), name)
     return None
+
+
+def test_own_schedules(_):
+    names = sorted(os.listdir(OWN_SCHEDULES))
+    check("schedules are missing", len(names) >= 2, OWN_SCHEDULES)
+    for name in names:
+        check_run(tutti(["run", os.path.join(OWN_SCHEDULES, name)] + SMALL + ["-d", "all", "-o", "all"]))
+
+
+def test_fold_order_is_told_and_asked_for(folder):
+    chain = os.path.join(OWN_SCHEDULES, "allreduce_chain_3.xml")
+    star = os.path.join(OWN_SCHEDULES, "allreduce_star_3.xml")
+    two_shot = plan_file(folder, "all_reduce", "two_shot", "json")
+    for path, order in ((chain, "rank order"), (star, "any order"), (two_shot, "rank order in one step")):
+        for command in ("verify", "show"):
+            output = tutti([command, path])
+            check(f"not '{order}'", re.search(rf"accepted.*needs 1 of its \d+ slots, folds in {order}$", output, re.MULTILINE),
+                  output)
+    listed = tutti(["list"])
+    check("not listed", re.search(r"^all_reduce +two_shot +no +yes ", listed, re.MULTILINE), listed)
+    check("not listed", re.search(r"^all_reduce +ring +no +no ", listed, re.MULTILINE), listed)
+    once = {"TUTTI_DETERMINISTIC": "1"}
+    check_run(tutti(["run", "--threads", two_shot] + SMALL + ["-d", "bfloat16"], env=once))
+    check_run(tutti(["run", "--threads", chain] + SMALL + ["-d", "float"], env=once))
+    for path, more in ((star, []), (chain, ["-d", "half"])):
+        output = tutti(["run", "--threads", path] + SMALL + more, expect=None, env=once)
+        check("not refused", "deterministic mode" in output and "TUTTI_PLAN_FILE" in output, output)
 
 
 def test_show_and_export(folder):

@@ -3,7 +3,10 @@
 // must have refused. TUTTI_TEST_MUTANTS says how many, TUTTI_TEST_SEED where to begin.
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <map>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -97,6 +100,39 @@ TEST(VerifierGoodPlans, AreAcceptedAndGoRightInEveryInterleaving) {
     ASSERT_EQ(first_fault(plan, kInterleavingsOfAccepted, &verdict), "") << plan::to_text(plan);
     expect_fewest_slots(plan, verdict);
   }
+}
+
+std::vector<Plan> schedules_in(const std::filesystem::path& folder) {
+  std::vector<Plan> plans;
+  for (const auto& file : std::filesystem::directory_iterator(folder)) {
+    std::ostringstream text;
+    text << std::ifstream(file.path()).rdbuf();
+    plans.push_back(plan::from_text(text.str(), file.path().string()));
+  }
+  return plans;
+}
+
+void expect_good(const Plan& plan, uint64_t interleavings) {
+  const verify::Verdict verdict = verify::verify(plan);
+  ASSERT_TRUE(verdict.accepted) << plan.algorithm << ": " << verdict.reason;
+  ASSERT_EQ(first_fault(plan, interleavings, &verdict), "") << plan.algorithm;
+  expect_fewest_slots(plan, verdict);
+}
+
+TEST(VerifierSchedules, OfThisProject_AreAcceptedAndGoRight) {
+  const std::vector<Plan> plans =
+      schedules_in(std::filesystem::path(TUTTI_SOURCE_DIR) / "tests/data/msccl");
+  ASSERT_GE(plans.size(), 2u);
+  for (const Plan& plan : plans) expect_good(plan, kInterleavingsOfAccepted);
+}
+
+// Published schedules of 8 and 16 ranks, which are not part of this project.
+TEST(VerifierSchedules, Published_AreAcceptedAndGoRight) {
+  const char* topologies = std::getenv("TUTTI_TEST_TOPOLOGIES");
+  if (topologies == nullptr)
+    GTEST_SKIP() << "TUTTI_TEST_TOPOLOGIES does not name a folder with msccl-xml/*.xml";
+  for (const Plan& plan : schedules_in(std::filesystem::path(topologies) / "msccl-xml"))
+    expect_good(plan, 3);
 }
 
 TEST(VerifierMutants, ThatGoWrongAreAllRejected) {

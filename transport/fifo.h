@@ -18,6 +18,7 @@
 #pragma once
 
 #include <atomic>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -29,7 +30,12 @@ namespace tutti::transport {
 enum class MessageKind : uint64_t { kInline = 0, kStaged = 1, kMapped = 2, kPulled = 3 };
 inline constexpr int kMessageKinds = 4;
 inline constexpr size_t kInlineBytes = 56;
-inline constexpr uint32_t kSignatureMask = (1u << 30) - 1;
+// A signature lies where the header has it, above the two bits of the kind: nothing is shifted or
+// masked per message.
+inline constexpr uint32_t kSignatureMask = ~uint32_t{3};
+constexpr uint32_t to_signature(uint64_t digest) noexcept {
+  return static_cast<uint32_t>(digest) & kSignatureMask;
+}
 
 // Payload of a staged message.
 struct StagedPayload {
@@ -85,8 +91,8 @@ struct alignas(kFalseSharingBytes) FailureWord {
 };
 
 constexpr uint64_t make_header(uint64_t sequence, uint32_t signature, MessageKind kind) noexcept {
-  return (sequence << 32) | (uint64_t{signature & kSignatureMask} << 2) |
-         static_cast<uint64_t>(kind);
+  assert((signature & ~kSignatureMask) == 0);
+  return (sequence << 32) | signature | static_cast<uint64_t>(kind);
 }
 
 // Sizes of a connection; a power of two each except area_bytes (multiple of 64).

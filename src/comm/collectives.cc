@@ -59,7 +59,7 @@ CallFacts facts_of(const CollectiveCall& call, uint64_t plan_hash) {
   return facts;
 }
 
-uint64_t agreed_hash(const CallFacts& facts) {
+uint32_t agreed_digest(const CallFacts& facts) {
   Hasher hash;
   hash.value(facts.collective);
   hash.value(facts.dtype);
@@ -68,7 +68,7 @@ uint64_t agreed_hash(const CallFacts& facts) {
   hash.value(facts.plan);
   hash.value(facts.count);
   hash.value(facts.counts);
-  return hash.finish();
+  return transport::to_signature(hash.finish());
 }
 
 }  // namespace
@@ -123,7 +123,7 @@ void Collectives::begin(CollectiveCall& call) {
     recorded_ = &described_.back();
     *recorded_ = {};
   }
-  history_ = extended(history_, current_.hash);
+  history_ = extended(history_, current_.digest);
   journal_.begin(number(), current_.described);
   // Names differ where what is done does not: Bcast, Broadcast.
   if (call.name != recorded_->name) [[unlikely]]
@@ -142,7 +142,7 @@ bool Collectives::try_start() {
                     .binding = bind(*call_),
                     .tiling = current_.tiling,
                     .policy = tuning_.policy,
-                    .signature = signature(history_),
+                    .signature = history_,
                     .scratch = scratch_.data(),
                     .bounce = {bounce_.data(), bounce_.bytes()},
                     .counters = &counters_});
@@ -165,7 +165,7 @@ Collectives::Prepared Collectives::prepare(const CollectiveCall& call) {
   prepared.tiling =
       exec::make_tiling(program, bind(call), tuning_.layout.area_bytes, counts_agreed);
   prepared.facts = facts_of(call, program.plan->hash);
-  prepared.hash = agreed_hash(prepared.facts);
+  prepared.digest = agreed_digest(prepared.facts);
   prepared.described = journal_.describe(prepared.facts);
   scratch_.reserve(exec::scratch_bytes(program, prepared.tiling, call.dtype));
   if (tuning_.policy.pull_min_bytes != UINT64_MAX) bounce_.reserve(exec::bounce_bytes(program));

@@ -117,7 +117,7 @@ class Collectives {
     CallKey key;
     ProgramEntry* program = nullptr;  // null: unused
     exec::Tiling tiling;
-    uint64_t hash = 0;  // of what ranks must agree on, see signature()
+    uint32_t digest = 0;  // of what ranks must agree on, see extended()
     CallFacts facts;
     uint64_t described = 0;  // version of the facts in the journal
   };
@@ -150,7 +150,7 @@ class Collectives {
   exec::TrafficCounters counters_;
   std::atomic<uint64_t> ended_{0};  // one writer; relaxed: a number
   std::atomic<uint64_t> begun_{0};  // one writer; relaxed: a number
-  uint64_t history_ = 0;  // of all calls so far, the current one included: see signature()
+  uint32_t history_ = 0;            // of all calls so far, the current one included: see extended()
 };
 
 }  // namespace tutti::comm

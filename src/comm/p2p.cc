@@ -19,7 +19,7 @@ uint32_t p2p_signature(const P2pCall& call) {
   Hasher hash;
   hash.value(call.count);
   hash.value(call.dtype);
-  return static_cast<uint32_t>(hash.finish()) & transport::kSignatureMask;
+  return transport::to_signature(hash.finish());
 }
 
 exec::P2pTransfer transfer_of(const P2pCall& call) {

@@ -54,11 +54,12 @@ Choice select(const Selection& selection, const Tuning& tuning);
 // What a message of a collective carries so that ranks notice that they have called different
 // things, now or in an earlier call that moved no bytes: a digest of all calls of the communicator
 // so far, in order.
-constexpr uint64_t extended(uint64_t history, uint64_t call) noexcept {
-  return (history ^ call) * 0x9e3779b97f4a7c15ULL + 1;
-}
-constexpr uint32_t signature(uint64_t history) noexcept {
-  return static_cast<uint32_t>(history >> 34);
+//
+// It is a signature itself (transport::to_signature), and so is `call`, so that nothing has to be
+// made of it per call (docs/design/mismatch-cost.md). The multiplier is odd, so that a difference
+// stays for ever, and the order of two calls shows.
+constexpr uint32_t extended(uint32_t history, uint32_t call) noexcept {
+  return history * 0x2c1b3c6bu + call;
 }
 
 }  // namespace tutti::comm

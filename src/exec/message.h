@@ -12,11 +12,11 @@
 
 namespace tutti::exec {
 
-// The signature of one message: the operation's, mixed with the message's length, so that the one
-// comparison of the header also notices counts that differ between the two ends.
+// The signature of one message: the operation's plus the message's length, so that the one
+// comparison of the header also notices counts that differ between the two ends. One instruction.
 constexpr uint32_t message_signature(uint32_t operation_signature, size_t bytes) noexcept {
-  return (operation_signature + static_cast<uint32_t>(bytes) * 0x9e3779b1u) &
-         transport::kSignatureMask;
+  constexpr uint32_t kUnit = ~transport::kSignatureMask + 1;
+  return operation_signature + static_cast<uint32_t>(bytes) * kUnit;
 }
 
 // A message at the head of a connection, not yet released.

@@ -54,7 +54,7 @@ struct Launch {
   Binding binding;
   Tiling tiling;
   MessagePolicy policy;
-  uint32_t signature = 0;        // 30 bits; the same on all ranks for this call
+  uint32_t signature = 0;        // the same on all ranks for this call; see transport::to_signature
   std::byte* scratch = nullptr;  // scratch_bytes(program, tiling, dtype), 64-byte aligned
   std::span<std::byte> bounce;   // at least kBouncePiece * (largest number of sources of a step),
                                  // for pulled references

@@ -15,7 +15,8 @@ namespace tutti::exec {
 struct P2pTransfer {
   std::byte* data = nullptr;  // read by sends, written by receives
   size_t bytes = 0;           // 0: still one message, so that the ends agree on what matched
-  uint32_t signature = 0;     // the same at both ends (element count and datatype)
+  uint32_t signature =
+      0;  // the same at both ends (element count and datatype); transport::to_signature
 };
 
 struct P2pLaunch {

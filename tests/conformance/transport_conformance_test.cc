@@ -59,7 +59,8 @@ class TransportConformance : public ::testing::TestWithParam<Case> {
   }
 };
 
-constexpr uint32_t kSignature = 0x2bcdef1;
+constexpr uint32_t kSignature = 0xabcdef10;
+constexpr uint32_t kOtherSignature = kSignature + 4;
 constexpr FifoLayout kSmall{.n_lines = 8, .n_areas = 2, .area_bytes = 1024};
 
 void send_word(SendConnection& connection, uint64_t word, uint32_t signature = kSignature) {
@@ -239,7 +240,7 @@ TEST_P(TransportConformance, Peek_OtherSignature_Mismatch) {
     if (self.rank == 0) {
       auto connection = self.connect(1);
       self.wait_ready(*connection);
-      send_word(*connection, 1, kSignature + 1);
+      send_word(*connection, 1, kOtherSignature);
       self.exchange.barrier();
     } else {
       auto connection = self.accept(0);
@@ -247,7 +248,7 @@ TEST_P(TransportConformance, Peek_OtherSignature_Mismatch) {
       self.wait("the message",
                 [&] { return Rank::peek(*connection, kSignature, &kind) != Peeked::kNothing; });
       EXPECT_EQ(connection->view.peek(kSignature, &kind), Peeked::kMismatch);
-      EXPECT_EQ(connection->view.peek(kSignature + 1, &kind), Peeked::kMessage);
+      EXPECT_EQ(connection->view.peek(kOtherSignature, &kind), Peeked::kMessage);
       self.exchange.barrier();
     }
   });

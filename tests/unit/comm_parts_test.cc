@@ -162,14 +162,22 @@ TEST(Selection, Signatures_DifferByCallNumberAndHistory) {
   for (int call = 0; call < 100; ++call) {
     Hasher hash;
     hash.value(call);
-    uint64_t history = 0;
+    uint32_t history = 0;
     for (int number = 0; number < 100; ++number) {
-      history = extended(history, hash.finish());
-      seen.insert(signature(history));
+      history = extended(history, transport::to_signature(hash.finish()));
+      EXPECT_EQ(history & ~transport::kSignatureMask, 0u);
+      seen.insert(history);
     }
   }
   EXPECT_GT(seen.size(), 9990u);
-  EXPECT_NE(signature(extended(extended(0, 1), 2)), signature(extended(extended(0, 2), 1)));
+  EXPECT_NE(extended(extended(0, 4), 8), extended(extended(0, 8), 4));
+  // A difference is not forgotten.
+  uint32_t one = extended(0, 4), other = extended(0, 8);
+  for (int call = 0; call < 1000; ++call) {
+    one = extended(one, 12);
+    other = extended(other, 12);
+    EXPECT_NE(one, other);
+  }
 }
 
 TEST(Peers, Record_SurvivesEncoding) {

@@ -23,6 +23,9 @@ using plan::Collective;
 
 constexpr transport::FifoLayout kLayout{.n_lines = 8, .n_areas = 4, .area_bytes = 1024};
 
+constexpr uint32_t kSignature = transport::to_signature(28);
+constexpr uint32_t kOther = transport::to_signature(32);
+
 // n ranks of one communicator, their transports and connections.
 class World {
  public:
@@ -153,7 +156,7 @@ void check_all_reduce(World& world, const char* algorithm, size_t count,
     call.connections = world.connections(call.program);
     for (size_t i = 0; i < count; ++i) call.input.push_back(value(r, i));
     call.output.assign(count, -1);
-    start(call, count, policy, 7);
+    start(call, count, policy, kSignature);
     tasks.push_back(&call.operation);
   }
   ASSERT_TRUE(drive(tasks, seed).ok()) << algorithm << " count " << count;
@@ -194,7 +197,7 @@ TEST(Operation_Direct, ReferenceSafePlan_MovesByReference) {
     calls[r].connections = world.connections(calls[r].program);
     calls[r].input.assign(1000, r + 1);
     calls[r].output.assign(2000, 0);
-    start(calls[r], 1000, {.allow_inline = false, .direct_min_bytes = 1}, 3);
+    start(calls[r], 1000, {.allow_inline = false, .direct_min_bytes = 1}, kSignature);
     tasks.push_back(&calls[r].operation);
   }
   ASSERT_TRUE(drive(tasks, 1).ok());
@@ -214,7 +217,8 @@ TEST(Operation_Mismatch, SignatureOrCountDiffers_NamesTheRank) {
       calls[r].connections = world.connections(calls[r].program);
       calls[r].input.assign(8, 1);
       calls[r].output.assign(8, 0);
-      start(calls[r], r == 1 && other_count ? 4 : 8, {}, r == 1 && !other_count ? 8 : 7);
+      start(calls[r], r == 1 && other_count ? 4 : 8, {},
+            r == 1 && !other_count ? kOther : kSignature);
       tasks.push_back(&calls[r].operation);
     }
     const Status status = drive(tasks, 1);
@@ -231,7 +235,7 @@ TEST(Operation_PeerAbsent_StaysInProgress, AndSaysWhomItWaitsFor) {
   call.connections = world.connections(call.program);
   call.input.assign(4, 1);
   call.output.assign(4, 0);
-  start(call, 4, {}, 7);
+  start(call, 4, {}, kSignature);
   EXPECT_TRUE(drive({&call.operation}, 1, 100).in_progress());
   EXPECT_EQ(call.operation.waiting_for(), 1);
   EXPECT_TRUE(call.operation.needs(1));
@@ -247,12 +251,12 @@ TEST(Operation_UnevenGather, RankWithTheShortestBlock_IsNotNeededFurther) {
   root.program = program_of(Collective::kGather, "direct", 4, 0);
   root.connections = world.connections(root.program);
   root.output.assign(5000, 0);  // all blocks at its start: only one of them is received
-  start(root, 0, {}, 7, kCounts);
+  start(root, 0, {}, kSignature, kCounts);
   RankCall leaf;
   leaf.program = program_of(Collective::kGather, "direct", 4, 1);
   leaf.connections = world.connections(leaf.program);
   leaf.input.assign(1, 42);
-  start(leaf, 0, {}, 7, kCounts);
+  start(leaf, 0, {}, kSignature, kCounts);
   EXPECT_TRUE(drive({&leaf.operation}, 1).ok());
   EXPECT_TRUE(drive({&root.operation}, 1, 100).in_progress());
   EXPECT_FALSE(root.operation.needs(1));
@@ -314,9 +318,9 @@ TEST(P2p_TwoSendsInOneGroup, ReceivedByTwoGroups_Match) {
   std::vector<std::byte> first(5000, std::byte{1}), second(3000, std::byte{2}), got_first(5000),
       got_second(3000);
   TrafficCounters counters;
-  const std::vector<P2pTransfer> sent{{first.data(), 5000, 11}, {second.data(), 3000, 12}};
-  const P2pTransfer received_first{got_first.data(), 5000, 11};
-  const P2pTransfer received_second{got_second.data(), 3000, 12};
+  const std::vector<P2pTransfer> sent{{first.data(), 5000, kSignature}, {second.data(), 3000, kOther}};
+  const P2pTransfer received_first{got_first.data(), 5000, kSignature};
+  const P2pTransfer received_second{got_second.data(), 3000, kOther};
   P2pOperation sender(sending(world, sent, counters));
   P2pOperation receiver_a(receiving(world, {&received_first, 1}, counters));
   P2pOperation receiver_b(receiving(world, {&received_second, 1}, counters));

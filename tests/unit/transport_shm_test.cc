@@ -21,7 +21,7 @@
 namespace tutti::transport::testing {
 namespace {
 
-constexpr uint32_t kSignature = 77;
+constexpr uint32_t kSignature = 76;
 constexpr FifoLayout kSmall{.n_lines = 8, .n_areas = 2, .area_bytes = 1024};
 constexpr TransportRow kShm{"shm", "", create_shm};
 

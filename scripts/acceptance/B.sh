@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Acceptance of issue B, Bounded failure. Sourced by scripts/accept.sh.
 
-parts=(build kill_matrix mismatches shrink trace bootstrap fuzzing_texts fuzzing_messages)
+parts=(build kill_matrix mismatches shrink trace bootstrap proofs fuzzing_texts fuzzing_messages)
 
 part_build() {
   scripts/install-deps.sh
@@ -12,7 +12,10 @@ part_build() {
 part_kill_matrix() { build/release/tests/failure/survive --trials 2000; }
 
 # 2. Mismatches of each field over 2 to 8 ranks, all named; 100,000 matching calls, none flagged.
-part_mismatches() { build/release/tests/failure/mismatch --trials 5000 --matching 100000; }
+part_mismatches() {
+  build/release/tests/failure/mismatch --trials 5000 --matching 100000
+  ctest --preset release -L guard # what noticing costs
+}
 
 # 3. The survivors of 4 and of 8 ranks shrink and go on; a resumed rank changes nothing; grow.
 part_shrink() {
@@ -25,6 +28,9 @@ part_trace() { ctest --preset release -R '^trace'; }
 
 # 5. Random bytes, a wrong key, replays and 1,000 half-open connections disturb nothing.
 part_bootstrap() { ctest --preset release -R '^bootstrap_failure_test$'; }
+
+# Mutated plans before two judges; schedules; the same bits in deterministic mode.
+part_proofs() { ctest --preset release -R '^(verify|planner|plans_from_files|deterministic)'; }
 
 # 7. Each fuzzer runs ten minutes without a finding; two run at a time, so that each part takes half an hour.
 part_fuzzing_texts() {

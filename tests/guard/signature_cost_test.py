@@ -17,7 +17,7 @@ def instructions(variant, calls, folder):
     """Instructions of the whole process; start and end cancel out between two numbers of calls."""
     out = os.path.join(folder, f"{variant}.{calls}")
     done = subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", PROGRAM, variant, str(calls)],
-                          capture_output=True, text=True, timeout=100, check=True)
+                          capture_output=True, text=True, timeout=250, check=True)
     return int(re.search(r"Collected : (\d+)", done.stderr).group(1))
 
 
@@ -29,7 +29,7 @@ def per_rank_and_call(variant, folder):
 def shared_lines(variant):
     """Lines of the FIFOs that 8 calls load, store and modify."""
     done = subprocess.run(["valgrind", "--tool=lackey", "--trace-mem=yes", "--log-fd=2", PROGRAM, variant, "8"],
-                          capture_output=True, text=True, timeout=100, check=True)
+                          capture_output=True, text=True, timeout=250, check=True)
     base, size = (int(word, 16) for word in done.stdout.split())
     # After the memory has been zeroed, which touches all of it.
     lines = {"L": set(), "S": set(), "M": set()}

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Acceptance of issue A, Foundation. Sourced by scripts/accept.sh.
 
-parts=(fresh_clone conformance conformance_full_0 conformance_full_1 conformance_full_2 conformance_full_3 bandwidth_binaries plans
-       oversubscription sanitizers)
+parts=(fresh_clone conformance conformance_full_0 conformance_full_1 conformance_full_2 conformance_full_3 bandwidth_2 bandwidth_3
+       bandwidth_4 bandwidth_8 plans oversubscription sanitizers)
 
 # 1. A fresh clone: quickstart, then the tests, with nothing else done by hand.
 part_fresh_clone() {
@@ -25,17 +25,21 @@ part_conformance_full_2() { build/release/tests/conformance/conformance --full -
 part_conformance_full_3() { build/release/tests/conformance/conformance --full --part 3 --parts 4; }
 
 # 3. Every bandwidth binary over 2, 3, 4 and 8 processes, every datatype and operation, every result checked.
-part_bandwidth_binaries() {
-  local bin=build/release/bin n name
-  for n in 2 3 4 8; do
-    for name in all_reduce all_gather reduce_scatter broadcast reduce alltoall alltoallv gather scatter sendrecv hypercube; do
-      [[ $name == hypercube && $n == 3 ]] && continue
-      echo "== $n ranks, ${name}_perf"
-      "$bin/tutti" run -n "$n" "${name}_perf" -b 8 -e 64M -f 4 -d all -o all -c 1 -n 2 -w 1 | tail -n 4 | tee /dev/stderr |
-        grep -q 'Out of bounds values : 0 OK'
-    done
+run_binaries() {
+  local n=$1 bin=build/release/bin name end
+  for name in all_reduce all_gather reduce_scatter broadcast reduce alltoall alltoallv gather scatter sendrecv hypercube; do
+    [[ $name == hypercube && $n == 3 ]] && continue
+    echo "== $n ranks, ${name}_perf"
+    end=$("$bin/tutti" run -n "$n" "${name}_perf" -b 8 -e 64M -f 4 -d all -o all -c 1 -n 2 -w 1 | tail -n 4)
+    echo "$end"
+    grep -q 'Out of bounds values : 0 OK' <<<"$end"
   done
 }
+export -f run_binaries
+part_bandwidth_2() { run_binaries 2; }
+part_bandwidth_3() { run_binaries 3; }
+part_bandwidth_4() { run_binaries 4; }
+part_bandwidth_8() { run_binaries 8; }
 
 # 4. Every plan that the library makes is accepted, every hand-broken one rejected.
 part_plans() { build/release/bin/tutti plan verify --self-test; }
@@ -48,7 +52,7 @@ part_oversubscription() {
   done
   rm -f /tmp/small.$$
   echo "100 runs without a hang"
-  build/release/bin/tutti run -n 8 all_reduce_perf -b 8 -e 8 -n 5000 -w 100 -I 1 | tee /dev/stderr |
+  build/release/bin/tutti run -n 8 all_reduce_perf -b 8 -e 8 -n 5000 -w 100 -I 1 | tee -a /dev/stderr |
     awk '/median/ { for (i = 1; i < NF; ++i) if ($i == "median") { print "median of 8-byte AllReduce:", $(i + 1), "us"; bad = $(i + 1) >= 100 } } END { exit bad }'
 }
 

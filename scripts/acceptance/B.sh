@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Acceptance of issue B, Bounded failure. Sourced by scripts/accept.sh.
 
-parts=(build kill_matrix mismatches shrink trace bootstrap proofs fuzzing_texts fuzzing_messages)
+parts=(build kill_matrix mismatches shrink endure trace bootstrap proofs fuzzing_texts fuzzing_messages)
 
 part_build() {
   scripts/install-deps.sh
@@ -17,11 +17,14 @@ part_mismatches() {
   ctest --preset release -L guard # what noticing costs
 }
 
-# 3. The survivors of 4 and of 8 ranks shrink and go on; a resumed rank changes nothing; grow.
+# 3. The survivors of 4 and of 8 ranks shrink and go on; a job that fails a thousand times in a row grows back each time; a resumed
+# rank changes nothing.
 part_shrink() {
   build/release/tests/failure/survive --shrink --trials 1000
   ctest --preset release -R '^api_reshape_test$'
 }
+
+part_endure() { build/release/tests/failure/endure --rounds 1000; }
 
 # 4. The recorder of a killed job names operation and rank; its trace file follows the schema.
 part_trace() { ctest --preset release -R '^trace'; }

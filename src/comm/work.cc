@@ -322,7 +322,10 @@ void Work::fail_late(int64_t silence_ns) noexcept {
 
 void Work::fail(const Blame& blame, const std::string& what) noexcept {
   const std::string call = call_name();
-  comm_.health().fail(blame.code, call + comm_.place() + ": " + what);
+  // What a peer reports begins with its call, which mostly is the same.
+  const bool repeats = blame.heard && what.starts_with(call + ": ");
+  comm_.health().fail(
+      blame.code, call + comm_.place() + ": " + (repeats ? what.substr(call.size() + 2) : what));
   // The sentence travels where the peers can't make it up themselves.
   const bool tell = has_text(blame.cause);
   comm_.post_notice({.from = comm_.rank(),

@@ -23,6 +23,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "src/base/memory_budget.h"
 #include "src/base/wait.h"
 
 namespace tutti::transport {
@@ -106,11 +107,13 @@ struct FifoLayout {
     return release_offset() + sizeof(ReleaseWord);
   }
   constexpr size_t areas_offset() const noexcept {
-    return (failure_offset() + 2 * sizeof(FailureWord) + 4095) / 4096 * 4096;
+    return whole_pages(failure_offset() + 2 * sizeof(FailureWord));
   }
-  constexpr size_t total_bytes() const noexcept {
-    return areas_offset() + size_t{n_areas} * area_bytes;
+  // The staging slots lie on pages of their own, which can be given back alone.
+  constexpr size_t staging_bytes() const noexcept {
+    return whole_pages(size_t{n_areas} * area_bytes);
   }
+  constexpr size_t total_bytes() const noexcept { return areas_offset() + staging_bytes(); }
 };
 inline constexpr uint32_t kMaxAreas = 64;
 

@@ -62,6 +62,11 @@ class SendConnection {
   // Transports that are not memory move committed messages and credits here; memory transports keep
   // the default.
   virtual Status progress() noexcept { return kOkStatus; }
+  // Gives the memory of the staging slots back to the system, and its charge. Only while
+  // view.drained(): then nobody reads a slot before it is written again. Returns what became free.
+  virtual size_t rest() noexcept { return 0; }
+  // Charges the slots again, before messages are staged. Throws SystemError above the memory cap.
+  virtual void resume() {}
   // Fills `reference` for a message of [data, data+bytes) if the receiver can reach these bytes
   // where they are: kMapped when they lie in shared memory that the receiver maps, kPulled when it
   // can read them from this process. Returns false when neither holds. First use of a region may
@@ -116,7 +121,7 @@ class RemoteRegion {
 struct TransportOptions {
   uint64_t comm_id = 0;
   int rank = 0;
-  MemoryBudget* budget = nullptr;  // outlives the transport; charged for every connection
+  MemoryBudget* budget = nullptr;  // outlives the transport and its connections; charged for them
   const SharedBell* bell =
       nullptr;  // what this rank sleeps on; peers ring it after every commit, release and signal;
                 // outlives the transport, and peers may ring it after that (see shared_bell.h)

@@ -154,7 +154,9 @@ typedef struct tuttiConfig_v1 {
                             peer is only late; > 0 and <= 1e9; 0 and -1: undefined (TUTTI_TIMEOUT,
                             else 600) */
   double initTimeoutSeconds; /* the same for initialisation */
-  size_t memoryCapBytes;     /* most bytes that the communicator may hold; 0: undefined */
+  size_t memoryCapBytes;     /* most bytes that the communicator may hold on this rank, see
+                                tuttiCommGetMemStats; a collective that needs more is refused on all
+                                ranks with tuttiSystemError, and others go on; 0: undefined */
   const char* transport;     /* (0) "shm", "inproc": use only this one */
   const char* algorithm;     /* (0) a row of `tutti plan list` */
   const char* protocol;      /* (0) "inline", "staged", "direct" */
@@ -264,7 +266,7 @@ typedef struct tuttiCommStats_v1 {
   uint64_t messages[4]; /* messages sent: inline, staged, mapped (by reference, peer maps it),
                            pulled (peer reads it) */
   uint64_t bytes[4];    /* their payload bytes */
-  uint64_t memoryBytes; /* held now */
+  uint64_t memoryBytes; /* held now; tuttiCommGetMemStats has the parts */
   uint64_t memoryPeakBytes;
   char lastAlgorithm[32]; /* of the last collective that ran a plan */
   char lastProtocol[16];  /* the most direct protocol one of its messages used: "none", "inline",
@@ -276,6 +278,36 @@ typedef struct tuttiCommStats_v1 {
     sizeof(tuttiCommStats_t), 0, {0}, {0}, 0, 0, {0}, {0}, { 0 } \
   }
 TUTTI_API tuttiResult_t tuttiCommGetStats(tuttiComm_t comm, tuttiCommStats_t* stats);
+
+/* The memory of a communicator on this rank, in bytes. Memory that a rank makes counts for it,
+ * once; what it maps of its peers counts for them, so that the sum over the ranks of a host is what
+ * the host spends. The total is the sum of the first six parts. Connections are made by the first
+ * operation that needs them; while a communicator is idle it may give their staging slots back
+ * (TUTTI_STAGING_POOL), and its scratch serves other communicators of the process and counts for
+ * the one that used it last. Not counted: memory of the process that communicators share (verified
+ * plans, pages of doorbells, sockets), the user's buffers, and the small objects of the heap that
+ * stand for a connection. The library fills the first `size` bytes. */
+typedef struct tuttiCommMemStats_v1 {
+  size_t size;
+  uint64_t totalBytes;
+  uint64_t peakBytes;           /* of the total, so far */
+  uint64_t capBytes;            /* config.memoryCapBytes or TUTTI_MEMORY_CAP; 0: none */
+  uint64_t connectionBytes;     /* message lines and staging slots that this rank sends through */
+  uint64_t scratchBytes;        /* between the steps of operations */
+  uint64_t boardBytes;          /* signals, notices of failures, the journal */
+  uint64_t recordingBytes;      /* the flight recording */
+  uint64_t programBytes;        /* compiled programs */
+  uint64_t objectBytes;         /* the communicator itself, by number of ranks */
+  uint64_t peerConnectionBytes; /* of peers, mapped here: what this rank receives through */
+  uint64_t windowBytes;         /* of peers, mapped here: their parts of this rank's windows */
+  uint64_t sendConnections;     /* number of connections to peers */
+  uint64_t recvConnections;     /* and from them */
+  uint64_t poolScratchBytes;    /* scratch of all communicators of this process */
+  uint64_t poolStagingBytes;    /* connections of all communicators of this process */
+} tuttiCommMemStats_t;
+#define TUTTI_COMM_MEM_STATS_INITIALIZER \
+  { sizeof(tuttiCommMemStats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+TUTTI_API tuttiResult_t tuttiCommGetMemStats(tuttiComm_t comm, tuttiCommMemStats_t* stats);
 
 /* ---- reduction operations ---- */
 

@@ -10,7 +10,6 @@
 #include "src/api/arguments.h"
 #include "src/base/clock.h"
 #include "src/base/config.h"
-#include "src/base/log.h"
 
 namespace tutti::api {
 namespace {
@@ -89,10 +88,7 @@ bool flag(int value, const char* field, bool otherwise) {
 }  // namespace
 
 comm::Options default_options() {
-  for (const UnknownVariable& unknown : unknown_variables()) {
-    log(LogLevel::kWarn, "config", -1, "{} is set but has no meaning{}", unknown.name,
-        unknown.nearest.empty() ? "" : "; is " + unknown.nearest + " meant?");
-  }
+  warn_of_unknown_variables();
   return {.config = config_from_environment()};
 }
 

@@ -5,11 +5,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <numeric>
 #include <string_view>
 
 #include "src/base/config_table.h"
+#include "src/base/error.h"
+#include "src/base/log.h"
 
 namespace tutti {
 namespace {
@@ -57,7 +60,10 @@ std::string config_markdown() {
       "Tutti reads these environment variables when a communicator is made. A variable that is set "
       "to an empty text "
       "counts as not set.\n"
-      "A value that is not allowed fails with InvalidArgument. \"Rank 0 decides\": rank 0's value "
+      "A value that is not allowed fails with InvalidArgument. A variable that begins with TUTTI_ "
+      "and is not in the table is warned of once on standard error (TUTTI_LOG_FILE), with the "
+      "nearest name, unless TUTTI_LOG is off or error; `tutti doctor` shows it too. \"Rank 0 "
+      "decides\": rank 0's value "
       "is distributed and "
       "every rank uses it.\n"
       "Sizes take the suffixes K, M and G (2^10, 2^20, 2^30).\n\n"
@@ -97,6 +103,19 @@ std::vector<UnknownVariable> unknown_variables() {
   return unknown;
 }
 
+std::string describe(const UnknownVariable& unknown) {
+  return unknown.name + " is set but no variable of this library" +
+         (unknown.nearest.empty() ? "; `tutti doctor` lists them"
+                                  : "; is " + unknown.nearest + " meant?");
+}
+
+void warn_of_unknown_variables() {
+  static std::atomic<bool> warned{false};  // relaxed: whoever changes it first warns
+  if (warned.exchange(true, std::memory_order_relaxed)) return;
+  for (const UnknownVariable& unknown : unknown_variables())
+    warn_user("config", "{} (TUTTI_LOG=off silences this)", describe(unknown));
+}
+
 std::string nearest_name(std::string_view name, std::span<const std::string_view> candidates) {
   std::string nearest;
   size_t best = std::max<size_t>(2, name.size() / 4) + 1;
@@ -117,6 +136,23 @@ std::string known_names(std::string_view name, std::span<const std::string_view>
   return nearest.empty() ? text : text + "; did you mean '" + nearest + "'?";
 }
 
+std::vector<SetVariable> set_variables() {
+  std::vector<SetVariable> found;
+  Config ignored;
+  for (const ConfigEntry& entry : config_entries()) {
+    const auto value = foreign_variable(entry.row.name);
+    if (!value.has_value()) continue;
+    found.push_back({entry.row.name, *value, ""});
+    if (value->empty()) continue;
+    try {
+      entry.parse(entry.row, *value, &ignored);
+    } catch (const Error& error) {
+      found.back().problem = error.what();
+    }
+  }
+  return found;
+}
+
 std::optional<std::string> foreign_variable(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? std::nullopt : std::optional<std::string>(value);
@@ -128,6 +164,7 @@ LogSettings log_settings_from_environment() {
       {"debug", LogLevel::kDebug}, {"trace", LogLevel::kTrace},
   };
   LogSettings settings{.level = LogLevel::kOff,
+                       .chosen = !foreign_variable("TUTTI_LOG").value_or("").empty(),
                        .file = foreign_variable("TUTTI_LOG_FILE").value_or("")};
   const std::string wanted = foreign_variable("TUTTI_LOG").value_or("");
   for (const auto& [text, level] : kLevels) {

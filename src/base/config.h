@@ -38,6 +38,8 @@ struct LocalConfig {
   int64_t init_timeout_ns = 0;
   // TUTTI_MEMORY_CAP (bytes, suffixes K M G): per communicator; 0 = none
   uint64_t memory_cap_bytes = 0;
+  // TUTTI_STAGING_POOL (bytes): of idle communicators, per process
+  uint64_t staging_pool_bytes = 0;
   std::string plan_file;         // TUTTI_PLAN_FILE: rank 0's is read and sent to all
   std::string interface_prefix;  // TUTTI_SOCKET_IFNAME
   std::string faults;            // TUTTI_FAULTS: for tests, see transport/faulty
@@ -72,6 +74,15 @@ struct UnknownVariable {
   std::string name, nearest;
 };
 std::vector<UnknownVariable> unknown_variables();
+std::string describe(const UnknownVariable& unknown);
+// Says so on standard error (see warn_user() in log.h), once per process.
+void warn_of_unknown_variables();
+// Variables of the table that are set, each with what is wrong with its value ("" when it is
+// valid).
+struct SetVariable {
+  std::string name, value, problem;
+};
+std::vector<SetVariable> set_variables();
 // The candidate that `name` is most likely a misspelling of; "" when none is near.
 std::string nearest_name(std::string_view name, std::span<const std::string_view> candidates);
 // For messages about a name that is none of those: "a, b, c; did you mean 'b'?"

@@ -191,9 +191,16 @@ constexpr ConfigEntry kEntries[] = {
        into->local.init_timeout_ns = seconds_of(row, value);
      }},
     {{"TUTTI_MEMORY_CAP", "bytes", "0", kEachRank,
-      "Most memory that one communicator may hold. 0: no limit."},
+      "Most memory that one communicator may hold on this rank; a call that needs more is refused "
+      "on all ranks. 0: no limit."},
      [](Row row, Text value, Config* into) {
        into->local.memory_cap_bytes = bytes_of(row, value);
+     }},
+    {{"TUTTI_STAGING_POOL", "bytes", "16M", kEachRank,
+      "Staging slots that the communicators of one process keep between them; above it the idle "
+      "ones give theirs back, to take them again at their next call. 0: they keep none."},
+     [](Row row, Text value, Config* into) {
+       into->local.staging_pool_bytes = bytes_of(row, value);
      }},
     {{"TUTTI_SOCKET_IFNAME", "name", "", kEachRank,
       "Use only network interfaces whose name starts with this, e.g. eth. Empty: any."},

@@ -22,6 +22,7 @@ std::span<const ConfigEntry> config_entries();
 // not allowed) and TUTTI_LOG_FILE.
 struct LogSettings {
   LogLevel level;
+  bool chosen;  // TUTTI_LOG is set
   std::string file;
 };
 LogSettings log_settings_from_environment();

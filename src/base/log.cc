@@ -134,6 +134,10 @@ bool log_enabled(LogLevel level) noexcept {
   return level != LogLevel::kOff && static_cast<int>(level) >= least;
 }
 
+bool warning_wanted() noexcept {
+  return log_enabled(LogLevel::kWarn) || !log_settings_from_environment().chosen;
+}
+
 void log_line(LogLevel level, std::string_view subsystem, int rank, std::string_view text) {
   try {
     ProcessLocal<Log>::with([&](Log& log) { log.line(level, subsystem, rank, text); });

@@ -6,7 +6,12 @@
 
 namespace tutti {
 
-void MemoryBudget::charge(size_t bytes, const std::string& purpose) {
+void MemoryBudget::charge(MemoryUse use, size_t bytes, const std::string& purpose) {
+  if (is_held(use)) charge_held(bytes, purpose);
+  of(use).fetch_add(bytes, std::memory_order_relaxed);
+}
+
+void MemoryBudget::charge_held(size_t bytes, const std::string& purpose) {
   size_t used = used_bytes_.load(std::memory_order_relaxed);
   do {
     if (used > cap_bytes_ || bytes > cap_bytes_ - used) {
@@ -24,12 +29,17 @@ void MemoryBudget::charge(size_t bytes, const std::string& purpose) {
   }
 }
 
-void MemoryBudget::credit(size_t bytes) noexcept {
-  used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+void MemoryBudget::credit(MemoryUse use, size_t bytes) noexcept {
+  of(use).fetch_sub(bytes, std::memory_order_relaxed);
+  if (is_held(use)) used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
 }
 
 size_t MemoryBudget::used_bytes() const noexcept {
   return used_bytes_.load(std::memory_order_relaxed);
+}
+
+size_t MemoryBudget::used_bytes(MemoryUse use) const noexcept {
+  return by_use_[static_cast<size_t>(use)].load(std::memory_order_relaxed);
 }
 
 size_t MemoryBudget::peak_bytes() const noexcept {

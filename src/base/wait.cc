@@ -49,6 +49,11 @@ void register_ringer() noexcept {
   registered_pid.store(self, std::memory_order_relaxed);
 }
 
+bool sleepers_are_safe() noexcept {
+  register_ringer();
+  return barrier_all_ringers();
+}
+
 void ring_sleepers(Doorbell& bell) noexcept {
   // Release: pairs with the acquire loads of `rings` in IdleStrategy, so that a sleeper that reads
   // the new value and polls again sees what was published before the ring.

@@ -42,6 +42,9 @@ static_assert(sizeof(Doorbell) == kFalseSharingBytes);
 // Makes this process's threads answer the sleepers' barriers. Every process that rings bells of
 // others calls it first (SharedBell::allocate does); cheap when repeated.
 void register_ringer() noexcept;
+// The kernel has the barrier (membarrier) that lets sleepers sleep until they are rung; without it
+// they look every millisecond. For reports.
+bool sleepers_are_safe() noexcept;
 
 // The slow half of ring(): changes the futex word and wakes every sleeper.
 void ring_sleepers(Doorbell& bell) noexcept;

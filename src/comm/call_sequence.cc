@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Begins, connects, runs and counts one ordered call after the other.
 #include "src/comm/recording.h"
+#include "src/comm/staging_pool.h"
 #include "src/comm/work.h"
 
 namespace tutti::comm {
 
-void CallSequence::begin(OrderedCall& call) {
+// Returns why the call is refused (see Collectives::begin); then it has ended.
+std::optional<Error> CallSequence::begin(OrderedCall& call) {
   task_ = nullptr;
   if (auto* collective = std::get_if<CollectiveCall>(&call)) {
-    comm_.path().collectives.begin(*collective);
+    const std::optional<Error> refused = comm_.path().collectives.begin(*collective);
+    if (refused.has_value()) return refused;
     task_ = &comm_.path().collectives.operation();
+    note_staging(comm_);
   } else if (auto* wait = std::get_if<WaitCall>(&call)) {
     task_ = &comm_.path().signals.wait(*wait);
   } else if (auto* signal = std::get_if<SignalCall>(&call)) {
@@ -19,13 +23,33 @@ void CallSequence::begin(OrderedCall& call) {
   } else {
     std::get<SetUpCall>(call).run();
   }
+  return std::nullopt;
+}
+
+// Throws nothing but bad_alloc.
+void CallSequence::refuse(const Error& why) {
+  trace::Recorder& recorder = comm_.recorder();
+  const Collectives& collectives = comm_.path().collectives;
+  record_ = recorder.begin(collectives.recorded(), collectives.number(), issued_);
+  recorder.fail(record_, -1, static_cast<int>(why.code()));
+  if (!refusal_.has_value())
+    refusal_ = Error(why.code(), describe() + comm_.place() + ": " + why.what());
 }
 
 Status CallSequence::progress(bool* advanced) noexcept {
   for (; next_ < calls_.size(); ++next_) {
     OrderedCall& call = calls_[next_];
     if (phase_ == Phase::kBegin) {
-      const Status status = contained(caught_, [&] { begin(call); });
+      bool refused = false;
+      const Status status = contained(caught_, [&] {
+        const std::optional<Error> why = begin(call);
+        refused = why.has_value();
+        if (refused) refuse(*why);
+      });
+      if (refused && status.ok()) {
+        *advanced = true;
+        continue;
+      }
       if (std::holds_alternative<CollectiveCall>(call) && status.ok()) [[likely]] {
         const Collectives& collectives = comm_.path().collectives;
         record_ = comm_.recorder().begin(collectives.recorded(), collectives.number(), issued_);

@@ -3,13 +3,12 @@
 #include "src/comm/collectives.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <numeric>
 
 #include "src/base/error.h"
 #include "src/base/hash.h"
+#include "src/base/log.h"
 #include "src/comm/recording.h"
 
 namespace tutti::comm {
@@ -17,7 +16,6 @@ namespace {
 
 // Size class that stands for counts that ranks do not agree on.
 constexpr size_t kNominalUnevenBytes = 64 << 10;
-constexpr size_t kScratchAlign = 64;
 
 uint64_t program_key(const Choice& choice) {
   Hasher hash;
@@ -73,20 +71,6 @@ uint32_t agreed_digest(const CallFacts& facts) {
 
 }  // namespace
 
-void ScratchPool::Free::operator()(std::byte* p) const noexcept { std::free(p); }
-
-void ScratchPool::reserve(size_t bytes) {
-  if (bytes <= bytes_) return;
-  const size_t rounded = (bytes + kScratchAlign - 1) / kScratchAlign * kScratchAlign;
-  data_.reset();
-  charge_.reset();
-  bytes_ = 0;
-  charge_ = MemoryCharge(budget_, rounded, purpose_);
-  data_.reset(static_cast<std::byte*>(std::aligned_alloc(kScratchAlign, rounded)));
-  if (data_ == nullptr) throw std::bad_alloc();
-  bytes_ = rounded;
-}
-
 Collectives::CallKey Collectives::key_of(const CollectiveCall& call) noexcept {
   return {call.count, call.root, call.collective, call.dtype, call.op};
 }
@@ -101,7 +85,7 @@ size_t Collectives::slot_of(const CallKey& key) noexcept {
 }
 static_assert(1 << (64 - 59) == 32, "slot_of() takes as many bits as there are remembered calls");
 
-void Collectives::begin(CollectiveCall& call) {
+std::optional<Error> Collectives::begin(CollectiveCall& call) {
   call_ = &call;
   begun_.store(begun() + 1, std::memory_order_relaxed);
   if (call.late_scalar != nullptr)
@@ -125,10 +109,24 @@ void Collectives::begin(CollectiveCall& call) {
   }
   history_ = extended(history_, current_.digest);
   journal_.begin(number(), current_.described);
+  if (current_.program == nullptr) [[unlikely]]
+    return refuse(call);
   // Names differ where what is done does not: Bcast, Broadcast.
   if (call.name != recorded_->name) [[unlikely]]
     *recorded_ = recorder_.describe(recorded_call(call), algorithm());
+  if (links_.resting()) [[unlikely]]
+    links_.resume();
   if (!current_.program->connected) open_connections(*current_.program);
+  return std::nullopt;
+}
+
+// The call takes its place in the order and does nothing: ranks that have made another call than
+// this one still find out.
+std::optional<Error> Collectives::refuse(const CollectiveCall& call) {
+  *recorded_ = recorder_.describe(recorded_call(call), "");
+  recorded_->name = nullptr;  // anew when it is admitted
+  end();
+  return Error(StatusCode::kSystemError, refusal_);
 }
 
 bool Collectives::try_start() {
@@ -137,49 +135,92 @@ bool Collectives::try_start() {
     poll_recvs(entry);
     if (!entry.connected) return false;
   }
+  std::byte* const scratch = scratch_.acquire(current_.scratch_bytes + current_.bounce_bytes);
   operation_.start({.program = &entry.program,
                     .connections = &entry.connections,
                     .binding = bind(*call_),
                     .tiling = current_.tiling,
                     .policy = tuning_.policy,
                     .signature = history_,
-                    .scratch = scratch_.data(),
-                    .bounce = {bounce_.data(), bounce_.bytes()},
+                    .scratch = scratch,
+                    .bounce = {scratch + current_.scratch_bytes, current_.bounce_bytes},
                     .counters = &counters_});
   return true;
 }
 
 Collectives::Prepared Collectives::prepare(const CollectiveCall& call) {
-  const Choice choice = select({.collective = call.collective,
-                                .n_ranks = place_.n_ranks,
-                                .root = call.root,
-                                .cores = place_.cores,
-                                .block_bytes = block_bytes(call),
-                                .uneven = call.uneven != nullptr && !call.uneven->agreed,
-                                .dtype = call.dtype},
-                               tuning_);
+  const std::optional<Cut> chosen =
+      choose({.collective = call.collective,
+              .n_ranks = place_.n_ranks,
+              .root = call.root,
+              .cores = place_.cores,
+              .block_bytes = block_bytes(call),
+              .uneven = call.uneven != nullptr && !call.uneven->agreed,
+              .dtype = call.dtype},
+             call);
   Prepared prepared;
-  prepared.program = &program_for(choice);
-  const exec::Program& program = prepared.program->program;
-  const bool counts_agreed = call.uneven == nullptr || call.uneven->agreed;
-  prepared.tiling =
-      exec::make_tiling(program, bind(call), tuning_.layout.area_bytes, counts_agreed);
-  prepared.facts = facts_of(call, program.plan->hash);
+  prepared.facts = facts_of(call, chosen.has_value() ? chosen->plan->hash : 0);
   prepared.digest = agreed_digest(prepared.facts);
   prepared.described = journal_.describe(prepared.facts);
-  scratch_.reserve(exec::scratch_bytes(program, prepared.tiling, call.dtype));
-  if (tuning_.policy.pull_min_bytes != UINT64_MAX) bounce_.reserve(exec::bounce_bytes(program));
+  if (!chosen.has_value()) return prepared;
+  prepared.program = &program_for(*chosen);
+  prepared.tiling = chosen->tiling;
+  const exec::Program& program = prepared.program->program;
+  prepared.scratch_bytes = exec::scratch_bytes(program, prepared.tiling, call.dtype);
+  if (tuning_.policy.pull_min_bytes != UINT64_MAX)
+    prepared.bounce_bytes = exec::bounce_bytes(program);
   return prepared;
 }
 
-Collectives::ProgramEntry& Collectives::program_for(const Choice& choice) {
-  auto& entry = programs_[program_key(choice)];
+Collectives::Cut Collectives::cut(const Choice& choice, const CollectiveCall& call) const {
+  Cut made{.plan = choice.plan, .key = program_key(choice)};
+  if (made.plan == nullptr) made.plan = planner::verified_plan(*choice.row, choice.request);
+  const bool counts_agreed = call.uneven == nullptr || call.uneven->agreed;
+  made.tiling = exec::make_tiling(made.plan->plan.shape, bind(call), tuning_.layout.area_bytes,
+                                  counts_agreed);
+  return made;
+}
+
+// nullopt, and refusal_, when the caps leave no room for it.
+std::optional<Collectives::Cut> Collectives::admit(const Choice& choice,
+                                                   const CollectiveCall& call) {
+  Cut made = cut(choice, call);
+  if (!memory_.limited()) return made;
+  const auto refusal =
+      memory_.admit({.plan = *made.plan,
+                     .program_key = made.key,
+                     .chunk_bytes = made.tiling.chunk_elems * size_of(call.dtype)});
+  if (!refusal.has_value()) return made;
+  refusal_ = *refusal;
+  return std::nullopt;
+}
+
+// The best plan that the caps of all ranks leave room for; nullopt when there is none. Every rank
+// finds the same.
+std::optional<Collectives::Cut> Collectives::choose(const Selection& selection,
+                                                    const CollectiveCall& call) {
+  std::optional<Cut> best = admit(select(selection, tuning_), call);
+  if (best.has_value()) return best;
+  const std::string refusal = refusal_;
+  for (const Choice& choice : substitutes(selection, tuning_)) {
+    best = admit(choice, call);
+    if (!best.has_value()) continue;
+    log(LogLevel::kInfo, "comm", place_.rank, "{} uses '{}', which needs less memory: {}",
+        call.name, choice.row->name, refusal);
+    return best;
+  }
+  refusal_ = refusal;
+  return std::nullopt;
+}
+
+Collectives::ProgramEntry& Collectives::program_for(const Cut& cut) {
+  auto& entry = programs_[cut.key];
   if (entry == nullptr) {
     auto made = std::make_unique<ProgramEntry>();
-    auto plan =
-        choice.plan != nullptr ? choice.plan : planner::verified_plan(*choice.row, choice.request);
-    check_slots(*plan);
-    made->program = exec::compile(std::move(plan), place_.rank);
+    check_slots(*cut.plan);
+    made->program = exec::compile(cut.plan, place_.rank);
+    made->charge = MemoryCharge(budget_, MemoryUse::kPrograms, exec::program_bytes(made->program),
+                                "a compiled program");
     entry = std::move(made);
   }
   return *entry;

@@ -8,37 +8,22 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <string>
 #include <unordered_map>
 
+#include "src/base/error.h"
 #include "src/base/memory_budget.h"
+#include "src/comm/agreed_memory.h"
 #include "src/comm/calls.h"
 #include "src/comm/journal.h"
 #include "src/comm/links.h"
+#include "src/comm/scratch.h"
 #include "src/comm/selection.h"
 #include "src/exec/operation.h"
 #include "src/trace/recorder.h"
 
 namespace tutti::comm {
-
-// Memory that grows and is kept; contents do not survive growing.
-class ScratchPool {
- public:
-  explicit ScratchPool(MemoryBudget& budget, const char* purpose)
-      : budget_(budget), purpose_(purpose) {}
-  void reserve(size_t bytes);  // throws SystemError above the memory cap
-  std::byte* data() const noexcept { return data_.get(); }
-  size_t bytes() const noexcept { return bytes_; }
-
- private:
-  struct Free {
-    void operator()(std::byte* p) const noexcept;
-  };
-  MemoryBudget& budget_;
-  const char* purpose_;
-  MemoryCharge charge_;
-  std::unique_ptr<std::byte, Free> data_;
-  size_t bytes_ = 0;
-};
 
 // Owned by the communicator's progress. One call at a time: begin(), then poll_sends() and
 // try_start() until that is true, then drive operation(). A call like one of the last few (same
@@ -50,19 +35,21 @@ class Collectives {
     int n_ranks = 1;
     int cores = 1;
   };
-  Collectives(const Place& place, const Tuning& tuning, Links& links, MemoryBudget& budget,
-              Journal& journal, trace::Recorder& recorder)
+  Collectives(const Place& place, const Tuning& tuning, Links& links, const AgreedMemory& memory,
+              MemoryBudget& budget, Journal& journal, trace::Recorder& recorder)
       : place_(place),
         tuning_(tuning),
         links_(links),
         journal_(journal),
         recorder_(recorder),
-        scratch_(budget, "scratch chunks"),
-        bounce_(budget, "bounce buffers") {}
+        memory_(memory),
+        budget_(budget),
+        scratch_(budget) {}
 
   // Chooses and compiles, and opens connections. The call must stay until the operation has ended.
-  // Throws Error.
-  void begin(CollectiveCall& call);
+  // Throws Error. Returns why the call is refused, on every rank alike: then it has ended, and none
+  // of its bytes has moved.
+  std::optional<Error> begin(CollectiveCall& call);
   // Looks after the sending ends that the peers have not attached to yet. A failure names the peer.
   Status poll_sends() noexcept;
   // Starts the operation once all its connections are there. Throws Error.
@@ -70,6 +57,7 @@ class Collectives {
   exec::Operation& operation() noexcept { return operation_; }
   // The call has ended well.
   void end() noexcept {
+    scratch_.release();
     journal_.end(number());
     ended_.store(begun(), std::memory_order_relaxed);
   }
@@ -103,6 +91,7 @@ class Collectives {
     exec::Connections connections;
     std::vector<bool> send_ready;
     bool connected = false;
+    MemoryCharge charge;
   };
   struct CallKey {
     size_t count = 0;
@@ -115,9 +104,11 @@ class Collectives {
   // Everything about a call that does not depend on its buffers.
   struct Prepared {
     CallKey key;
-    ProgramEntry* program = nullptr;  // null: unused
+    ProgramEntry* program = nullptr;  // null: unused, or refused
     exec::Tiling tiling;
-    uint32_t digest = 0;  // of what ranks must agree on, see extended()
+    size_t scratch_bytes = 0;
+    size_t bounce_bytes = 0;  // behind the scratch
+    uint32_t digest = 0;      // of what ranks must agree on, see extended()
     CallFacts facts;
     uint64_t described = 0;  // version of the facts in the journal
   };
@@ -125,8 +116,19 @@ class Collectives {
 
   static CallKey key_of(const CollectiveCall& call) noexcept;
   static size_t slot_of(const CallKey& key) noexcept;
+  using PlanPointer = std::shared_ptr<const planner::VerifiedPlan>;
+  // A plan for a call, cut, with the key of its program.
+  struct Cut {
+    PlanPointer plan;
+    uint64_t key = 0;
+    exec::Tiling tiling;
+  };
   Prepared prepare(const CollectiveCall& call);
-  ProgramEntry& program_for(const Choice& choice);
+  Cut cut(const Choice& choice, const CollectiveCall& call) const;
+  std::optional<Cut> admit(const Choice& choice, const CollectiveCall& call);
+  std::optional<Cut> choose(const Selection& selection, const CollectiveCall& call);
+  std::optional<Error> refuse(const CollectiveCall& call);
+  ProgramEntry& program_for(const Cut& cut);
   void check_slots(const planner::VerifiedPlan& plan) const;
   void open_connections(ProgramEntry& entry);
   void poll_recvs(ProgramEntry& entry);
@@ -137,8 +139,10 @@ class Collectives {
   Links& links_;
   Journal& journal_;
   trace::Recorder& recorder_;
-  ScratchPool scratch_;
-  ScratchPool bounce_;
+  AgreedMemory memory_;
+  std::string refusal_;  // of the last plan that did not fit
+  MemoryBudget& budget_;
+  ScratchLease scratch_;
   std::unordered_map<uint64_t, std::unique_ptr<ProgramEntry>> programs_;  // by program_key()
   std::array<Prepared, kRemembered> remembered_;
   Prepared current_;

@@ -20,10 +20,26 @@ size_t cap_of(const Options& options) {
   return cap == 0 ? SIZE_MAX : cap;
 }
 
+// Of the heap, for what a communicator of n ranks is made of: per peer a record of it, its address
+// and the token of its board, its signals taken, its process.
+size_t object_bytes(int n_ranks) {
+  constexpr size_t kPerPeer = sizeof(transport::Peer) + kSignalsPerPeer * sizeof(uint64_t) + 512;
+  return sizeof(Communicator) + sizeof(LocalEnd) + sizeof(DataPath) +
+         static_cast<size_t>(n_ranks) * kPerPeer;
+}
+
 }  // namespace
 
+size_t fixed_bytes(int n_ranks, uint32_t trace_entries) noexcept {
+  const auto n = static_cast<uint64_t>(n_ranks);
+  return object_bytes(n_ranks) + NoticeBoard::memory_bytes(n_ranks) +
+         whole_pages(trace::total_bytes(trace_entries, n));
+}
+
 LocalEnd::LocalEnd(const Seat& seat, const Options& options)
-    : budget(cap_of(options)),
+    : account(std::make_shared<MemoryBudget>(cap_of(options))),
+      budget(*account),
+      objects(budget, MemoryUse::kObjects, object_bytes(seat.n_ranks), "a communicator"),
       recorder({.comm_id = seat.comm_id,
                 .rank = seat.rank,
                 .n_ranks = seat.n_ranks,
@@ -40,6 +56,8 @@ PeerRecord LocalEnd::record(const AgreedConfig& agreed) const {
   return {.process = this_process(),
           .cores = usable_cores(),
           .agreed = agreed,
+          .memory_cap_bytes = budget.capped() ? budget.cap_bytes() : 0,
+          .memory_used_bytes = budget.used_bytes(),
           .transports = transports.addresses(board.data(), board.bytes())};
 }
 
@@ -49,6 +67,7 @@ DataPath::DataPath(const Seat& seat, LocalEnd& local, const std::vector<PeerReco
       boards(local.transports, records),
       links(local.transports, seat.comm_id, seat.rank, tuning.layout),
       collectives({.rank = seat.rank, .n_ranks = seat.n_ranks, .cores = facts.cores}, tuning, links,
+                  AgreedMemory(records, tuning.layout, tuning.policy.pull_min_bytes != UINT64_MAX),
                   local.budget, local.board.journal(), local.recorder),
       signals(seat.n_ranks, seat.rank, local.board, boards) {}
 
@@ -134,6 +153,15 @@ bool Communicator::drain(Deadline deadline) noexcept {
     if (idle.idle(&bell()) && deadline.expired()) return false;
   }
   return true;
+}
+
+size_t Communicator::rest() noexcept {
+  uint64_t ticket = 0;
+  if (!order_.try_take(&ticket)) return 0;
+  const size_t bytes = path_->links.rest();
+  noted_staging_bytes_ = 0;  // so that taking them again is noted
+  order_.leave(ticket, bell());
+  return bytes;
 }
 
 void Communicator::finalize() {

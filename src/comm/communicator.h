@@ -28,6 +28,9 @@
 
 namespace tutti::comm {
 
+// What a communicator takes on each rank before its first call.
+size_t fixed_bytes(int n_ranks, uint32_t trace_entries) noexcept;
+
 // Which place in which communicator.
 struct Seat {
   uint64_t comm_id = 0;
@@ -40,7 +43,9 @@ struct LocalEnd {
   LocalEnd(const Seat& seat, const Options& options);
   PeerRecord record(const AgreedConfig& agreed) const;
 
-  MemoryBudget budget;
+  const std::shared_ptr<MemoryBudget> account;  // shared with windows, which may outlive it
+  MemoryBudget& budget;
+  MemoryCharge objects;
   trace::Recorder recorder;
   SharedBell bell;  // rung by peers and by the works of this communicator; what its owner sleeps on
   NoticeBoard board;
@@ -104,6 +109,13 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   void check_open() const;
   // Waits until everything issued has ended; false at the deadline.
   bool drain(Deadline deadline) noexcept;
+  // Gives the memory of its staging slots back if nothing is in flight; returns its bytes. Any
+  // thread; never waits.
+  size_t rest() noexcept;
+  // What the process's pool has been told that its connections hold (see staging_pool.h). The owner
+  // of the progress.
+  size_t noted_staging_bytes() const noexcept { return noted_staging_bytes_; }
+  void note_staging_bytes(size_t bytes) noexcept { noted_staging_bytes_ = bytes; }
   // No operation after it; what was issued is completed first.
   void finalize();
   // Ends what runs with an error, from any thread, and tells the peers, for the cause kAborted or
@@ -144,7 +156,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   std::atomic<uint64_t> splits_{0};                     // relaxed: a number
   std::atomic<uint64_t> reshapes_{0};                   // relaxed: a number
   std::atomic<Cause> broken_off_for_{Cause::kAborted};  // relaxed: written before health_ is
-  std::atomic<bool> noticed_{false};                    // relaxed: whoever changes it first posts
+  size_t noted_staging_bytes_ = 0;
+  std::atomic<bool> noticed_{false};  // relaxed: whoever changes it first posts
 };
 
 // Part of a collective set-up: tells all ranks this rank's error (code kOk: none) and throws the

@@ -17,6 +17,12 @@ class IssueOrder {
   // relaxed: a number, it orders nothing.
   uint64_t take() noexcept { return issued_.fetch_add(1, std::memory_order_relaxed); }
 
+  // A ticket that has its turn at once; false when somebody is in front.
+  bool try_take(uint64_t* ticket) noexcept {
+    *ticket = served_.load(std::memory_order_acquire);  // pairs with leave()
+    return drained() &&
+           issued_.compare_exchange_strong(*ticket, *ticket + 1, std::memory_order_relaxed);
+  }
   bool is_turn(uint64_t ticket) const noexcept {
     return served_.load(std::memory_order_acquire) == ticket;  // pairs with leave()
   }

@@ -21,7 +21,9 @@ transport::SendConnection& Links::send_to(int peer, int channel) {
   const transport::ConnectionId id{comm_id_, rank_, peer, channel};
   auto made = transports_.to(peer).connect(id, transports_.peer(peer), layout_);
   note_use(peer);
-  return *sends_.emplace(key(peer, channel), std::move(made)).first->second;
+  auto& kept = *sends_.emplace(key(peer, channel), std::move(made)).first->second;
+  n_sends_.store(sends_.size(), std::memory_order_relaxed);
+  return kept;
 }
 
 transport::RecvConnection* Links::try_recv_from(int peer, int channel) {
@@ -31,7 +33,23 @@ transport::RecvConnection* Links::try_recv_from(int peer, int channel) {
   auto made = transports_.to(peer).try_accept(id, transports_.peer(peer));
   if (made == nullptr) return nullptr;
   note_use(peer);
-  return recvs_.emplace(key(peer, channel), std::move(made)).first->second.get();
+  auto* const kept = recvs_.emplace(key(peer, channel), std::move(made)).first->second.get();
+  n_recvs_.store(recvs_.size(), std::memory_order_relaxed);
+  return kept;
+}
+
+size_t Links::rest() noexcept {
+  size_t bytes = 0;
+  for (auto& [key, connection] : sends_) {
+    if (connection->view.drained()) bytes += connection->rest();
+  }
+  resting_ = resting_ || bytes != 0;
+  return bytes;
+}
+
+void Links::resume() {
+  for (auto& [key, connection] : sends_) connection->resume();
+  resting_ = false;
 }
 
 void Links::announce(const Notice& notice) noexcept {

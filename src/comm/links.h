@@ -51,6 +51,21 @@ class Links {
   // The peer reads announcements: it has attached to a connection.
   bool reaches(int peer) const noexcept;
 
+  // Gives the memory of the staging slots back wherever the peer has consumed everything; returns
+  // its bytes. resume() takes it again, which is needed before anything is sent; throws SystemError
+  // above the memory cap.
+  size_t rest() noexcept;
+  bool resting() const noexcept { return resting_; }
+  void resume();
+
+  // Made so far. Any thread.
+  struct Count {
+    uint64_t send = 0, recv = 0;
+  };
+  Count count() const noexcept {
+    return {n_sends_.load(std::memory_order_relaxed), n_recvs_.load(std::memory_order_relaxed)};
+  }
+
   const transport::FifoLayout& layout() const noexcept { return layout_; }
   // Names of the transports in use, comma-separated. Any thread.
   std::string transports_in_use() const;
@@ -82,6 +97,9 @@ class Links {
   bool announced_ = false;
   std::unordered_map<uint64_t, uint32_t> p2p_counts_;  // by key(peer, is_send)
   Settling settling_{*this};
+  bool resting_ = false;
+  std::atomic<uint64_t> n_sends_{0};  // relaxed: statistics
+  std::atomic<uint64_t> n_recvs_{0};
   std::atomic<uint64_t> used_{0};  // bit i: transport i; relaxed: a statistic
 };
 

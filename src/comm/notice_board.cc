@@ -15,7 +15,8 @@ namespace tutti::comm {
 
 NoticeBoard::NoticeBoard(int n_ranks, MemoryBudget& budget)
     : n_ranks_(n_ranks),
-      charge_(budget, word_count(n_ranks) * sizeof(uint64_t), "signal counters"),
+      charge_(budget, MemoryUse::kBoards, memory_bytes(n_ranks),
+              "signals, notices and the journal"),
       words_(
           static_cast<uint64_t*>(device::allocate_shared(word_count(n_ranks) * sizeof(uint64_t)))),
       journal_(words_ + journal_offset(n_ranks) / sizeof(uint64_t)) {}

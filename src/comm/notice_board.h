@@ -96,6 +96,10 @@ class NoticeBoard {
     return text_offset(n_ranks, std::min(n_ranks, kTexts) - 1) + kTextBytes;
   }
   static constexpr size_t kTextBytes = 256;
+  // What a board takes.
+  static size_t memory_bytes(int n_ranks) noexcept {
+    return whole_pages(word_count(n_ranks) * sizeof(uint64_t));
+  }
   // A notice as a word, never 0: {about + 1 : 32 | pack() : 32}.
   static uint64_t encode(const Notice& notice) noexcept;
 

@@ -90,6 +90,7 @@ void P2pGroup::check_self_calls() const {
 void P2pGroup::open(const Path& path, std::optional<Error>& caught) {
   path_.emplace(path);
   caught_ = &caught;
+  if (path.links.resting()) path.links.resume();
   for (Lane& lane : lanes_) {
     lane.first_ordinal =
         path.links.count_p2p(lane.peer, lane.is_send, static_cast<uint32_t>(lane.count));

@@ -65,6 +65,8 @@ std::vector<std::byte> encode(const PeerRecord& record) {
   out.value(record.agreed);
   out.text(record.plan.file);
   out.text(record.plan.text);
+  out.value(record.memory_cap_bytes);
+  out.value(record.memory_used_bytes);
   out.value(static_cast<uint32_t>(record.transports.size()));
   for (const TransportAddress& t : record.transports) {
     out.text(t.transport);
@@ -88,6 +90,8 @@ PeerRecord decode(std::span<const std::byte> bytes) {
   record.agreed = in.value<AgreedConfig>();
   record.plan.file = in.text();
   record.plan.text = in.text();
+  record.memory_cap_bytes = in.value<uint64_t>();
+  record.memory_used_bytes = in.value<uint64_t>();
   const auto n = in.value<uint32_t>();
   for (uint32_t i = 0; i < n; ++i) {
     TransportAddress t;

@@ -44,8 +44,10 @@ GivenPlan read_plan(const std::string& path);
 struct PeerRecord {
   ProcessIdentity process;
   CoreSet cores{};
-  AgreedConfig agreed;  // rank 0's counts
-  GivenPlan plan;       // rank 0's counts
+  AgreedConfig agreed;             // rank 0's counts
+  GivenPlan plan;                  // rank 0's counts
+  uint64_t memory_cap_bytes = 0;   // of its budget; 0: none
+  uint64_t memory_used_bytes = 0;  // before the first call
   std::vector<TransportAddress> transports;
 
   const TransportAddress* find(std::string_view transport) const noexcept;

@@ -89,6 +89,27 @@ bool fits(const plan::Shape& shape, const Selection& call) {
          shape.root == (plan::has_root(call.collective) ? call.root : 0) && !call.uneven;
 }
 
+planner::PlanRequest request_of(const Selection& selection, const Tuning& tuning) {
+  return {.collective = selection.collective,
+          .n_ranks = selection.n_ranks,
+          .root = selection.root,
+          .channels = tuning.channels};
+}
+
+planner::CostInput cost_of(const Selection& selection) {
+  planner::CostInput cost;
+  cost.n_ranks = selection.n_ranks;
+  cost.cores = selection.cores;
+  cost.bytes = selection.block_bytes;
+  return cost;
+}
+
+planner::Wish wish_of(const Selection& selection, const Tuning& tuning) {
+  return {.uneven = selection.uneven,
+          .forced = tuning.algorithm,
+          .least_order = tuning.deterministic ? order_needed(selection.dtype) : FoldOrder::kAny};
+}
+
 }  // namespace
 
 Tuning resolve(const AgreedConfig& agreed, const GivenPlan& plan) {
@@ -120,24 +141,25 @@ Tuning resolve(const AgreedConfig& agreed, const GivenPlan& plan) {
 
 Choice select(const Selection& selection, const Tuning& tuning) {
   Choice choice;
-  choice.request = {.collective = selection.collective,
-                    .n_ranks = selection.n_ranks,
-                    .root = selection.root,
-                    .channels = tuning.channels};
-  const FoldOrder least = tuning.deterministic ? order_needed(selection.dtype) : FoldOrder::kAny;
+  choice.request = request_of(selection, tuning);
+  const planner::Wish wish = wish_of(selection, tuning);
   if (tuning.plan != nullptr && fits(tuning.plan->plan.shape, selection)) {
-    check_order(*tuning.plan, least);
+    check_order(*tuning.plan, wish.least_order);
     choice.plan = tuning.plan;
     return choice;
   }
-  planner::CostInput cost;
-  cost.n_ranks = selection.n_ranks;
-  cost.cores = selection.cores;
-  cost.bytes = selection.block_bytes;
-  choice.row = &planner::choose(
-      choice.request, cost,
-      {.uneven = selection.uneven, .forced = tuning.algorithm, .least_order = least});
+  choice.row = &planner::choose(choice.request, cost_of(selection), wish);
   return choice;
+}
+
+std::vector<Choice> substitutes(const Selection& selection, const Tuning& tuning) {
+  if (!tuning.algorithm.empty()) return {};
+  if (tuning.plan != nullptr && fits(tuning.plan->plan.shape, selection)) return {};
+  const planner::PlanRequest request = request_of(selection, tuning);
+  std::vector<Choice> choices;
+  for (const auto* row : planner::eligible(request, cost_of(selection), wish_of(selection, tuning)))
+    choices.push_back({.row = row, .request = request});
+  return choices;
 }
 
 }  // namespace tutti::comm

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "src/base/config.h"
 #include "src/comm/peers.h"
@@ -50,6 +51,9 @@ struct Choice {
 // Else a row. Throws InvalidArgument when the forced algorithm can't do it, or when deterministic
 // mode forbids the plan or the algorithm.
 Choice select(const Selection& selection, const Tuning& tuning);
+// What may stand in for select()'s choice where memory is short, the cheapest first; empty when the
+// user has chosen.
+std::vector<Choice> substitutes(const Selection& selection, const Tuning& tuning);
 
 // What a message of a collective carries so that ranks notice that they have called different
 // things, now or in an earlier call that moved no bytes: a digest of all calls of the communicator

@@ -70,7 +70,8 @@ Window::Window(Communicator& comm, void* base)
     : comm_id_(comm.comm_id()),
       rank_(comm.rank()),
       exposures_(comm.exposures()),
-      base_(static_cast<std::byte*>(base)) {
+      base_(static_cast<std::byte*>(base)),
+      account_(comm.local().account) {
   if (!exposures_->add(base)) throw comm.health().error();
 }
 
@@ -87,6 +88,7 @@ void Window::import(const Transports& transports,
     const auto token = token_of(in, transports.name(transports.index_of(peer)), peer);
     regions_[i] = transports.to(peer).import_region(transports.peer(peer), token,
                                                     Deadline::after_ns(kMapWindowNs));
+    charges_.emplace_back(*account_, MemoryUse::kPeerWindows, regions_[i]->bytes(), "");
   }
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "src/base/memory_budget.h"
 #include "src/comm/exposures.h"
 #include "transport/transport.h"
 
@@ -36,6 +37,8 @@ class Window {
   int rank_;
   std::shared_ptr<Exposures> exposures_;  // shared: a window may outlive its communicator
   std::byte* base_;
+  std::shared_ptr<MemoryBudget> account_;  // shared with the communicator, which may go first
+  std::vector<MemoryCharge> charges_;
   std::vector<size_t> sizes_;  // by rank, bytes
   std::vector<std::unique_ptr<transport::RemoteRegion>>
       regions_;  // by rank; null for this rank and empty parts

@@ -360,6 +360,8 @@ void Work::end() noexcept {
     comm_.exposures()->end();
     error_ = comm_.health().error();
     record_failure();
+  } else {
+    error_ = sequence_.refusal();
   }
   comm_.order().leave(ticket_, comm_.bell());
 }

@@ -33,10 +33,13 @@ class CallSequence final : public exec::Task {
   void set_issued(uint64_t ticks) noexcept { issued_ = ticks; }
   // Of the call that has begun and not ended.
   std::optional<uint64_t> open_record() const noexcept;
+  // The first call that all ranks have refused alike; the others were made, and nothing is broken.
+  const std::optional<Error>& refusal() const noexcept { return refusal_; }
 
  private:
   enum class Phase : uint8_t { kBegin, kConnect, kAwaitPeers, kRun };
-  void begin(OrderedCall& call);
+  std::optional<Error> begin(OrderedCall& call);
+  void refuse(const Error& why);
   void record_other(const OrderedCall& call, const Status& status) noexcept;
   void await_peers() noexcept;
   void finish() noexcept;
@@ -49,6 +52,7 @@ class CallSequence final : public exec::Task {
   uint64_t record_ = 0;  // of the current call, unless it has yet to begin
   Phase phase_ = Phase::kBegin;
   exec::Task* task_ = nullptr;  // of the current call; null: it was done by begin()
+  std::optional<Error> refusal_;
 };
 
 // Takes its place in the communicator's order when it is made. Afterwards one thread calls

@@ -15,13 +15,13 @@
 #include <sys/mman.h>
 
 #include "src/base/error.h"
+#include "src/base/memory_budget.h"
 #include "src/device/device.h"
 
 namespace tutti::device {
 namespace {
 
 constexpr const char* kMemoryName = "tutti-memory";
-constexpr size_t kPageBytes = 4096;
 constexpr size_t kHugePageBytes = size_t{2} << 20;
 
 // Closes its file when the last user lets go; the memory itself is unmapped by free_shared, or by
@@ -163,7 +163,7 @@ void* allocate_shared(size_t bytes) {
                                                   " bytes is more than an address space holds");
   }
   auto region = std::make_shared<OwnedRegion>();
-  region->bytes = (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
+  region->bytes = whole_pages(bytes);
   region->file = create_sealed_memfd(kMemoryName, region->bytes);
   region->memory = Mapping(region->file.get(), region->bytes);
   region->fd = region->file.get();

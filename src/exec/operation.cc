@@ -14,24 +14,24 @@ constexpr size_t kChunkAlignBytes = 64;  // chunks start on cache lines of their
 
 constexpr size_t divide_up(size_t a, size_t b) noexcept { return (a + b - 1) / b; }
 
-size_t largest_block(const Program& program, const Binding& binding) noexcept {
-  if (program.shape.chunks_per_block == 0) return 0;
+size_t largest_block(const plan::Shape& shape, const Binding& binding) noexcept {
+  if (shape.chunks_per_block == 0) return 0;
   if (binding.block_counts == nullptr) return binding.block_count;
-  const size_t n = static_cast<size_t>(program.shape.n_ranks) *
-                   (program.shape.collective == plan::Collective::kAllToAll ? 2 : 1);
+  const size_t n = static_cast<size_t>(shape.n_ranks) *
+                   (shape.collective == plan::Collective::kAllToAll ? 2 : 1);
   return *std::max_element(binding.block_counts, binding.block_counts + n);
 }
 
 }  // namespace
 
-Tiling make_tiling(const Program& program, const Binding& binding, size_t max_chunk_bytes,
+Tiling make_tiling(const plan::Shape& shape, const Binding& binding, size_t max_chunk_bytes,
                    bool counts_agreed) noexcept {
   Tiling tiling;
-  const auto chunks = static_cast<size_t>(program.shape.chunks_per_block);
+  const auto chunks = static_cast<size_t>(shape.chunks_per_block);
   if (chunks == 0) return tiling;
   const size_t elem = size_of(binding.dtype);
   const size_t align = kChunkAlignBytes / elem;
-  const size_t largest = largest_block(program, binding);
+  const size_t largest = largest_block(shape, binding);
   tiling.chunk_elems = max_chunk_bytes / elem / align * align;
   if (counts_agreed) {
     const size_t even = divide_up(divide_up(largest, chunks), align) * align;

@@ -39,7 +39,7 @@ struct Tiling {
 };
 // `counts_agreed`: all ranks see the same block counts (not AllToAllv, Gatherv, Scatterv), so the
 // chunk may shrink with them. max_chunk_bytes: bytes of a staging slot.
-Tiling make_tiling(const Program& program, const Binding& binding, size_t max_chunk_bytes,
+Tiling make_tiling(const plan::Shape& shape, const Binding& binding, size_t max_chunk_bytes,
                    bool counts_agreed) noexcept;
 
 // Endpoints in the order of Program::send_peers and recv_peers; they outlive the operation.

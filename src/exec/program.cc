@@ -27,6 +27,12 @@ class Compiler {
           {static_cast<uint32_t>(program_.steps.size()), static_cast<uint32_t>(lane.steps.size())});
       for (const plan::Step& step : lane.steps) add_step(step);
     }
+    program_.lanes.shrink_to_fit();
+    program_.steps.shrink_to_fit();
+    program_.operands.shrink_to_fit();
+    program_.waits.shrink_to_fit();
+    program_.send_peers.shrink_to_fit();
+    program_.recv_peers.shrink_to_fit();
   }
 
  private:
@@ -112,6 +118,16 @@ class Compiler {
   std::map<std::pair<int32_t, int32_t>, uint16_t> recv_index_;
 };
 
+struct ListSizes {
+  size_t lanes = 0, steps = 0, operands = 0, waits = 0, endpoints = 0;
+};
+
+size_t bytes_of(const ListSizes& sizes) noexcept {
+  return sizeof(Program) + sizes.lanes * sizeof(CompiledLane) + sizes.steps * sizeof(CompiledStep) +
+         sizes.operands * sizeof(CompiledOperand) + sizes.waits * sizeof(plan::Wait) +
+         sizes.endpoints * sizeof(Endpoint);
+}
+
 }  // namespace
 
 int32_t block_index(const plan::Shape& shape, int32_t rank, int32_t block) noexcept {
@@ -130,6 +146,40 @@ Program compile(std::shared_ptr<const planner::VerifiedPlan> plan, int32_t rank)
   Compiler(*plan, program).run();
   program.plan = std::move(plan);
   return program;
+}
+
+Footprint footprint(const planner::VerifiedPlan& plan, int32_t rank) {
+  const plan::RankProgram& source = plan.plan.ranks[rank];
+  Footprint found{.scratch_chunks = source.scratch_chunks,
+                  .tiles_in_flight = plan.plan.tiles_in_flight};
+  std::set<std::pair<int32_t, int32_t>> recv_peers;
+  ListSizes sizes{.lanes = source.lanes.size()};
+  const auto count_peers = [](const std::vector<Operand>& operands, auto& peers) {
+    for (const Operand& o : operands) {
+      if (o.kind == Operand::Kind::kPeer) peers.emplace(o.index, o.channel);
+    }
+  };
+  for (const plan::Lane& lane : source.lanes) {
+    sizes.steps += lane.steps.size();
+    for (const plan::Step& step : lane.steps) {
+      sizes.operands += step.sources.size() + step.sinks.size();
+      sizes.waits += step.waits.size();
+      count_peers(step.sources, recv_peers);
+      count_peers(step.sinks, found.send_peers);
+      found.most_sources = std::max(found.most_sources, static_cast<uint16_t>(step.sources.size()));
+    }
+  }
+  sizes.endpoints = found.send_peers.size() + recv_peers.size();
+  found.program_bytes = bytes_of(sizes);
+  return found;
+}
+
+size_t program_bytes(const Program& program) noexcept {
+  return bytes_of({.lanes = program.lanes.size(),
+                   .steps = program.steps.size(),
+                   .operands = program.operands.size(),
+                   .waits = program.waits.size(),
+                   .endpoints = program.send_peers.size() + program.recv_peers.size()});
 }
 
 }  // namespace tutti::exec

@@ -2,8 +2,11 @@
 // One rank's projection of a verified plan, compacted for the executor.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "src/planner/planner.h"
@@ -70,5 +73,18 @@ int32_t block_index(const plan::Shape& shape, int32_t rank, int32_t block) noexc
 
 // Projects the plan on `rank`.
 Program compile(std::shared_ptr<const planner::VerifiedPlan> plan, int32_t rank);
+
+// What a program takes, as every rank can tell of every other before anything is compiled.
+struct Footprint {
+  size_t program_bytes = 0;
+  int32_t scratch_chunks = 0;
+  int32_t tiles_in_flight = 1;
+  uint16_t most_sources = 0;
+  // (peer, channel) that the rank sends to.
+  std::set<std::pair<int32_t, int32_t>> send_peers;
+};
+Footprint footprint(const planner::VerifiedPlan& plan, int32_t rank);
+// Equals the footprint's.
+size_t program_bytes(const Program& program) noexcept;
 
 }  // namespace tutti::exec

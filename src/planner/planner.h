@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "src/plan/plan.h"
 #include "src/verify/verifier.h"
@@ -84,6 +85,9 @@ struct Wish {
 // does not fold so, saying why. A name that is a row of other collectives only is ignored here; a
 // name in no row at all throws.
 const AlgorithmRow& choose(const PlanRequest& request, const CostInput& cost, const Wish& wish);
+// All rows that choose() has to choose from when nothing is forced, the cheapest first.
+std::vector<const AlgorithmRow*> eligible(const PlanRequest& request, const CostInput& cost,
+                                          const Wish& wish);
 
 // The plan that a user gives instead of the library's: `text` in either form (JSON, MSCCL XML),
 // which messages call `file`. Cached like the others. Throws InvalidArgument, also with the

@@ -153,4 +153,12 @@ const AlgorithmRow& choose(const PlanRequest& request, const CostInput& cost, co
   return **row;
 }
 
+std::vector<const AlgorithmRow*> eligible(const PlanRequest& request, const CostInput& cost,
+                                          const Wish& wish) {
+  std::vector<const AlgorithmRow*> rows = by_cost(request, cost, wish.uneven);
+  std::erase_if(rows,
+                [&](const AlgorithmRow* row) { return !folds_as_wanted(*row, request, wish); });
+  return rows;
+}
+
 }  // namespace tutti::planner

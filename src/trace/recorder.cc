@@ -48,7 +48,9 @@ std::string hex(uint64_t value) { return fmt::format("{:x}", value); }
 Recorder::Recorder(const RecorderOptions& options)
     : by_counter_(counter_is_steady()), byte_mask_((options.entries - 1) * sizeof(Record)) {
   const size_t bytes = total_bytes(options.entries, static_cast<uint64_t>(options.n_ranks));
-  if (options.budget != nullptr) charge_ = MemoryCharge(*options.budget, bytes, "flight recorder");
+  if (options.budget != nullptr)
+    charge_ = MemoryCharge(*options.budget, MemoryUse::kRecording, whole_pages(bytes),
+                           "the flight recording");
   fd_ = create_backing(options, bytes);
   std::byte* base = nullptr;
   if (fd_) {

@@ -596,6 +596,49 @@ TEST_P(TransportConformance, Destruction_AnyOrderInTheMiddle_NoCrashNoCharge) {
   });
 }
 
+// An idle connection gives its staging slots back and takes them again; its messages go on.
+TEST_P(TransportConformance, Rest_Drained_CreditsTheSlotsAndCarriesOn) {
+  run(2, [](Rank& self) {
+    self.join();
+    constexpr int kRounds = 3;
+    constexpr uint32_t kPerRound = 5;  // more than there are slots
+    constexpr size_t kBytes = kSmall.area_bytes;
+    if (self.rank == 0) {
+      auto connection = self.connect(1, kSmall);
+      self.wait_ready(*connection);
+      const size_t whole = self.budget.used_bytes();
+      for (int round = 0; round < kRounds; ++round) {
+        for (uint32_t i = 0; i < kPerRound; ++i) {
+          self.wait("a slot", [&] { return connection->view.area_free(); });
+          std::memset(connection->view.area(), static_cast<int>(10 * round + i + 1), kBytes);
+          connection->view.commit_staged(kSignature, kBytes);
+        }
+        self.wait("all releases", [&] { return connection->view.drained(); });
+        const size_t freed = connection->rest();
+        EXPECT_EQ(self.budget.used_bytes(), whole - freed);
+        EXPECT_EQ(freed, kSmall.staging_bytes());
+        EXPECT_EQ(connection->rest(), 0U) << "they have gone already";
+        EXPECT_EQ(std::to_integer<int>(connection->view.areas[0]), 0) << "fresh pages";
+        connection->resume();
+        connection->resume();
+        EXPECT_EQ(self.budget.used_bytes(), whole);
+      }
+    } else {
+      auto connection = self.accept(0);
+      for (uint32_t i = 0; i < kRounds * kPerRound; ++i) {
+        EXPECT_EQ(self.wait_message(*connection, kSignature), MessageKind::kStaged);
+        const auto& staged = connection->view.line().staged;
+        const std::byte* data = connection->view.areas + size_t{staged.area} * kSmall.area_bytes;
+        const auto expected = static_cast<std::byte>(10 * (i / kPerRound) + i % kPerRound + 1);
+        EXPECT_EQ(data[0], expected);
+        EXPECT_EQ(data[kBytes - 1], expected);
+        connection->view.release();
+      }
+    }
+    self.exchange.barrier();
+  });
+}
+
 TEST_P(TransportConformance, Budget_CapTooSmall_ConnectThrowsAndChargesNothing) {
   run(2, [](Rank& self) {
     self.join();
@@ -617,10 +660,12 @@ TEST_P(TransportConformance, Budget_CapTooSmall_ConnectThrowsAndChargesNothing) 
       }
       EXPECT_EQ(tiny.used_bytes(), 0U);
     } else {
+      // The memory is the sender's: it counts for it, and shows here as a peer's.
       auto connection = self.accept(0);
-      EXPECT_EQ(self.budget.used_bytes(), bytes);
-      connection.reset();
       EXPECT_EQ(self.budget.used_bytes(), 0U);
+      EXPECT_EQ(self.budget.used_bytes(MemoryUse::kPeerConnections), bytes);
+      connection.reset();
+      EXPECT_EQ(self.budget.used_bytes(MemoryUse::kPeerConnections), 0U);
       self.exchange.barrier();
     }
     self.exchange.barrier();

@@ -67,6 +67,7 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
                                                           {"TUTTI_TIMEOUT", "2.5"},
                                                           {"TUTTI_INIT_TIMEOUT", "0"},
                                                           {"TUTTI_MEMORY_CAP", "2g"},
+                                                          {"TUTTI_STAGING_POOL", "5M"},
                                                           {"TUTTI_SOCKET_IFNAME", "eth"},
                                                           {"TUTTI_FAULTS", "seed=2"},
                                                           {"TUTTI_LOG", "debug"},
@@ -97,6 +98,7 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
   EXPECT_EQ(config.local.timeout_ns, 2'500 * kNsPerMs);
   EXPECT_EQ(config.local.init_timeout_ns, 0);
   EXPECT_EQ(config.local.memory_cap_bytes, uint64_t{2} << 30);
+  EXPECT_EQ(config.local.staging_pool_bytes, uint64_t{5} << 20);
   EXPECT_EQ(config.local.interface_prefix, "eth");
   EXPECT_EQ(config.local.faults, "seed=2");
   EXPECT_EQ(config.local.log_level, "debug");

@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "src/base/clock.h"
+#include "src/base/config.h"
 #include "src/base/log.h"
 #include "src/base/wait.h"
 #include "tests/unit/base_test_support.h"
@@ -166,6 +167,31 @@ TEST_F(LogTest, ForkAfterLogging_BothGoOn) {
     ++files;
   }
   EXPECT_EQ(files, 2u);
+}
+
+// A misspelt variable is told of although nobody asked for a log, unless TUTTI_LOG says not to.
+TEST_F(LogTest, MisspeltVariable_IsWarnedOfOnceUnlessSilenced) {
+  struct Case {
+    const char* level;  // "": not set
+    size_t lines;
+  };
+  for (const auto& [level, lines] :
+       {Case{"", 1}, Case{"warn", 1}, Case{"trace", 1}, Case{"error", 0}, Case{"off", 0}}) {
+    const std::string name = std::string("misspelt-") + level;
+    EXPECT_EQ(run(level, path(name),
+                  [] {
+                    ::setenv("TUTTI_TIMOUT", "3", 1);
+                    warn_of_unknown_variables();
+                    warn_of_unknown_variables();
+                  }),
+              0);
+    EXPECT_EQ(count_lines(text(name)), lines) << level;
+    if (lines != 0) {
+      EXPECT_THAT(text(name), AllOf(HasSubstr("TUTTI_TIMOUT is set but no variable"),
+                                    HasSubstr("is TUTTI_TIMEOUT meant?"),
+                                    HasSubstr("TUTTI_LOG=off silences this")));
+    }
+  }
 }
 
 }  // namespace

@@ -17,33 +17,33 @@ using testing::HasSubstr;
 
 TEST(MemoryBudget, ChargeAboveTheCap_ThrowsAndChargesNothing) {
   MemoryBudget budget(100);
-  budget.charge(60, "slots");
-  const auto error = error_of([&] { budget.charge(41, "scratch"); });
+  budget.charge(MemoryUse::kScratch, 60, "slots");
+  const auto error = error_of([&] { budget.charge(MemoryUse::kScratch, 41, "scratch"); });
   ASSERT_TRUE(error.has_value());
   EXPECT_EQ(error->code(), StatusCode::kSystemError);
   EXPECT_THAT(error->what(), AllOf(HasSubstr("scratch"), HasSubstr("41"), HasSubstr("60 of 100"),
                                    HasSubstr("TUTTI_MEMORY_CAP")));
   EXPECT_EQ(budget.used_bytes(), 60u);
-  budget.charge(40, "scratch");
+  budget.charge(MemoryUse::kScratch, 40, "scratch");
   EXPECT_EQ(budget.used_bytes(), 100u);
-  budget.credit(100);
+  budget.credit(MemoryUse::kScratch, 100);
   EXPECT_EQ(budget.used_bytes(), 0u);
-  budget.charge(10, "slots");
+  budget.charge(MemoryUse::kScratch, 10, "slots");
   EXPECT_EQ(budget.peak_bytes(), 100u);
 }
 
 TEST(MemoryBudget, ChargeThatWouldWrapAround_Throws) {
   MemoryBudget budget;
-  budget.charge(10, "a");
-  EXPECT_TRUE(error_of([&] { budget.charge(SIZE_MAX, "b"); }).has_value());
+  budget.charge(MemoryUse::kScratch, 10, "a");
+  EXPECT_TRUE(error_of([&] { budget.charge(MemoryUse::kScratch, SIZE_MAX, "b"); }).has_value());
   EXPECT_EQ(budget.used_bytes(), 10u);
 }
 
 TEST(MemoryCharge, MovedAndDropped_CreditsOnce) {
   MemoryBudget budget(100);
   {
-    MemoryCharge a(budget, 30, "a");
-    MemoryCharge b(budget, 20, "b");
+    MemoryCharge a(budget, MemoryUse::kScratch, 30, "a");
+    MemoryCharge b(budget, MemoryUse::kScratch, 20, "b");
     EXPECT_EQ(budget.used_bytes(), 50u);
     b = std::move(a);
     EXPECT_EQ(budget.used_bytes(), 30u);
@@ -63,7 +63,7 @@ TEST(MemoryBudget, ManyThreads_NeverExceedTheCap) {
     threads.emplace_back([&] {
       for (int i = 0; i < kRounds; ++i) {
         const auto refused = error_of([&] {
-          const MemoryCharge charge(budget, 2, "round");
+          const MemoryCharge charge(budget, MemoryUse::kScratch, 2, "round");
           EXPECT_LE(budget.used_bytes(), 3u);
         });
         EXPECT_EQ(refused ? refused->code() : StatusCode::kSystemError, StatusCode::kSystemError);

@@ -132,7 +132,7 @@ void start(RankCall& call, size_t block_count, const MessagePolicy& policy, uint
   launch.binding.block_count = block_count;
   launch.binding.block_counts = block_counts;
   launch.tiling =
-      make_tiling(call.program, launch.binding, kLayout.area_bytes, block_counts == nullptr);
+      make_tiling(call.program.shape, launch.binding, kLayout.area_bytes, block_counts == nullptr);
   launch.policy = policy;
   launch.signature = signature;
   call.scratch.resize(scratch_bytes(call.program, launch.tiling, DType::kInt32));
@@ -274,7 +274,7 @@ TEST(Tiling_Table, ChunksFitSlotsAndCoverTheBlock) {
       Binding binding;
       binding.dtype = DType::kFloat32;
       binding.block_count = count;
-      const Tiling tiling = make_tiling(ring, binding, 4096, agreed);
+      const Tiling tiling = make_tiling(ring.shape, binding, 4096, agreed);
       EXPECT_LE(tiling.chunk_elems * 4, 4096u);
       EXPECT_EQ(tiling.chunk_elems * 4 % 64, 0u);
       EXPECT_EQ(tiling.tile_elems, tiling.chunk_elems * chunks);

@@ -48,6 +48,8 @@ class FaultySend final : public SendConnection {
       return {StatusCode::kRemoteError, sink_, "the connection was dropped (an injected fault)"};
     return inner_->needs_progress ? inner_->progress() : kOkStatus;
   }
+  size_t rest() noexcept override { return inner_->rest(); }
+  void resume() override { inner_->resume(); }
   bool reference(const void* data, size_t bytes, bool allow_pull, MessageKind* kind,
                  DirectReference* reference) noexcept override {
     return inner_->reference(data, bytes, allow_pull, kind, reference);

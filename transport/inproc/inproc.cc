@@ -9,9 +9,12 @@
 #include <string>
 #include <utility>
 
+#include <sys/mman.h>
+
 #include "src/device/device.h"
 #include "transport/inproc/board.h"
 #include "transport/layout_check.h"
+#include "transport/staging_charge.h"
 #include "transport/words.h"
 
 namespace tutti::transport {
@@ -21,7 +24,7 @@ using inproc::Pipe;
 
 class InprocSend final : public SendConnection {
  public:
-  InprocSend(const ConnectionId& id, std::shared_ptr<Pipe> pipe, MemoryCharge charge)
+  InprocSend(const ConnectionId& id, std::shared_ptr<Pipe> pipe, StagingCharge charge)
       : sink_(sink_of(id)), pipe_(std::move(pipe)), charge_(std::move(charge)) {
     view.attach(pipe_->base(), pipe_->layout(), nullptr);
     same_process = true;
@@ -43,11 +46,14 @@ class InprocSend final : public SendConnection {
     return true;
   }
 
+  size_t rest() noexcept override { return charge_.rest(view.areas, MADV_DONTNEED); }
+  void resume() override { charge_.resume(); }
+
  private:
   EndpointKey sink_;
   std::shared_ptr<Pipe> pipe_;
   BellHandle bell_;  // the receiver's; empty until it is there
-  MemoryCharge charge_;
+  StagingCharge charge_;
 };
 
 class InprocRecv final : public RecvConnection {
@@ -161,8 +167,7 @@ class InprocTransport final : public Transport {
     if (!is_valid(layout)) {
       throw Error(StatusCode::kInvalidArgument, std::string("connection layout: ") + kLayoutRules);
     }
-    MemoryCharge charge(*options_.budget, layout.total_bytes(),
-                        "connection to rank " + std::to_string(to.rank));
+    StagingCharge charge(*options_.budget, layout, to.rank);
     auto pipe = std::make_shared<Pipe>(layout, bell_);
     auto connection = std::make_unique<InprocSend>(id, pipe, std::move(charge));
     inproc::offer(id, std::move(pipe));
@@ -171,11 +176,11 @@ class InprocTransport final : public Transport {
     return connection;
   }
 
-  std::unique_ptr<RecvConnection> try_accept(const ConnectionId& id, const Peer& from) override {
+  std::unique_ptr<RecvConnection> try_accept(const ConnectionId& id, const Peer&) override {
     std::shared_ptr<Pipe> pipe = inproc::peek_offer(id);
     if (pipe == nullptr) return nullptr;
-    MemoryCharge charge(*options_.budget, pipe->layout().total_bytes(),
-                        "connection from rank " + std::to_string(from.rank));
+    MemoryCharge charge(*options_.budget, MemoryUse::kPeerConnections, pipe->layout().total_bytes(),
+                        "");
     auto connection = std::make_unique<InprocRecv>(std::move(pipe), std::move(charge));
     inproc::take_offer(id, bell_);
     return connection;

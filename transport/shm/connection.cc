@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include <sys/mman.h>
+
 #include "src/device/device.h"
 
 namespace tutti::transport::shm {
@@ -61,6 +63,9 @@ Status ShmSend::ready(bool* is_ready) noexcept {
             "the receiver ended, or closed its link, before it accepted the connection"};
   return kOkStatus;
 }
+
+// Punches a hole into the memfd, so the pages go for both ends.
+size_t ShmSend::rest() noexcept { return parts_.charge.rest(view.areas, MADV_REMOVE); }
 
 const ShmSend::Known* ShmSend::find_region(const void* data, size_t bytes) noexcept {
   const uint64_t generation = device::shared_generation();

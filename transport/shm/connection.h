@@ -11,6 +11,7 @@
 #include "src/base/memory_budget.h"
 #include "transport/shm/hub.h"
 #include "transport/shm/link.h"
+#include "transport/staging_charge.h"
 #include "transport/transport.h"
 
 namespace tutti::transport::shm {
@@ -22,11 +23,13 @@ class ShmSend final : public SendConnection {
     std::shared_ptr<Link> link;
     std::shared_ptr<Handshake> handshake;
     Mapping memory;
-    MemoryCharge charge;
+    StagingCharge charge;
   };
   ShmSend(Parts parts, const FifoLayout& layout);
   ~ShmSend() override;
   Status ready(bool* is_ready) noexcept override;
+  size_t rest() noexcept override;
+  void resume() override { parts_.charge.resume(); }
   bool reference(const void* data, size_t bytes, bool allow_pull, MessageKind* kind,
                  DirectReference* reference) noexcept override;
 

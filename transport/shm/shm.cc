@@ -127,10 +127,8 @@ std::unique_ptr<SendConnection> ShmTransport::connect(const ConnectionId& id, co
   }
   watch(to);
   const size_t bytes = layout.total_bytes();
-  shm::ShmSend::Parts parts;
-  parts.charge =
-      MemoryCharge(*options_.budget, bytes, "connection to rank " + std::to_string(to.rank));
-  parts.hub = hub_;
+  StagingCharge charge(*options_.budget, layout, to.rank);
+  shm::ShmSend::Parts parts{.hub = hub_, .charge = std::move(charge)};
   parts.link = hub_->link_to(to, address_of(to));
   const FileDescriptor memory = create_sealed_memfd("tutti-connection", bytes);
   parts.memory = Mapping(memory.get(), bytes);
@@ -151,8 +149,8 @@ std::unique_ptr<RecvConnection> ShmTransport::try_accept(const ConnectionId& id,
                                               " was started by another process than that rank's");
   }
   shm::ShmRecv::Parts parts;
-  parts.charge = MemoryCharge(*options_.budget, arrival->layout.total_bytes(),
-                              "connection from rank " + std::to_string(from.rank));
+  parts.charge = MemoryCharge(*options_.budget, MemoryUse::kPeerConnections,
+                              arrival->layout.total_bytes(), "");
   parts.hub = hub_;
   parts.arrival = std::move(arrival);
   auto connection = std::make_unique<shm::ShmRecv>(std::move(parts));

@@ -16,6 +16,7 @@ namespace tutti::command {
 void add_topo(CLI::App& app, int* exit_status);
 void add_run(CLI::App& app, int* exit_status);
 void add_plan(CLI::App& app, int* exit_status);
+void add_doctor(CLI::App& app, int* exit_status);
 void add_trace(CLI::App& app, int* exit_status);
 
 // Removes the "--" between the options of `tutti run` and PROGRAM: the parser would hand what

@@ -23,6 +23,7 @@ constexpr int kUsageStatus = 2;
 constexpr const char* kFooter = R"(
 Examples:
   tutti topo                                     what this machine is made of
+  tutti doctor                                   what works here, what does not, and what to do
   tutti run -n 4 all_reduce_perf -b 8 -e 64M     four ranks on this host
   tutti plan list                                the algorithms and what they cost
   tutti trace /tmp/rings                         why the job that left these recordings hangs
@@ -53,6 +54,7 @@ int main(int argc, char** argv) {
     tutti::command::add_topo(app, &exit_status);
     tutti::command::add_run(app, &exit_status);
     tutti::command::add_plan(app, &exit_status);
+    tutti::command::add_doctor(app, &exit_status);
     tutti::command::add_trace(app, &exit_status);
     if (argc < 2) {
       fmt::print(stderr, "{}", app.help());

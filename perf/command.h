@@ -18,6 +18,8 @@ void add_run(CLI::App& app, int* exit_status);
 void add_plan(CLI::App& app, int* exit_status);
 void add_doctor(CLI::App& app, int* exit_status);
 void add_trace(CLI::App& app, int* exit_status);
+void add_top(CLI::App& app, int* exit_status);
+void add_metrics(CLI::App& app, int* exit_status);
 
 // Removes the "--" between the options of `tutti run` and PROGRAM: the parser would hand what
 // follows to the wrong subcommand.

@@ -27,6 +27,8 @@ Examples:
   tutti run -n 4 all_reduce_perf -b 8 -e 64M     four ranks on this host
   tutti plan list                                the algorithms and what they cost
   tutti trace /tmp/rings                         why the job that left these recordings hangs
+  tutti top                                      what running jobs do, and who waits for whom
+  tutti metrics                                  their counters, for Prometheus
 
 "tutti SUBCOMMAND --help" explains a subcommand. Exit status: 0, 1 after an error, 2 after wrong usage.)";
 
@@ -56,6 +58,8 @@ int main(int argc, char** argv) {
     tutti::command::add_plan(app, &exit_status);
     tutti::command::add_doctor(app, &exit_status);
     tutti::command::add_trace(app, &exit_status);
+    tutti::command::add_top(app, &exit_status);
+    tutti::command::add_metrics(app, &exit_status);
     if (argc < 2) {
       fmt::print(stderr, "{}", app.help());
       return kUsageStatus;

@@ -23,6 +23,7 @@
 #include "src/base/liveness.h"
 #include "src/base/memory_budget.h"
 #include "src/base/shared_bell.h"
+#include "src/base/traffic.h"
 #include "src/base/wait.h"
 #include "transport/fifo.h"
 
@@ -49,10 +50,26 @@ struct Reach {
   std::string reason;  // when not: why
 };
 
+// Where the messages of a connection are counted.
+class Counted {
+ public:
+  Counted() = default;
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+  PeerTraffic& traffic() noexcept { return *traffic_; }
+  // `traffic` outlives the connection.
+  void count_in(PeerTraffic& traffic) noexcept { traffic_ = &traffic; }
+
+ private:
+  PeerTraffic own_{};  // until somebody wants to know
+  PeerTraffic* traffic_ = &own_;
+};
+
 // The sender's end of a connection. Destroying it while messages are unreleased is allowed (abort).
-class SendConnection {
+class SendConnection : public Counted {
  public:
   SendView view;
+  uint64_t retried = 0;         // number of the last message that found no room at first
   bool needs_progress = false;  // progress() does something: set by transports that are not memory
   bool same_process = false;    // the receiver reads references at their address in this process
   virtual ~SendConnection() = default;
@@ -80,7 +97,7 @@ class SendConnection {
 };
 
 // The receiver's end.
-class RecvConnection {
+class RecvConnection : public Counted {
  public:
   RecvView view;
   bool needs_progress = false;

@@ -272,11 +272,14 @@ typedef struct tuttiCommStats_v1 {
   char lastProtocol[16];  /* the most direct protocol one of its messages used: "none", "inline",
                              "staged", "mapped", "pulled" */
   char transports[64];    /* in use by this rank's connections, comma-separated */
+  uint64_t failures;      /* operations that failed */
+  uint64_t retries;       /* this one and the next three: sums of tuttiPeerStats_t over the peers */
+  uint64_t fallbacks;
+  uint64_t waits;
+  uint64_t waitedNanoseconds;
 } tuttiCommStats_t;
-#define TUTTI_COMM_STATS_INITIALIZER                             \
-  {                                                              \
-    sizeof(tuttiCommStats_t), 0, {0}, {0}, 0, 0, {0}, {0}, { 0 } \
-  }
+#define TUTTI_COMM_STATS_INITIALIZER \
+  { sizeof(tuttiCommStats_t), 0, {0}, {0}, 0, 0, {0}, {0}, {0}, 0, 0, 0, 0, 0, }
 TUTTI_API tuttiResult_t tuttiCommGetStats(tuttiComm_t comm, tuttiCommStats_t* stats);
 
 /* The memory of a communicator on this rank, in bytes. Memory that a rank makes counts for it,
@@ -308,6 +311,51 @@ typedef struct tuttiCommMemStats_v1 {
 #define TUTTI_COMM_MEM_STATS_INITIALIZER \
   { sizeof(tuttiCommMemStats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 TUTTI_API tuttiResult_t tuttiCommGetMemStats(tuttiComm_t comm, tuttiCommMemStats_t* stats);
+
+/* What this rank has exchanged with one peer so far. Arrays: inline, staged, mapped, pulled. The
+ * library fills the first `size` bytes. */
+typedef struct tuttiPeerStats_v1 {
+  size_t size;
+  uint64_t sentMessages[4];
+  uint64_t sentBytes[4];
+  uint64_t receivedMessages[4];
+  uint64_t receivedBytes[4];
+  uint64_t retries;   /* messages that could not be sent at once: the peer had freed no line or
+                         staging slot yet */
+  uint64_t fallbacks; /* messages large enough to go by reference that were copied through a slot,
+                         since the peer can't reach their memory (see tuttiMemAlloc) */
+  uint64_t waits;     /* times that the peer let this rank wait for a millisecond or more */
+  uint64_t waitedNanoseconds; /* duration of those waits */
+  char transport[16];         /* that carries the messages; "" before the first */
+} tuttiPeerStats_t;
+#define TUTTI_PEER_STATS_INITIALIZER                                \
+  {                                                                 \
+    sizeof(tuttiPeerStats_t), {0}, {0}, {0}, {0}, 0, 0, 0, 0, { 0 } \
+  }
+/* All zero for the calling rank itself. */
+TUTTI_API tuttiResult_t tuttiCommGetPeerStats(tuttiComm_t comm, int peer, tuttiPeerStats_t* stats);
+
+/* How often one kind of call was made. The library fills the first `size` bytes. */
+typedef struct tuttiCallStats_v1 {
+  size_t size;
+  uint64_t begun;
+  uint64_t bytes;  /* of those begun, as the bandwidth programs count them */
+  uint64_t failed; /* of those begun */
+} tuttiCallStats_t;
+#define TUTTI_CALL_STATS_INITIALIZER \
+  { sizeof(tuttiCallStats_t), 0, 0, 0 }
+/* `call`: the name of the collective ("AllReduce", also for its variants), or "Send", "Recv",
+ * "SendRecv" (a group of several), "Signal", "PutSignal", "WaitSignal", "SetUp", "CommFinalize". */
+TUTTI_API tuttiResult_t tuttiCommGetCallStats(tuttiComm_t comm, const char* call,
+                                              tuttiCallStats_t* stats);
+
+/* The counters of all communicators of this process in the text format of Prometheus (version
+ * 0.0.4), with labels comm, rank, peer, protocol, direction and collective. *needed (may be NULL)
+ * gets the bytes that the text takes now, the 0 at its end included; `buffer` NULL asks for just
+ * that. Numbers grow, so allow for more. tuttiInvalidArgument: the text does not fit in `capacity`
+ * bytes; the buffer is left alone. Any thread, at any time; `tutti metrics PID` prints the same
+ * from outside, and TUTTI_METRICS_FILE leaves it in a file. */
+TUTTI_API tuttiResult_t tuttiMetricsText(char* buffer, size_t capacity, size_t* needed);
 
 /* ---- reduction operations ---- */
 

@@ -189,6 +189,22 @@ class Communicator : public Owned<tuttiComm_t, tuttiCommDestroy> {
     return Communicator(larger);
   }
   void revoke() const { check(tuttiCommRevoke(get(), 0), get()); }
+  tuttiCommStats_t stats() const {
+    tuttiCommStats_t stats = TUTTI_COMM_STATS_INITIALIZER;
+    check(tuttiCommGetStats(get(), &stats), get());
+    return stats;
+  }
+  tuttiPeerStats_t peer_stats(int peer) const {
+    tuttiPeerStats_t stats = TUTTI_PEER_STATS_INITIALIZER;
+    check(tuttiCommGetPeerStats(get(), peer, &stats), get());
+    return stats;
+  }
+  // `call`: "AllReduce", "Send", ...
+  tuttiCallStats_t call_stats(const char* call) const {
+    tuttiCallStats_t stats = TUTTI_CALL_STATS_INITIALIZER;
+    check(tuttiCommGetCallStats(get(), call, &stats), get());
+    return stats;
+  }
   void finalize() const { check(tuttiCommFinalize(get()), get()); }
   void abort() { check(tuttiCommAbort(release())); }
 
@@ -229,6 +245,20 @@ class Communicator : public Owned<tuttiComm_t, tuttiCommDestroy> {
   }
   void barrier(tuttiStream_t stream = nullptr) const { check(tuttiBarrier(get(), stream)); }
 };
+
+// The counters of all communicators of this process, as Prometheus text.
+inline std::string metrics_text() {
+  std::string text;
+  size_t bytes = 0;
+  tuttiResult_t result = tuttiMetricsText(nullptr, 0, &bytes);
+  while (text.size() < bytes) {  // again when other threads have counted on meanwhile
+    text.resize(bytes + bytes / 4);
+    result = tuttiMetricsText(text.data(), text.size(), &bytes);
+  }
+  check(result);
+  text.resize(bytes - 1);
+  return text;
+}
 
 // Runs `body` between GroupStart and GroupEnd.
 template <typename Body>

@@ -204,29 +204,6 @@ tuttiResult_t grow(tuttiComm_t comm, int n_ranks, const tuttiUniqueId* id, int r
                 });
 }
 
-void put_text(char* into, size_t capacity, std::string_view text) {
-  const size_t size = std::min(capacity - 1, text.size());
-  std::memcpy(into, text.data(), size);
-  into[size] = '\0';
-}
-
-void fill_stats(Communicator& comm, tuttiCommStats_t* stats) {
-  tuttiCommStats_t whole = TUTTI_COMM_STATS_INITIALIZER;
-  const comm::Stats& from = comm.stats();
-  whole.operations = from.operations();
-  for (size_t kind = 0; kind < transport::kMessageKinds; ++kind) {
-    whole.messages[kind] = from.messages(kind);
-    whole.bytes[kind] = from.bytes(kind);
-  }
-  whole.memoryBytes = comm.local().budget.used_bytes();
-  whole.memoryPeakBytes = comm.local().budget.peak_bytes();
-  put_text(whole.lastAlgorithm, sizeof whole.lastAlgorithm, from.algorithm());
-  put_text(whole.lastProtocol, sizeof whole.lastProtocol, from.protocol());
-  put_text(whole.transports, sizeof whole.transports, comm.path().links.transports_in_use());
-  whole.size = std::min(stats->size, sizeof whole);
-  std::memcpy(stats, &whole, whole.size);
-}
-
 }  // namespace
 }  // namespace tutti::api
 
@@ -347,17 +324,6 @@ tuttiResult_t tuttiCommGetAsyncError(tuttiComm_t comm, tuttiResult_t* asyncError
     const tutti::comm::Handle& handle = handle_of(comm);
     *asyncError =
         handle.busy() ? tuttiInProgress : static_cast<tuttiResult_t>(handle.failure().code());
-  });
-}
-
-tuttiResult_t tuttiCommGetStats(tuttiComm_t comm, tuttiCommStats_t* stats) {
-  return guard("tuttiCommGetStats", [&] {
-    require(stats, "stats");
-    if (stats->size < sizeof stats->size) {
-      refuse("stats.size is " + std::to_string(stats->size) +
-             "; initialise it with TUTTI_COMM_STATS_INITIALIZER");
-    }
-    fill_stats(handle_of(comm).ready(), stats);
   });
 }
 

@@ -47,6 +47,8 @@ struct LocalConfig {
   std::string log_file;          // TUTTI_LOG_FILE: default stderr; %r rank, %p pid
   std::string trace_dir;         // TUTTI_TRACE_DIR: folder for flight recordings; empty: memory
   uint32_t trace_entries = 0;    // TUTTI_TRACE_ENTRIES: operations kept, a power of two
+  std::string metrics_file;      // TUTTI_METRICS_FILE: %r rank, %p pid; empty: none
+  std::string job;               // TUTTI_JOB
 };
 
 struct Config {

@@ -231,6 +231,10 @@ constexpr ConfigEntry kEntries[] = {
        const uint64_t entries = count_in(row, value, 16, 1u << 20);
        into->local.trace_entries = static_cast<uint32_t>(std::bit_ceil(entries));
      }},
+    {{"TUTTI_METRICS_FILE", "path", "", kEachRank,
+      "File into which a communicator's end writes what has been counted, as Prometheus text, e.g. "
+      "for node_exporter; %r becomes the rank, %p the process id. Empty: none."},
+     [](Row, Text value, Config* into) { into->local.metrics_file = value; }},
     {{"TUTTI_RANK", "count", "", kEachRank, "Rank of this process; set by `tutti run`."},
      check_launcher_count<0, kMaxRanks - 1>},
     {{"TUTTI_SIZE", "count", "", kEachRank, "Number of ranks of the job; set by `tutti run`."},
@@ -246,7 +250,7 @@ constexpr ConfigEntry kEntries[] = {
       "--threads`, read by the bandwidth programs."},
      check_launcher_count<1, kMaxRanks>},
     {{"TUTTI_JOB", "name", "", kEachRank, "What names the job on this host; set by `tutti run`."},
-     accept_text},
+     [](Row, Text value, Config* into) { into->local.job = value; }},
     {{"TUTTI_PORT", "count", "", kEachRank,
       "TCP port of the rendezvous under torchrun. Empty: the port after MASTER_PORT."},
      check_launcher_count<1, 65535>},

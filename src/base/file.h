@@ -9,6 +9,9 @@
 
 namespace tutti {
 
+// A file name out of a pattern: %r becomes the rank ("process" for -1), %p the process id.
+std::string expand_path(std::string pattern, int rank);
+
 // Owns one file descriptor.
 class FileDescriptor {
  public:

@@ -2,8 +2,6 @@
 // The log: spdlog sinks behind a lock, a level read once, and a limit on lines per second.
 #include "src/base/log.h"
 
-#include <unistd.h>
-
 #include <atomic>
 #include <cstdint>
 #include <map>
@@ -16,6 +14,7 @@
 
 #include "src/base/clock.h"
 #include "src/base/config_table.h"
+#include "src/base/file.h"
 #include "src/base/process_local.h"
 
 namespace tutti {
@@ -23,13 +22,6 @@ namespace {
 
 constexpr uint32_t kLinesPerSecond = 100;
 constexpr int kLevelUnknown = -1;
-
-std::string replace_all(std::string text, std::string_view from, const std::string& to) {
-  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
-    text.replace(at, from.size(), to);
-  }
-  return text;
-}
 
 // The process's log. Used under its lock only, so the sinks need none.
 class Log {
@@ -105,10 +97,8 @@ class Log {
   // stderr when the file can't be opened: a log must not stop the program.
   spdlog::sink_ptr make_sink(int rank) const {
     if (pattern_.empty()) return std::make_shared<spdlog::sinks::stderr_sink_st>();
-    std::string path = replace_all(pattern_, "%p", std::to_string(::getpid()));
-    path = replace_all(path, "%r", rank < 0 ? "process" : std::to_string(rank));
     try {
-      return std::make_shared<spdlog::sinks::basic_file_sink_st>(path);
+      return std::make_shared<spdlog::sinks::basic_file_sink_st>(expand_path(pattern_, rank));
     } catch (const std::exception&) {
       return std::make_shared<spdlog::sinks::stderr_sink_st>();
     }

@@ -104,7 +104,7 @@ void CallSequence::finish() noexcept {
   const bool ran_plan = std::holds_alternative<CollectiveCall>(calls_[next_]);
   if (ran_plan) collectives.end();
   const int protocol =
-      comm_.stats().publish(collectives.counters(), ran_plan ? collectives.algorithm() : nullptr);
+      comm_.stats().publish(collectives.sent(), ran_plan ? collectives.algorithm() : nullptr);
   comm_.recorder().end(record_, protocol);
   phase_ = Phase::kBegin;
 }

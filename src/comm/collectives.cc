@@ -144,7 +144,7 @@ bool Collectives::try_start() {
                     .signature = history_,
                     .scratch = scratch,
                     .bounce = {scratch + current_.scratch_bytes, current_.bounce_bytes},
-                    .counters = &counters_});
+                    .sent = &sent_});
   return true;
 }
 

@@ -61,8 +61,8 @@ class Collectives {
     journal_.end(number());
     ended_.store(begun(), std::memory_order_relaxed);
   }
-  const exec::TrafficCounters& counters() const noexcept { return counters_; }
-  exec::TrafficCounters& counters() noexcept { return counters_; }
+  // How messages of this communicator went.
+  exec::SentKinds& sent() noexcept { return sent_; }
 
   // While connecting: a peer whose connection is missing, -1 when all are there.
   int missing_peer() const noexcept;
@@ -151,7 +151,7 @@ class Collectives {
   trace::Recorder::Described* recorded_ = nullptr;  // of the current call
   CollectiveCall* call_ = nullptr;
   exec::Operation operation_;
-  exec::TrafficCounters counters_;
+  exec::SentKinds sent_;
   std::atomic<uint64_t> ended_{0};  // one writer; relaxed: a number
   std::atomic<uint64_t> begun_{0};  // one writer; relaxed: a number
   uint32_t history_ = 0;            // of all calls so far, the current one included: see extended()

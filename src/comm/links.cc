@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "src/base/clock.h"
+#include "src/base/log.h"
 #include "src/base/wait.h"
 
 namespace tutti::comm {
@@ -15,12 +16,22 @@ constexpr int64_t kReaderNs =
 
 }  // namespace
 
+void Links::note_use(int peer, transport::Counted& connection, const char* direction, int channel) {
+  const int transport = transports_.index_of(peer);
+  used_.fetch_or(uint64_t{1} << transport, std::memory_order_relaxed);
+  connection.count_in(recorder_.peer(peer));
+  const std::string name(transports_.name(transport));
+  recorder_.set_transport(peer, name.c_str());
+  log(LogLevel::kDebug, "comm", rank_, "a connection {} rank {} by {}, channel {}", direction, peer,
+      name, channel);
+}
+
 transport::SendConnection& Links::send_to(int peer, int channel) {
   const auto at = sends_.find(key(peer, channel));
   if (at != sends_.end()) return *at->second;
   const transport::ConnectionId id{comm_id_, rank_, peer, channel};
   auto made = transports_.to(peer).connect(id, transports_.peer(peer), layout_);
-  note_use(peer);
+  note_use(peer, *made, "to", channel);
   auto& kept = *sends_.emplace(key(peer, channel), std::move(made)).first->second;
   n_sends_.store(sends_.size(), std::memory_order_relaxed);
   return kept;
@@ -32,7 +43,7 @@ transport::RecvConnection* Links::try_recv_from(int peer, int channel) {
   const transport::ConnectionId id{comm_id_, peer, rank_, channel};
   auto made = transports_.to(peer).try_accept(id, transports_.peer(peer));
   if (made == nullptr) return nullptr;
-  note_use(peer);
+  note_use(peer, *made, "from", channel);
   auto* const kept = recvs_.emplace(key(peer, channel), std::move(made)).first->second.get();
   n_recvs_.store(recvs_.size(), std::memory_order_relaxed);
   return kept;

@@ -13,6 +13,7 @@
 #include "src/comm/notice.h"
 #include "src/comm/transports.h"
 #include "src/exec/task.h"
+#include "src/trace/recorder.h"
 
 namespace tutti::comm {
 
@@ -23,9 +24,14 @@ inline constexpr int kP2pChannel = 1 << 15;
 // Owned by the communicator's progress.
 class Links {
  public:
-  Links(const Transports& transports, uint64_t comm_id, int rank,
+  // Messages are counted in the recording.
+  Links(const Transports& transports, uint64_t comm_id, trace::Recorder& recorder, int rank,
         const transport::FifoLayout& layout)
-      : transports_(transports), comm_id_(comm_id), rank_(rank), layout_(layout) {}
+      : transports_(transports),
+        recorder_(recorder),
+        comm_id_(comm_id),
+        rank_(rank),
+        layout_(layout) {}
 
   // The sending end to a peer; started on first use, ready() tells when it may carry messages.
   // Throws Error.
@@ -83,11 +89,10 @@ class Links {
            static_cast<uint32_t>(channel);
   }
   static int peer_of(uint64_t key) noexcept { return static_cast<int>(key >> 32); }
-  void note_use(int peer) noexcept {
-    used_.fetch_or(uint64_t{1} << transports_.index_of(peer), std::memory_order_relaxed);
-  }
+  void note_use(int peer, transport::Counted& connection, const char* direction, int channel);
 
   const Transports& transports_;
+  trace::Recorder& recorder_;
   uint64_t comm_id_;
   int rank_;
   transport::FifoLayout layout_;

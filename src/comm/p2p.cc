@@ -132,7 +132,7 @@ bool P2pGroup::try_connect(Lane& lane) {
                                          .transfers = {&transfers_[lane.first], lane.count},
                                          .max_chunk_bytes = path_->tuning.layout.area_bytes,
                                          .policy = path_->tuning.policy,
-                                         .counters = &path_->counters});
+                                         .sent = &path_->sent});
   return true;
 }
 

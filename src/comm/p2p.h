@@ -36,7 +36,7 @@ class P2pGroup final : public exec::Task {
   struct Path {
     Links& links;
     const Tuning& tuning;
-    exec::TrafficCounters& counters;
+    exec::SentKinds& sent;
     Journal& journal;
   };
   // Throws Error. Called once, before progress(). `caught` keeps what set-up throws later.

@@ -62,9 +62,8 @@ void Work::start() noexcept {
   p2p_record_ = recorder.begin(recorder.describe(p2p_->recorded(), ""), path.collectives.begun(),
                                queued_.issued);
   const Status status = contained(caught_, [&] {
-    p2p_->open(
-        {path.links, path.tuning, path.collectives.counters(), comm_.local().board.journal()},
-        caught_);
+    p2p_->open({path.links, path.tuning, path.collectives.sent(), comm_.local().board.journal()},
+               caught_);
   });
   if (!status.ok()) fail(status);
 }
@@ -81,7 +80,7 @@ void Work::run(bool* advanced) noexcept {
     p2p_done_ = status.ok();
     if (!status.ok() && !status.in_progress()) return fail(status);
     if (p2p_done_) {
-      const int protocol = comm_.stats().publish(comm_.path().collectives.counters(), nullptr);
+      const int protocol = comm_.stats().publish(comm_.path().collectives.sent(), nullptr);
       comm_.recorder().end(*p2p_record_, protocol);
       p2p_record_.reset();
     }
@@ -135,9 +134,9 @@ void Work::note_wait(int64_t now_ns) noexcept {
   if (const auto open = sequence_.open_record()) recorder.waiting(*open, sequence_.waiting_for());
   if (p2p_record_.has_value()) recorder.waiting(*p2p_record_, p2p_->waiting_for());
   if (peer >= 0) {
-    trace::PeerTraffic& traffic = recorder.peer(peer);
-    if (noted_ns_ == 0) trace::add(traffic.waits, 1);
-    trace::add(traffic.waited_ns, static_cast<uint64_t>(now_ns - since_ns));
+    PeerTraffic& traffic = recorder.peer(peer);
+    if (noted_ns_ == 0) add(traffic.waits, 1);
+    add(traffic.waited_ns, static_cast<uint64_t>(now_ns - since_ns));
   }
   noted_ns_ = now_ns;
 }

@@ -5,6 +5,8 @@
 namespace tutti::exec {
 namespace {
 
+static_assert(transport::kMessageKinds == kProtocols);
+
 using transport::DirectReference;
 using transport::MessageKind;
 using transport::Peeked;
@@ -48,6 +50,14 @@ Arrival locate(transport::RecvConnection& connection, int peer, size_t bytes,
     message->data = nullptr;
   }
   return Arrival::kMessage;
+}
+
+// A message has to wait for room: counts it once.
+bool no_room(transport::SendConnection& connection) noexcept {
+  const uint64_t number = connection.view.committed + 1;
+  if (connection.retried != number) add(connection.traffic().retries, 1);
+  connection.retried = number;
+  return false;
 }
 
 }  // namespace
@@ -100,7 +110,7 @@ bool acquire_message(transport::SendConnection& connection, const Sending& what,
   }
   message->connection = &connection;
   message->slot = nullptr;
-  if (!connection.view.line_free()) return false;
+  if (!connection.view.line_free()) return no_room(connection);
   const MessagePolicy& policy = *what.policy;
   if (what.bytes == 0 || (policy.allow_inline && what.bytes <= transport::kInlineBytes)) {
     message->kind = MessageKind::kInline;
@@ -108,25 +118,29 @@ bool acquire_message(transport::SendConnection& connection, const Sending& what,
     return true;
   }
   const bool pull = what.bytes >= policy.pull_min_bytes;
-  if (what.referable != nullptr && (pull || what.bytes >= policy.direct_min_bytes) &&
+  const bool direct = what.referable != nullptr && (pull || what.bytes >= policy.direct_min_bytes);
+  if (direct &&
       connection.reference(what.referable, what.bytes, pull, &message->kind, &message->reference)) {
     return true;
   }
-  if (!connection.view.area_free()) return false;
+  if (!connection.view.area_free()) return no_room(connection);
+  message->fell_back = direct;
   message->kind = MessageKind::kStaged;
   message->slot = connection.view.area();
   return true;
 }
 
 void commit_message(const OutgoingMessage& message, uint32_t signature, size_t bytes,
-                    TrafficCounters& counters) noexcept {
+                    SentKinds& sent) noexcept {
   transport::SendView& view = message.connection->view;
+  PeerTraffic& traffic = message.connection->traffic();
   signature = message_signature(signature, bytes);
   switch (message.kind) {
     case MessageKind::kInline:
       view.commit(signature, MessageKind::kInline);
       break;
     case MessageKind::kStaged:
+      if (message.fell_back) add(traffic.fallbacks, 1);
       view.commit_staged(signature, bytes);
       break;
     case MessageKind::kMapped:
@@ -135,8 +149,9 @@ void commit_message(const OutgoingMessage& message, uint32_t signature, size_t b
       break;
   }
   const auto kind = static_cast<size_t>(message.kind);
-  ++counters.messages[kind];
-  counters.bytes[kind] += bytes;
+  sent.mask |= 1u << kind;
+  add(traffic.protocols[kind].sent_messages, 1);
+  add(traffic.protocols[kind].sent_bytes, bytes);
 }
 
 }  // namespace tutti::exec

@@ -26,6 +26,14 @@ struct IncomingMessage {
   const std::byte* data =
       nullptr;  // where its bytes lie in this process; null when they have to be pulled
 };
+// Gives its place back to the sender.
+inline void release_message(const IncomingMessage& message, size_t bytes) noexcept {
+  transport::RecvConnection& from = *message.connection;
+  PeerTraffic::Protocol& counted = from.traffic().protocols[static_cast<size_t>(message.kind)];
+  add(counted.received_messages, 1);
+  add(counted.received_bytes, bytes);
+  from.view.release();
+}
 
 enum class Arrival : uint8_t { kNothing, kMessage, kFailed };
 
@@ -46,6 +54,7 @@ struct OutgoingMessage {
   transport::MessageKind kind = transport::MessageKind::kInline;
   transport::DirectReference reference{};
   std::byte* slot = nullptr;  // where to write the bytes; null for references
+  bool fell_back = false;     // staged, although it may go by reference
 };
 
 // How much of the policy applies to one message.
@@ -59,6 +68,6 @@ struct Sending {
 bool acquire_message(transport::SendConnection& connection, const Sending& what,
                      OutgoingMessage* message, Status* failure) noexcept;
 void commit_message(const OutgoingMessage& message, uint32_t signature, size_t bytes,
-                    TrafficCounters& counters) noexcept;
+                    SentKinds& sent) noexcept;
 
 }  // namespace tutti::exec

@@ -300,10 +300,10 @@ Status Operation::pull_and_reduce(const kernels::ReduceCopy& whole) noexcept {
 
 void Operation::finish_messages(size_t bytes) noexcept {
   for (const OutgoingMessage& message : outgoing_) {
-    commit_message(message, launch_.signature, bytes, *launch_.counters);
+    commit_message(message, launch_.signature, bytes, *launch_.sent);
   }
   for (const IncomingMessage& message : incoming_) {
-    if (message.connection != nullptr) message.connection->view.release();
+    if (message.connection != nullptr) release_message(message, bytes);
   }
 }
 

@@ -58,7 +58,7 @@ struct Launch {
   std::byte* scratch = nullptr;  // scratch_bytes(program, tiling, dtype), 64-byte aligned
   std::span<std::byte> bounce;   // at least kBouncePiece * (largest number of sources of a step),
                                  // for pulled references
-  TrafficCounters* counters = nullptr;
+  SentKinds* sent = nullptr;
 };
 inline constexpr size_t kBouncePiece = 32 << 10;
 size_t scratch_bytes(const Program& program, const Tiling& tiling, DType dtype) noexcept;

@@ -45,7 +45,7 @@ bool P2pOperation::send_some(Status* failure) noexcept {
   } else if (bytes != 0) {
     kernels::copy_bytes(message.slot, data, bytes, false);
   }
-  commit_message(message, transfer.signature, bytes, *launch_.counters);
+  commit_message(message, transfer.signature, bytes, *launch_.sent);
   advance(bytes);
   return true;
 }
@@ -71,7 +71,7 @@ bool P2pOperation::receive_some(Status* failure) noexcept {
   }
   *failure = take(message, transfer.data + offset_, bytes);
   if (!failure->ok()) return false;
-  launch_.recv->view.release();
+  release_message(message, bytes);
   advance(bytes);
   return true;
 }

@@ -27,7 +27,7 @@ struct P2pLaunch {
   std::span<const P2pTransfer> transfers;  // in issue order; they outlive the operation
   size_t max_chunk_bytes = 0;              // bytes of a staging slot
   MessagePolicy policy;
-  TrafficCounters* counters = nullptr;
+  SentKinds* sent = nullptr;
 };
 
 // Allocates nothing.

@@ -2,7 +2,6 @@
 // What a communicator drives: anything that makes progress in small steps and never blocks.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -11,10 +10,10 @@
 
 namespace tutti::exec {
 
-// Messages sent by one communicator's tasks; written by the thread that owns its progress.
-struct TrafficCounters {
-  std::array<uint64_t, transport::kMessageKinds> messages{};
-  std::array<uint64_t, transport::kMessageKinds> bytes{};
+// How the messages of a communicator's tasks went since this was last cleared; written by the
+// thread that owns its progress. How many they were is counted by their connections.
+struct SentKinds {
+  uint32_t mask = 0;  // bit i: transport::MessageKind i
 };
 
 // How messages travel. Agreed between ranks except for what each sender's memory allows (the

@@ -16,6 +16,7 @@
 #include <spdlog/fmt/fmt.h>
 #include <sys/stat.h>
 
+#include "src/base/clock.h"
 #include "src/base/error.h"
 #include "src/base/file.h"
 #include "src/trace/reader.h"
@@ -73,12 +74,18 @@ Recording read_memory(const std::string& link, const std::string& source) {
     throw Error(StatusCode::kInvalidArgument, source + ": its recording is not sealed");
   const size_t bytes = file_bytes(fd.get());
   const Mapping mapping(fd.get(), bytes, Mapping::Access::kReadOnly);
-  return parse(copy_mapped(mapping.data(), bytes), source);
+  const Image image = copy_mapped(mapping.data(), bytes);
+  const int64_t read_ns = now_ns();
+  Recording recording = parse(image, source);
+  recording.read_ns = read_ns;
+  return recording;
 }
 
-void read_process(int32_t pid, std::vector<Recording>* into, std::vector<std::string>* warnings) {
+// Returns what kept its descriptors from being listed, as errno; 0: nothing.
+int look_into(int32_t pid, std::vector<Recording>* into, std::vector<std::string>* warnings) {
   const std::string fds = fmt::format("/proc/{}/fd", pid);
-  for (const std::string& name : entries_of(fds)) {
+  int error = 0;
+  for (const std::string& name : entries_of(fds, &error)) {
     const std::string link = fmt::format("{}/{}", fds, name);
     const Target target = target_of(link);
     if (target == Target::kNone) continue;
@@ -91,6 +98,19 @@ void read_process(int32_t pid, std::vector<Recording>* into, std::vector<std::st
       warnings->emplace_back(e.what());
     }
   }
+  return error;
+}
+
+// A forked child inherits its parent's descriptors: the writer's own come first.
+void keep_each_once(std::vector<Recording>& all) {
+  std::ranges::stable_sort(all, {}, [](const Recording& r) { return r.pid != r.holder_pid; });
+  std::set<std::pair<uint64_t, uint64_t>> seen;
+  std::erase_if(all, [&](const Recording& r) {
+    return !seen.insert({r.process_uid, r.serial}).second;
+  });
+  std::ranges::stable_sort(all, {}, [](const Recording& r) {
+    return std::pair{r.comm_id, r.rank};
+  });
 }
 
 }  // namespace
@@ -119,21 +139,33 @@ std::vector<Recording> read_folder(const std::string& folder, std::vector<std::s
   return found;
 }
 
-std::vector<Recording> read_processes(std::vector<std::string>* warnings) {
+std::vector<Recording> read_processes(std::vector<std::string>* warnings, int* hidden) {
   std::vector<Recording> all;
+  int others = 0;
   for (const std::string& name : entries_of("/proc")) {
     const auto pid = pid_of(name);
-    if (pid.has_value() && may_look_at("/proc/" + name)) read_process(*pid, &all, warnings);
+    if (!pid.has_value()) continue;
+    if (!may_look_at("/proc/" + name) || look_into(*pid, &all, warnings) == EACCES) ++others;
   }
-  // A forked child inherits its parent's descriptors: the writer's own come first.
-  std::ranges::stable_sort(all, {}, [](const Recording& r) { return r.pid != r.holder_pid; });
-  std::set<std::pair<uint64_t, uint64_t>> seen;
-  std::erase_if(all, [&](const Recording& r) {
-    return !seen.insert({r.process_uid, r.serial}).second;
-  });
-  std::ranges::stable_sort(all, {}, [](const Recording& r) {
-    return std::pair{r.comm_id, r.rank};
-  });
+  if (hidden != nullptr) *hidden = others;
+  keep_each_once(all);
+  return all;
+}
+
+std::vector<Recording> read_process(int32_t pid, std::vector<std::string>* warnings) {
+  std::vector<Recording> all;
+  const int error = look_into(pid, &all, warnings);
+  if (error == ENOENT)
+    throw Error(StatusCode::kInvalidArgument, fmt::format("there is no process {} here", pid));
+  if (error != 0) {
+    struct stat status {};
+    ::stat(fmt::format("/proc/{}", pid).c_str(), &status);
+    throw Error(StatusCode::kInvalidArgument,
+                fmt::format("process {} can't be looked into: it belongs to user {}, this is user "
+                            "{}; ask as that user or as root",
+                            pid, status.st_uid, ::geteuid()));
+  }
+  keep_each_once(all);
   return all;
 }
 

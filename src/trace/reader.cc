@@ -12,10 +12,12 @@
 
 #include <sys/stat.h>
 
+#include "src/base/clock.h"
 #include "src/base/error.h"
 #include "src/base/file.h"
 #include "src/kernels/dtypes.h"
 #include "src/kernels/ops.h"
+#include "src/trace/kinds.h"
 
 namespace tutti::trace {
 namespace {
@@ -122,20 +124,29 @@ void parse_records(const Context& context, Recording* into) {
     into->last_seen_ns = std::max(into->last_seen_ns, o.issued_ns);
 }
 
+void parse_calls(const Context& context, Recording* into) {
+  const uint64_t* at = context.image.data() + kCallsOffset / 8;
+  for (size_t kind = 0; kind < kCallKinds; ++kind, at += sizeof(CallCounters) / 8) {
+    if (known_kind(static_cast<uint8_t>(kind))) into->calls[kind] = {at[0], at[1], at[2]};
+  }
+}
+
 void parse_counters(const Context& context, Recording* into) {
-  static_assert(offsetof(PeerTraffic, transport) == 152);
   const uint64_t* at = context.image.data() + peers_offset(context.entries) / 8;
   for (int32_t peer = 0; peer < context.n_ranks; ++peer, at += sizeof(PeerTraffic) / 8) {
     PeerCounters c{.peer = peer};
-    std::copy_n(at, kProtocols, c.sent_messages.begin());
-    std::copy_n(at + 4, kProtocols, c.sent_bytes.begin());
-    std::copy_n(at + 8, kProtocols, c.received_messages.begin());
-    std::copy_n(at + 12, kProtocols, c.received_bytes.begin());
+    for (size_t i = 0; i < kProtocols; ++i) {
+      c.sent_messages[i] = at[4 * i];
+      c.sent_bytes[i] = at[4 * i + 1];
+      c.received_messages[i] = at[4 * i + 2];
+      c.received_bytes[i] = at[4 * i + 3];
+    }
     c.retries = at[16];
-    c.waits = at[17];
-    c.waited_ns = at[18];
-    c.transport = context.name(at[19]);
-    if (at[19] != 0 || c.waits != 0) into->counters.push_back(std::move(c));
+    c.fallbacks = at[17];
+    c.waits = at[18];
+    c.waited_ns = at[19];
+    c.transport = context.name(at[20]);
+    if (at[20] != 0 || c.waits != 0) into->counters.push_back(std::move(c));
   }
 }
 
@@ -181,6 +192,9 @@ void copy_identity(const Header& h, Recording* into) {
   into->host = text_of(h.host, sizeof h.host);
   into->comm_name = text_of(h.comm_name, sizeof h.comm_name);
   into->program = text_of(h.program, sizeof h.program);
+  into->job = text_of(h.job, sizeof h.job);
+  into->memory_bytes = h.memory_bytes.load(std::memory_order_relaxed);
+  into->memory_peak_bytes = h.memory_peak_bytes.load(std::memory_order_relaxed);
   const uint64_t state = h.comm_state.load(std::memory_order_relaxed);
   if (state <= static_cast<uint64_t>(CommState::kFailed))
     into->comm_state = static_cast<CommState>(state);
@@ -279,8 +293,25 @@ Recording parse(const Image& image, const std::string& source) {
       .entries = h.entries};
   recording.last_seen_ns = context.last.mono_ns;
   parse_records(context, &recording);
+  parse_calls(context, &recording);
   parse_counters(context, &recording);
   return recording;
+}
+
+Counters counters_of(const Recording& r) {
+  return {.comm_id = r.comm_id,
+          .rank = r.rank,
+          .n_ranks = r.n_ranks,
+          .pid = r.pid,
+          .host = r.host,
+          .comm_name = r.comm_name,
+          .program = r.program,
+          .job = r.job,
+          .state = r.comm_state,
+          .memory_bytes = r.memory_bytes,
+          .memory_peak_bytes = r.memory_peak_bytes,
+          .calls = r.calls,
+          .peers = r.counters};
 }
 
 Recording read_file(const std::string& path) {
@@ -292,7 +323,11 @@ Recording read_file(const std::string& path) {
   const auto bytes = static_cast<size_t>(status.st_size);
   if (bytes > kMostBytes || bytes % sizeof(uint64_t) != 0)
     refuse(path, "a recording of Tutti never has " + std::to_string(bytes) + " bytes");
-  return parse(copy_file(fd.get(), bytes), path);
+  const Image image = copy_file(fd.get(), bytes);
+  const int64_t read_ns = now_ns();
+  Recording recording = parse(image, path);
+  recording.read_ns = read_ns;
+  return recording;
 }
 
 }  // namespace tutti::trace

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "src/base/ticks.h"
-#include "src/trace/record.h"
+#include "src/trace/counters.h"
 
 namespace tutti::trace {
 
@@ -38,14 +38,6 @@ struct Operation {
   bool ended() const noexcept { return state == State::kDone || state == State::kFailed; }
 };
 
-struct PeerCounters {
-  int32_t peer = 0;
-  std::string transport;  // "" while there is no connection
-  std::array<uint64_t, kProtocols> sent_messages{}, sent_bytes{};
-  std::array<uint64_t, kProtocols> received_messages{}, received_bytes{};
-  uint64_t retries = 0, waits = 0, waited_ns = 0;
-};
-
 // What is in one recording at one moment.
 struct Recording {
   std::string source;  // file, or "process 4711"
@@ -62,16 +54,20 @@ struct Recording {
   int64_t opened_ns = 0;       // monotonic
   int64_t wall_offset_ns = 0;  // to be added to monotonic times
   int64_t last_seen_ns = 0;    // the latest time that it holds
-  std::string host, comm_name, program;
+  int64_t read_ns = 0;         // when it was read, by the monotonic clock of the reader
+  std::string host, comm_name, program, job;
   CommState comm_state = CommState::kOpen;
   std::string failure;
   uint64_t queue_lost = 0;
-  uint64_t operations = 0;             // begun so far
-  uint64_t torn = 0;                   // records that were being written
-  std::vector<Operation> ring;         // ascending sequence
-  std::vector<Operation> queue;        // ascending time
+  uint64_t operations = 0;       // begun so far
+  uint64_t torn = 0;             // records that were being written
+  std::vector<Operation> ring;   // ascending sequence
+  std::vector<Operation> queue;  // ascending time
+  std::array<CallTotals, kCallKinds> calls;
   std::vector<PeerCounters> counters;  // of peers with any traffic or wait
+  uint64_t memory_bytes = 0, memory_peak_bytes = 0;
 };
+Counters counters_of(const Recording& recording);
 
 // A copy of a recording's memory in which torn records are zero. Words, so that it is aligned.
 using Image = std::vector<uint64_t>;
@@ -87,8 +83,12 @@ Recording read_file(const std::string& path);
 // All *.ring files of a folder; what can't be read is named in *warnings. Throws InvalidArgument
 // when there is no such folder.
 std::vector<Recording> read_folder(const std::string& folder, std::vector<std::string>* warnings);
-// The recordings that processes of this user hold open, in memory or in files.
-std::vector<Recording> read_processes(std::vector<std::string>* warnings);
+// The recordings that processes of this user hold open, in memory or in files. *hidden: how many
+// processes belong to others and can't be looked into.
+std::vector<Recording> read_processes(std::vector<std::string>* warnings, int* hidden = nullptr);
+// Those of one process. Throws InvalidArgument when there is no such process, or it is another
+// user's.
+std::vector<Recording> read_process(int32_t pid, std::vector<std::string>* warnings);
 
 // "AllReduce #12 float x 4096", "Send #2 float x 8 to rank 1".
 std::string describe(const Operation& operation);
@@ -98,7 +98,5 @@ uint64_t payload_bytes(const Operation& operation, int n_ranks) noexcept;
 double bus_factor(const Operation& operation, int n_ranks) noexcept;
 const char* protocol_name(int protocol) noexcept;  // 0 "none", 1 "inline", ...
 const char* name(State state) noexcept;
-// Operations without a name of their own.
-const char* kind_name(uint8_t kind) noexcept;
 
 }  // namespace tutti::trace

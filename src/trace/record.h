@@ -4,6 +4,7 @@
 //
 //   offset
 //   0       Header            who wrote it, clocks, how the communicator ended
+//   3072    CallCounters calls[kCallKinds]  how often what was called
 //   4096    names             kNames texts of kNameBytes; texts of calls and algorithms, by number
 //   12288   Record queue[kQueueEntries]   calls that wait for their turn (many writers)
 //   16384   Record ring[entries]          the last `entries` operations (one writer)
@@ -40,13 +41,14 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "src/base/traffic.h"
 #include "src/base/wait.h"
 #include "src/plan/collective.h"
 
 namespace tutti::trace {
 
 inline constexpr uint64_t kMagic = 0x63657249'74747554;  // "TuttIrec" as bytes in memory
-inline constexpr uint32_t kLayoutVersion = 1;
+inline constexpr uint32_t kLayoutVersion = 2;
 inline constexpr const char* kMemfdName = "tutti-recorder";
 inline constexpr const char* kFilePrefix = "tutti-";
 inline constexpr const char* kFileSuffix = ".ring";
@@ -66,6 +68,8 @@ enum class Kind : uint8_t {
   kSetUp,
   kFinalize,
 };
+inline constexpr size_t kCallKinds = 32;
+static_assert(static_cast<size_t>(Kind::kFinalize) < kCallKinds);
 inline constexpr bool is_collective(uint8_t kind) noexcept { return kind < plan::kCollectiveCount; }
 
 inline constexpr uint8_t kUneven = 1;        // flags: block sizes differ
@@ -99,26 +103,14 @@ constexpr uint64_t make_ranks(int32_t root, int32_t waiting_for) noexcept {
          static_cast<uint32_t>(root);
 }
 
-// Counters of what went to and came from one peer. One writer, the owner of the communicator's
-// progress; every word relaxed: a statistic of its own.
-inline constexpr int kProtocols = 4;  // inline, staged, mapped, pulled
-struct alignas(kCacheLineBytes) PeerTraffic {
-  std::atomic<uint64_t> sent_messages[kProtocols];
-  std::atomic<uint64_t> sent_bytes[kProtocols];
-  std::atomic<uint64_t> received_messages[kProtocols];
-  std::atomic<uint64_t> received_bytes[kProtocols];
-  std::atomic<uint64_t> retries;    // messages that found no free line or slot at first
-  std::atomic<uint64_t> waits;      // silences of at least a millisecond
-  std::atomic<uint64_t> waited_ns;  // their length
-  std::atomic<uint64_t> transport;  // number of its name; 0: no connection yet
-  uint64_t reserved[4];
+// Of one kind of call, at calls[its number]. As PeerTraffic: one writer, relaxed.
+struct CallCounters {
+  std::atomic<uint64_t> begun;
+  std::atomic<uint64_t> bytes;  // of those begun, as bandwidth tests count them
+  std::atomic<uint64_t> failed;
+  uint64_t reserved;
 };
-// By the one writer.
-inline void add(std::atomic<uint64_t>& counter, uint64_t amount) noexcept {
-  counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
-}
-static_assert(sizeof(PeerTraffic) == 192);
-static_assert(offsetof(PeerTraffic, retries) == 128);
+static_assert(sizeof(CallCounters) == 32);
 
 enum class CommState : uint64_t { kOpen, kFinalized, kFailed };
 
@@ -147,6 +139,7 @@ struct Header {
   char host[kTextBytes];   // texts end with 0
   char comm_name[kTextBytes];
   char program[kTextBytes];
+  char job[kTextBytes];  // TUTTI_JOB
 
   // Below: changed by the owner of the communicator's progress.
   alignas(kCacheLineBytes) std::atomic<uint64_t> anchor_version;  // odd: being written
@@ -154,20 +147,24 @@ struct Header {
   std::atomic<uint64_t> last_mono_ns;  // of last_ticks
   std::atomic<uint64_t> comm_state;    // CommState; release: after `failure`
   std::atomic<uint64_t> queue_lost;    // calls that found the queue full
-  char failure[kFailureBytes];         // valid when comm_state is kFailed
+  std::atomic<uint64_t> memory_bytes;  // that the communicator holds, now and then looked at
+  std::atomic<uint64_t> memory_peak_bytes;
+  char failure[kFailureBytes];  // valid when comm_state is kFailed
 };
 static_assert(offsetof(Header, layout_version) == 8 && offsetof(Header, comm_id) == 24);
 static_assert(offsetof(Header, rank) == 32 && offsetof(Header, pid) == 64);
-static_assert(offsetof(Header, host) == 112 && offsetof(Header, anchor_version) == 320);
+static_assert(offsetof(Header, host) == 112 && offsetof(Header, anchor_version) == 384);
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
 inline constexpr size_t kNames = 128;  // number 0 is the empty text
 inline constexpr size_t kNameBytes = 64;
 inline constexpr size_t kQueueEntries = 64;
+inline constexpr size_t kCallsOffset = 3072;
 inline constexpr size_t kNamesOffset = 4096;
 inline constexpr size_t kQueueOffset = kNamesOffset + kNames * kNameBytes;
 inline constexpr size_t kRingOffset = kQueueOffset + kQueueEntries * sizeof(Record);
-static_assert(sizeof(Header) <= kNamesOffset);
+static_assert(sizeof(Header) <= kCallsOffset);
+static_assert(kCallsOffset + kCallKinds * sizeof(CallCounters) <= kNamesOffset);
 static_assert(kQueueOffset == 12288 && kRingOffset == 16384);
 
 constexpr size_t peers_offset(uint64_t entries) noexcept {

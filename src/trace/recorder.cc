@@ -11,6 +11,8 @@
 #include "src/base/error.h"
 #include "src/base/liveness.h"
 #include "src/base/log.h"
+#include "src/trace/kinds.h"
+#include "src/trace/metrics.h"
 
 namespace tutti::trace {
 namespace {
@@ -46,7 +48,10 @@ std::string hex(uint64_t value) { return fmt::format("{:x}", value); }
 }  // namespace
 
 Recorder::Recorder(const RecorderOptions& options)
-    : by_counter_(counter_is_steady()), byte_mask_((options.entries - 1) * sizeof(Record)) {
+    : by_counter_(counter_is_steady()),
+      byte_mask_((options.entries - 1) * sizeof(Record)),
+      metrics_file_(options.metrics_file),
+      budget_(options.budget) {
   const size_t bytes = total_bytes(options.entries, static_cast<uint64_t>(options.n_ranks));
   if (options.budget != nullptr)
     charge_ = MemoryCharge(*options.budget, MemoryUse::kRecording, whole_pages(bytes),
@@ -65,8 +70,10 @@ Recorder::Recorder(const RecorderOptions& options)
   queue_ = reinterpret_cast<Record*>(base + kQueueOffset);
   ring_ = base + kRingOffset;
   peers_ = reinterpret_cast<PeerTraffic*>(base + peers_offset(options.entries));
+  calls_ = reinterpret_cast<CallCounters*>(base + kCallsOffset);
   std::memset(base + kRingOffset, 0, options.entries * sizeof(Record));  // no page faults later
   write_header(options, bytes);
+  list_recorder(*this);
 }
 
 // No descriptor: the recording stays in memory of the process alone, for debuggers.
@@ -116,11 +123,17 @@ void Recorder::write_header(const RecorderOptions& options, size_t bytes) {
   put_text(h.host, host_name());
   put_text(h.comm_name, options.comm_name);
   put_text(h.program, program_name());
+  put_text(h.job, options.job);
   refresh_anchor();
   h.magic.store(kMagic, std::memory_order_release);  // pairs with the readers' acquire load
 }
 
-Recorder::~Recorder() { finalized(); }
+Recorder::~Recorder() {
+  finalized();
+  // One that failed has no file yet.
+  if (!metrics_file_.empty() && !metrics_written_) write_metrics_file(*this);
+  unlist_recorder(*this);
+}
 
 Recorder::Queued Recorder::queue(const Call& call) noexcept {
   const uint64_t now = read_ticks(by_counter_);
@@ -166,6 +179,9 @@ void Recorder::waiting(uint64_t version, int peer) noexcept {
 void Recorder::fail(uint64_t version, int waiting_for, int result) noexcept {
   waiting(version, waiting_for);
   Record& record = at(version);
+  const auto kind =
+      static_cast<uint8_t>(record.words[kFacts].load(std::memory_order_relaxed) >> 16);
+  add(calls_[kind].failed, 1);
   put(record, kEnded, read_ticks(by_counter_));
   publish(record, with_state(version, State::kFailed, result));
 }
@@ -183,15 +199,21 @@ void Recorder::finalized() noexcept {
   if (header_->comm_state.load(std::memory_order_relaxed) != 0) return;
   header_->comm_state.store(static_cast<uint64_t>(CommState::kFinalized),
                             std::memory_order_release);  // as in failed()
+  if (metrics_file_.empty()) return;
+  metrics_written_ = true;
+  write_metrics_file(*this);
 }
 
 Recorder::Described Recorder::describe(const Call& call, const char* algorithm) noexcept {
+  note_memory();
   return {.name = call.name,
           .count = call.count,
           .facts = make_facts(0, call.kind, call.dtype, call.op),
           .ranks = make_ranks(call.root, -1),
           .details = uint64_t{call.transfers & 0xffffff} << 40 | uint64_t{call.flags} << 32 |
-                     uint64_t{number_of(call.name)} << 24 | uint64_t{number_of(algorithm)} << 16};
+                     uint64_t{number_of(call.name)} << 24 | uint64_t{number_of(algorithm)} << 16,
+          .bytes = payload_bytes({call.kind, call.flags, call.dtype, call.count}, header_->n_ranks),
+          .counters = &calls_[call.kind]};
 }
 
 // Texts that come when the table is full have number 0.
@@ -210,6 +232,7 @@ uint8_t Recorder::number_of(const char* text) noexcept {
 
 // A sequence lock of its own: odd while the two words change.
 void Recorder::refresh_anchor() noexcept {
+  note_memory();
   const TickAnchor anchor = take_tick_anchor(by_counter_);
   Header& h = *header_;
   const uint64_t version = h.anchor_version.load(std::memory_order_relaxed);
@@ -218,6 +241,64 @@ void Recorder::refresh_anchor() noexcept {
   h.last_ticks.store(anchor.ticks, std::memory_order_relaxed);
   h.last_mono_ns.store(static_cast<uint64_t>(anchor.mono_ns), std::memory_order_relaxed);
   h.anchor_version.store(version + 2, std::memory_order_release);  // pairs with the acquire load
+}
+
+void Recorder::note_memory() noexcept {
+  if (budget_ == nullptr) return;
+  header_->memory_bytes.store(budget_->used_bytes(), std::memory_order_relaxed);  // statistics
+  header_->memory_peak_bytes.store(budget_->peak_bytes(), std::memory_order_relaxed);
+}
+
+CallTotals Recorder::calls_of(uint8_t kind) const noexcept {
+  const CallCounters& c = calls_[kind];
+  return {c.begun.load(std::memory_order_relaxed), c.bytes.load(std::memory_order_relaxed),
+          c.failed.load(std::memory_order_relaxed)};
+}
+
+PeerCounters Recorder::counters_of(int peer) const {
+  const PeerTraffic& from = peers_[peer];
+  PeerCounters c{.peer = peer};
+  const auto relaxed = [](const std::atomic<uint64_t>& word) {
+    return word.load(std::memory_order_relaxed);
+  };
+  for (size_t i = 0; i < kProtocols; ++i) {
+    c.sent_messages[i] = relaxed(from.protocols[i].sent_messages);
+    c.sent_bytes[i] = relaxed(from.protocols[i].sent_bytes);
+    c.received_messages[i] = relaxed(from.protocols[i].received_messages);
+    c.received_bytes[i] = relaxed(from.protocols[i].received_bytes);
+  }
+  c.retries = relaxed(from.retries);
+  c.fallbacks = relaxed(from.fallbacks);
+  c.waits = relaxed(from.waits);
+  c.waited_ns = relaxed(from.waited_ns);
+  // Pairs with set_transport().
+  if (const uint64_t name = from.transport.load(std::memory_order_acquire); name != 0)
+    c.transport = names_ + name * kNameBytes;
+  return c;
+}
+
+Counters Recorder::counters() const {
+  const Header& h = *header_;
+  Counters all{.comm_id = h.comm_id,
+               .rank = h.rank,
+               .n_ranks = h.n_ranks,
+               .pid = h.pid,
+               .host = h.host,
+               .comm_name = h.comm_name,
+               .program = h.program,
+               .job = h.job,
+               .state = static_cast<CommState>(h.comm_state.load(std::memory_order_relaxed))};
+  if (budget_ != nullptr) {
+    all.memory_bytes = budget_->used_bytes();
+    all.memory_peak_bytes = budget_->peak_bytes();
+  }
+  for (size_t kind = 0; kind < kCallKinds; ++kind)
+    all.calls[kind] = calls_of(static_cast<uint8_t>(kind));
+  for (int peer = 0; peer < h.n_ranks; ++peer) {
+    PeerCounters c = counters_of(peer);
+    if (!c.transport.empty() || c.waits != 0) all.peers.push_back(std::move(c));
+  }
+  return all;
 }
 
 }  // namespace tutti::trace

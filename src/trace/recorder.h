@@ -12,6 +12,7 @@
 #include "src/base/file.h"
 #include "src/base/memory_budget.h"
 #include "src/base/ticks.h"
+#include "src/trace/counters.h"
 #include "src/trace/record.h"
 
 namespace tutti::trace {
@@ -33,7 +34,9 @@ struct RecorderOptions {
   int rank = 0;
   int n_ranks = 1;
   std::string comm_name;
-  std::string folder;  // empty: memory only
+  std::string folder;        // empty: memory only
+  std::string metrics_file;  // see write_metrics_file(); empty: none
+  std::string job;
   uint32_t entries = 1024;
   MemoryBudget* budget = nullptr;  // outlives the recorder
 };
@@ -66,6 +69,8 @@ class Recorder {
     uint64_t facts = 0;  // number 0
     uint64_t ranks = 0;
     uint64_t details = 0;
+    uint64_t bytes = 0;
+    CallCounters* counters = nullptr;
   };
   Described describe(const Call& call, const char* algorithm) noexcept;
 
@@ -83,6 +88,8 @@ class Recorder {
     put(record, kRanks, call.ranks);
     put(record, kDetails, call.details);
     publish(record, with_state(version, State::kRunning));
+    add(call.counters->begun, 1);
+    add(call.counters->bytes, call.bytes);
     if ((version & kAnchorMask) == 0) [[unlikely]]
       refresh_anchor();
     return version;
@@ -105,12 +112,19 @@ class Recorder {
   void finalized() noexcept;
   // A table entry: what carries the messages of this peer.
   void set_transport(int rank, const char* name) noexcept {
-    peers_[rank].transport.store(number_of(name), std::memory_order_relaxed);  // a statistic
+    // Pairs with counters(), which then reads the name.
+    peers_[rank].transport.store(number_of(name), std::memory_order_release);
   }
+  // What has been counted so far. Any thread.
+  Counters counters() const;
+  PeerCounters counters_of(int peer) const;
+  CallTotals calls_of(uint8_t kind) const noexcept;
 
   PeerTraffic& peer(int rank) noexcept { return peers_[rank]; }
   const PeerTraffic& peer(int rank) const noexcept { return peers_[rank]; }
   uint64_t operations() const noexcept { return last_ / kVersionStep; }
+  const std::string& metrics_file() const noexcept { return metrics_file_; }
+  int rank() const noexcept { return header_->rank; }
 
  private:
   // How often begin() looks at the clock: every 256th time.
@@ -131,6 +145,7 @@ class Recorder {
   // The text's number; a new text gets one.
   uint8_t number_of(const char* text) noexcept;
   void refresh_anchor() noexcept;
+  void note_memory() noexcept;
   FileDescriptor create_backing(const RecorderOptions& options, size_t bytes);
   void write_header(const RecorderOptions& options, size_t bytes);
 
@@ -139,7 +154,11 @@ class Recorder {
   uint64_t byte_mask_ = 0;
   std::byte* ring_ = nullptr;
   PeerTraffic* peers_ = nullptr;
+  CallCounters* calls_ = nullptr;
 
+  const std::string metrics_file_;
+  const MemoryBudget* budget_;  // null: none
+  bool metrics_written_ = false;
   MemoryCharge charge_;
   FileDescriptor fd_;  // kept open: how `tutti top` finds the memory
   Mapping mapping_;

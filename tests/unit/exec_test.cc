@@ -111,7 +111,7 @@ struct RankCall {
   Connections connections;
   std::vector<int32_t> input, output;
   std::vector<std::byte> scratch, bounce;
-  TrafficCounters counters;
+  SentKinds sent;
   Operation operation;
 };
 
@@ -139,7 +139,7 @@ void start(RankCall& call, size_t block_count, const MessagePolicy& policy, uint
   call.bounce.resize(bounce_bytes(call.program));
   launch.scratch = call.scratch.data();
   launch.bounce = call.bounce;
-  launch.counters = &call.counters;
+  launch.sent = &call.sent;
   call.operation.start(launch);
 }
 
@@ -202,7 +202,12 @@ TEST(Operation_Direct, ReferenceSafePlan_MovesByReference) {
   }
   ASSERT_TRUE(drive(tasks, 1).ok());
   const auto mapped = static_cast<size_t>(transport::MessageKind::kMapped);
-  EXPECT_EQ(calls[0].counters.bytes[mapped], 4000u);
+  PeerTraffic& sent = calls[0].connections.send[0]->traffic();
+  PeerTraffic& received = calls[0].connections.recv[0]->traffic();
+  EXPECT_EQ(sent.protocols[mapped].sent_bytes, 4000u);
+  EXPECT_EQ(received.protocols[mapped].received_bytes, 4000u);
+  EXPECT_EQ(received.protocols[mapped].received_messages, sent.protocols[mapped].sent_messages);
+  EXPECT_EQ(sent.fallbacks, 0u);
   EXPECT_EQ(calls[0].output[1999], 2);
   EXPECT_EQ(calls[1].output[0], 1);
 }
@@ -297,33 +302,33 @@ TEST(BlockIndex_AllToAll, SendsByDestinationReceivesBySource) {
 constexpr int kP2pChannel = 1;
 
 // Rank 0 sends to rank 1.
-P2pLaunch sending(World& world, std::span<const P2pTransfer> transfers, TrafficCounters& counters) {
+P2pLaunch sending(World& world, std::span<const P2pTransfer> transfers, SentKinds& kinds) {
   return {.peer = 1,
           .send = world.send(0, 1, kP2pChannel),
           .transfers = transfers,
           .max_chunk_bytes = kLayout.area_bytes,
-          .counters = &counters};
+          .sent = &kinds};
 }
-P2pLaunch receiving(World& world, std::span<const P2pTransfer> transfers,
-                    TrafficCounters& counters) {
+P2pLaunch receiving(World& world, std::span<const P2pTransfer> transfers, SentKinds& kinds) {
   return {.peer = 0,
           .recv = world.recv(0, 1, kP2pChannel),
           .transfers = transfers,
           .max_chunk_bytes = kLayout.area_bytes,
-          .counters = &counters};
+          .sent = &kinds};
 }
 
 TEST(P2p_TwoSendsInOneGroup, ReceivedByTwoGroups_Match) {
   World world(2);
   std::vector<std::byte> first(5000, std::byte{1}), second(3000, std::byte{2}), got_first(5000),
       got_second(3000);
-  TrafficCounters counters;
-  const std::vector<P2pTransfer> sent{{first.data(), 5000, kSignature}, {second.data(), 3000, kOther}};
+  SentKinds kinds;
+  const std::vector<P2pTransfer> sent{{first.data(), 5000, kSignature},
+                                      {second.data(), 3000, kOther}};
   const P2pTransfer received_first{got_first.data(), 5000, kSignature};
   const P2pTransfer received_second{got_second.data(), 3000, kOther};
-  P2pOperation sender(sending(world, sent, counters));
-  P2pOperation receiver_a(receiving(world, {&received_first, 1}, counters));
-  P2pOperation receiver_b(receiving(world, {&received_second, 1}, counters));
+  P2pOperation sender(sending(world, sent, kinds));
+  P2pOperation receiver_a(receiving(world, {&received_first, 1}, kinds));
+  P2pOperation receiver_b(receiving(world, {&received_second, 1}, kinds));
   EXPECT_EQ(sender.waiting_for(), 1);
   EXPECT_TRUE(receiver_a.needs(0));
   EXPECT_TRUE(
@@ -339,11 +344,11 @@ TEST(P2p_TwoSendsInOneGroup, ReceivedByTwoGroups_Match) {
 TEST(P2p_ZeroBytes_Complete, AndOtherSignatureFails) {
   World world(2);
   std::vector<std::byte> from(100, std::byte{9}), to(100);
-  TrafficCounters counters;
+  SentKinds kinds;
   const std::vector<P2pTransfer> sent{{nullptr, 0, 5}, {from.data(), 100, 6}};
   const std::vector<P2pTransfer> received{{nullptr, 0, 5}, {to.data(), 100, 7}};
-  P2pOperation sender(sending(world, sent, counters));
-  P2pOperation receiver(receiving(world, received, counters));
+  P2pOperation sender(sending(world, sent, kinds));
+  P2pOperation receiver(receiving(world, received, kinds));
   const Status status = drive({&sender, &receiver}, 3);
   EXPECT_EQ(status.code, StatusCode::kInvalidUsage);
   EXPECT_EQ(status.rank, 0);

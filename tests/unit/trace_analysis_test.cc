@@ -6,6 +6,7 @@
 #include "src/base/clock.h"
 #include "src/kernels/dtypes.h"
 #include "src/trace/analysis.h"
+#include "src/trace/kinds.h"
 
 namespace tutti::trace {
 namespace {

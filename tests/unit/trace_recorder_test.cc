@@ -182,8 +182,8 @@ TEST_F(RecorderTest, QueueFull_CountsWhatIsLost) {
 TEST_F(RecorderTest, Counters_AreReadByPeer) {
   Recorder recorder(options());
   recorder.set_transport(2, "shm");
-  add(recorder.peer(2).sent_bytes[1], 640);
-  add(recorder.peer(2).sent_messages[1], 10);
+  add(recorder.peer(2).protocols[1].sent_bytes, 640);
+  add(recorder.peer(2).protocols[1].sent_messages, 10);
   add(recorder.peer(2).waited_ns, 5);
   const Recording r = only();
   ASSERT_EQ(r.counters.size(), 1u);

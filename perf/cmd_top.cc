@@ -43,7 +43,7 @@ class Top {
 
   void look() {
     before_ = std::move(now_);
-    now_ = read_jobs(options_.jobs);
+    now_ = read_jobs(options_.jobs, before_.has_value());
     const trace::Timeline timeline(now_->recordings);
     const auto comms = trace::live_view(
         timeline, before_.has_value() ? &before_->recordings : nullptr, trace::fate_of_process);

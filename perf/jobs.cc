@@ -17,33 +17,42 @@
 namespace tutti::command {
 namespace {
 
-std::vector<trace::Recording> read(const JobOptions& options, Found* found) {
-  if (!options.folder.empty()) return trace::read_folder(options.folder, &found->warnings);
-  if (options.pids.empty()) {
-    int hidden = 0;
-    auto all = trace::read_processes(&found->warnings, &hidden);
-    if (hidden != 0 && all.empty()) {
-      found->warnings.push_back(
-          fmt::format("{} processes of other users can't be looked into; ask as that user or as "
-                      "root",
-                      hidden));
-    }
-    return all;
-  }
-  std::vector<trace::Recording> all;
-  for (const int pid : options.pids) {
-    auto some = trace::read_process(pid, &found->warnings);
-    if (some.empty())
-      found->warnings.push_back(fmt::format("process {} has no communicator open", pid));
-    std::ranges::move(some, std::back_inserter(all));
+std::vector<trace::Recording> read_all(Found* found) {
+  int hidden = 0;
+  auto all = trace::read_processes(&found->warnings, &hidden);
+  if (hidden != 0 && all.empty()) {
+    found->warnings.push_back(fmt::format(
+        "{} processes of other users can't be looked into; ask as that user or as root", hidden));
   }
   return all;
 }
 
-void keep_job(const std::string& job, std::vector<trace::Recording>& all) {
+std::vector<trace::Recording> read_one(int pid, bool again, Found* found) {
+  try {
+    auto some = trace::read_process(pid, &found->warnings);
+    if (some.empty())
+      found->warnings.push_back(fmt::format("process {} has no communicator open", pid));
+    return some;
+  } catch (const Error& e) {
+    if (!again) throw;
+    found->warnings.emplace_back(e.what());
+    return {};
+  }
+}
+
+std::vector<trace::Recording> read(const JobOptions& options, bool again, Found* found) {
+  if (!options.folder.empty()) return trace::read_folder(options.folder, &found->warnings);
+  if (options.pids.empty()) return read_all(found);
+  std::vector<trace::Recording> all;
+  for (const int pid : options.pids)
+    std::ranges::move(read_one(pid, again, found), std::back_inserter(all));
+  return all;
+}
+
+void keep_job(const std::string& job, bool again, std::vector<trace::Recording>& all) {
   std::set<std::string> names;
   for (const trace::Recording& r : all) names.insert(r.job);
-  if (names.count(job) == 0 && !all.empty()) {
+  if (names.count(job) == 0 && !all.empty() && !again) {
     const std::vector<std::string_view> known(names.begin(), names.end());
     throw Error(StatusCode::kInvalidArgument,
                 "there is no job '" + job + "' (TUTTI_JOB); known: " + known_names(job, known));
@@ -62,12 +71,12 @@ void add_job_options(CLI::App& command, JobOptions* options) {
       ->type_name("DIR");
 }
 
-Found read_jobs(const JobOptions& options) {
+Found read_jobs(const JobOptions& options, bool again) {
   if (!options.folder.empty() && !options.pids.empty())
     throw Error(StatusCode::kInvalidArgument, "give process ids or --dir, not both");
   Found found;
-  found.recordings = read(options, &found);
-  if (!options.job.empty()) keep_job(options.job, found.recordings);
+  found.recordings = read(options, again, &found);
+  if (!options.job.empty()) keep_job(options.job, again, found.recordings);
   return found;
 }
 

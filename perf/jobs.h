@@ -25,7 +25,8 @@ struct Found {
   std::vector<std::string> warnings;  // what could not be read, and why
 };
 // Throws InvalidArgument when a process or folder can't be read at all, or no job has that name.
-Found read_jobs(const JobOptions& options);
+// `again`: it could be read before; processes may have ended.
+Found read_jobs(const JobOptions& options, bool again = false);
 // Why nothing was found, and what to do.
 std::string nothing_found(const JobOptions& options, const Found& found);
 

@@ -57,12 +57,20 @@ class Counted {
   Counted(const Counted&) = delete;
   Counted& operator=(const Counted&) = delete;
   PeerTraffic& traffic() noexcept { return *traffic_; }
-  // `traffic` outlives the connection.
-  void count_in(PeerTraffic& traffic) noexcept { traffic_ = &traffic; }
+  // `traffic` outlives the connection. The ranks are for the log.
+  void count_in(PeerTraffic& traffic, int rank, int peer) noexcept {
+    traffic_ = &traffic;
+    rank_ = rank;
+    peer_ = peer;
+  }
+  int rank() const noexcept { return rank_; }
+  int peer() const noexcept { return peer_; }
 
  private:
   PeerTraffic own_{};  // until somebody wants to know
   PeerTraffic* traffic_ = &own_;
+  int rank_ = -1;
+  int peer_ = -1;
 };
 
 // The sender's end of a connection. Destroying it while messages are unreleased is allowed (abort).

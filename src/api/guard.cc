@@ -2,6 +2,7 @@
 // The calling thread's last error, and the proof that public and internal enumerations agree.
 #include "src/api/guard.h"
 
+#include "src/base/log.h"
 #include "src/comm/group.h"
 #include "src/comm/notice_board.h"
 #include "src/comm/setup.h"
@@ -54,6 +55,7 @@ std::string& message_slot() noexcept {
 }  // namespace
 
 tuttiResult_t report(const char* function, StatusCode code, const char* message) noexcept {
+  log(LogLevel::kWarn, "api", -1, "{}: {}", function, message);
   try {
     message_slot() = std::string(function) + ": " + message;
   } catch (...) {

@@ -159,17 +159,11 @@ std::optional<std::string> foreign_variable(const char* name) {
 }
 
 LogSettings log_settings_from_environment() {
-  constexpr std::pair<std::string_view, LogLevel> kLevels[] = {
-      {"error", LogLevel::kError}, {"warn", LogLevel::kWarn},   {"info", LogLevel::kInfo},
-      {"debug", LogLevel::kDebug}, {"trace", LogLevel::kTrace},
-  };
-  LogSettings settings{.level = LogLevel::kOff,
+  LogSettings settings{.levels = {},
                        .chosen = !foreign_variable("TUTTI_LOG").value_or("").empty(),
                        .file = foreign_variable("TUTTI_LOG_FILE").value_or("")};
   const std::string wanted = foreign_variable("TUTTI_LOG").value_or("");
-  for (const auto& [text, level] : kLevels) {
-    if (wanted == text) settings.level = level;
-  }
+  if (!parse_log_levels(wanted, &settings.levels).empty()) settings.levels.set_all(LogLevel::kOff);
   return settings;
 }
 

@@ -43,7 +43,7 @@ struct LocalConfig {
   std::string plan_file;         // TUTTI_PLAN_FILE: rank 0's is read and sent to all
   std::string interface_prefix;  // TUTTI_SOCKET_IFNAME
   std::string faults;            // TUTTI_FAULTS: for tests, see transport/faulty
-  std::string log_level;         // TUTTI_LOG: off, error, warn, info, debug, trace
+  std::string log_level;         // TUTTI_LOG: see parse_log_levels()
   std::string log_file;          // TUTTI_LOG_FILE: default stderr; %r rank, %p pid
   std::string trace_dir;         // TUTTI_TRACE_DIR: folder for flight recordings; empty: memory
   uint32_t trace_entries = 0;    // TUTTI_TRACE_ENTRIES: operations kept, a power of two

@@ -13,13 +13,13 @@
 
 #include "src/base/clock.h"
 #include "src/base/error.h"
+#include "src/base/log.h"
 
 namespace tutti {
 namespace {
 
 constexpr std::string_view kProtocols[] = {"inline", "staged", "direct"};
 constexpr std::string_view kSwitch[] = {"0", "1"};
-constexpr std::string_view kLogLevels[] = {"off", "error", "warn", "info", "debug", "trace"};
 
 constexpr const char* kRank0 = "rank 0 decides";
 constexpr const char* kEachRank = "each rank";
@@ -210,10 +210,15 @@ constexpr ConfigEntry kEntries[] = {
       "seed=7,delay=200us,stall=0.001:20ms,drop=0.0001,kill=0.0001 (probabilities are per "
       "message)."},
      [](Row, Text value, Config* into) { into->local.faults = value; }},
-    {{"TUTTI_LOG", "name", "off", kEachRank,
-      "Least severe log lines to write: off, error, warn, info, debug or trace."},
+    {{"TUTTI_LOG", "list", "off", kEachRank,
+      "Least severe log lines to write: off, error, warn, info, debug or trace; a subsystem may "
+      "have "
+      "its own, e.g. warn,shm=debug. Subsystems: api, bootstrap, comm, config, control, exec, "
+      "metrics, plan, shm, trace, transport."},
      [](Row row, Text value, Config* into) {
-       check_choice(row, value, kLogLevels);
+       LogLevels levels;
+       if (const std::string problem = parse_log_levels(value, &levels); !problem.empty())
+         reject(row, value, "a level, or a list such as warn,shm=debug; " + problem);
        into->local.log_level = value;
      }},
     {{"TUTTI_LOG_FILE", "path", "", kEachRank,

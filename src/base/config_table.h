@@ -18,10 +18,10 @@ struct ConfigEntry {
 };
 std::span<const ConfigEntry> config_entries();
 
-// What the log needs before, and even if, the rest can't be read: TUTTI_LOG (off when its value is
-// not allowed) and TUTTI_LOG_FILE.
+// What the log needs before, and even if, the rest can't be read: TUTTI_LOG (all off when its value
+// is not allowed) and TUTTI_LOG_FILE.
 struct LogSettings {
-  LogLevel level;
+  LogLevels levels;
   bool chosen;  // TUTTI_LOG is set
   std::string file;
 };

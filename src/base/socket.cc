@@ -15,6 +15,7 @@
 #include <sys/uio.h>
 
 #include "src/base/error.h"
+#include "src/base/log.h"
 #include "src/base/sockaddr.h"
 #include "src/base/wait.h"
 
@@ -182,11 +183,14 @@ Socket Socket::connect(const SocketAddress& to, SocketKind kind, Deadline deadli
   const int64_t start_ns = now_ns();
   RawAddress raw = to_raw(to);
   int64_t backoff_ns = kFirstBackoffNs;
-  for (;;) {
+  for (int attempt = 1;; ++attempt) {
     FileDescriptor fd = open_socket(to, kind, raw);
     const int error_number = try_connect(fd.get(), to, raw, deadline);
     if (error_number == 0) {
       disable_nagle(fd.get());
+      if (attempt > 1)
+        log(LogLevel::kDebug, "bootstrap", -1, "connected to {} at attempt {}", to.to_string(),
+            attempt);
       return Socket(std::move(fd));
     }
     if (!worth_retrying(error_number)) {

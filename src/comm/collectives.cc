@@ -10,6 +10,7 @@
 #include "src/base/hash.h"
 #include "src/base/log.h"
 #include "src/comm/recording.h"
+#include "src/trace/kinds.h"
 
 namespace tutti::comm {
 namespace {
@@ -165,6 +166,8 @@ Collectives::Prepared Collectives::prepare(const CollectiveCall& call) {
   if (!chosen.has_value()) return prepared;
   prepared.program = &program_for(*chosen);
   prepared.tiling = chosen->tiling;
+  log(LogLevel::kDebug, "comm", place_.rank, "{} of {} x {}: plan '{}' in {} tiles", call.name,
+      call.count, name(call.dtype), chosen->plan->plan.algorithm, prepared.tiling.n_tiles);
   const exec::Program& program = prepared.program->program;
   prepared.scratch_bytes = exec::scratch_bytes(program, prepared.tiling, call.dtype);
   if (tuning_.policy.pull_min_bytes != UINT64_MAX)
@@ -221,6 +224,13 @@ Collectives::ProgramEntry& Collectives::program_for(const Cut& cut) {
     made->program = exec::compile(cut.plan, place_.rank);
     made->charge = MemoryCharge(budget_, MemoryUse::kPrograms, exec::program_bytes(made->program),
                                 "a compiled program");
+    const plan::Plan& plan = cut.plan->plan;
+    log(LogLevel::kInfo, "comm", place_.rank,
+        "first call of {}: plan '{}' of {}, {} lanes here, sends to {} and receives from {} "
+        "connections",
+        trace::kind_name(static_cast<uint8_t>(plan.shape.collective)), plan.algorithm,
+        cut.plan == tuning_.plan ? "TUTTI_PLAN_FILE" : "the library", made->program.lanes.size(),
+        made->program.send_peers.size(), made->program.recv_peers.size());
     entry = std::move(made);
   }
   return *entry;

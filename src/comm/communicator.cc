@@ -209,6 +209,7 @@ void Communicator::break_off(Cause cause, const char* call) noexcept {
                                               (cause == Cause::kRevoked ? "revoked" : "aborted") +
                                               " by " + call);
   exposures_->end();
+  log(LogLevel::kWarn, "comm", rank(), "communicator {:x} is broken off by {}", comm_id(), call);
   ring(bell());
   if (drain(Deadline::after_ns(kAbortGraceNs))) return post_own(cause);
   // Queued behind other work, or in the hands of a thread that does not come back: its connections

@@ -19,7 +19,7 @@ constexpr int64_t kReaderNs =
 void Links::note_use(int peer, transport::Counted& connection, const char* direction, int channel) {
   const int transport = transports_.index_of(peer);
   used_.fetch_or(uint64_t{1} << transport, std::memory_order_relaxed);
-  connection.count_in(recorder_.peer(peer));
+  connection.count_in(recorder_.peer(peer), rank_, peer);
   const std::string name(transports_.name(transport));
   recorder_.set_transport(peer, name.c_str());
   log(LogLevel::kDebug, "comm", rank_, "a connection {} rank {} by {}, channel {}", direction, peer,

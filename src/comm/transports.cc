@@ -93,6 +93,9 @@ void Transports::route(std::span<const PeerRecord> records, int rank, std::strin
   for (size_t i = 0; i < open_.size(); ++i) {
     if (std::find(route_.begin(), route_.end(), static_cast<int>(i)) == route_.end())
       open_[i].transport.reset();
+    else
+      log(LogLevel::kInfo, "comm", rank, "transport {} is used; large messages: {}", open_[i].name,
+          open_[i].transport->direct_capability());
   }
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "src/base/clock.h"
+#include "src/base/log.h"
 #include "src/comm/recording.h"
 
 namespace tutti::comm {
@@ -323,8 +324,10 @@ void Work::fail(const Blame& blame, const std::string& what) noexcept {
   const std::string call = call_name();
   // What a peer reports begins with its call, which mostly is the same.
   const bool repeats = blame.heard && what.starts_with(call + ": ");
-  comm_.health().fail(
-      blame.code, call + comm_.place() + ": " + (repeats ? what.substr(call.size() + 2) : what));
+  const std::string message =
+      call + comm_.place() + ": " + (repeats ? what.substr(call.size() + 2) : what);
+  comm_.health().fail(blame.code, message);
+  log(LogLevel::kError, "comm", comm_.rank(), "{}", message);
   // The sentence travels where the peers can't make it up themselves.
   const bool tell = has_text(blame.cause);
   comm_.post_notice({.from = comm_.rank(),

@@ -2,6 +2,8 @@
 // Decides how a message travels and where its bytes lie.
 #include "src/exec/message.h"
 
+#include "src/base/log.h"
+
 namespace tutti::exec {
 namespace {
 
@@ -50,6 +52,17 @@ Arrival locate(transport::RecvConnection& connection, int peer, size_t bytes,
     message->data = nullptr;
   }
   return Arrival::kMessage;
+}
+
+void note_fallback(transport::SendConnection& connection, size_t bytes) noexcept {
+  std::atomic<uint64_t>& fallbacks = connection.traffic().fallbacks;
+  if (fallbacks.load(std::memory_order_relaxed) == 0) {
+    log(LogLevel::kInfo, "exec", connection.rank(),
+        "messages to rank {} are copied, such as one of {} bytes: the peer can't reach their "
+        "memory; memory of tuttiMemAlloc it can",
+        connection.peer(), bytes);
+  }
+  add(fallbacks, 1);
 }
 
 // A message has to wait for room: counts it once.
@@ -140,7 +153,8 @@ void commit_message(const OutgoingMessage& message, uint32_t signature, size_t b
       view.commit(signature, MessageKind::kInline);
       break;
     case MessageKind::kStaged:
-      if (message.fell_back) add(traffic.fallbacks, 1);
+      if (message.fell_back) [[unlikely]]
+        note_fallback(*message.connection, bytes);
       view.commit_staged(signature, bytes);
       break;
     case MessageKind::kMapped:

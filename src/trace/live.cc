@@ -78,6 +78,7 @@ class WaitGraph {
       if (std::ranges::count(causes, rank.rank) == 0) waiting.push_back(rank.rank);
     }
     std::vector<Wait> all;
+    all.reserve(waiting_for.size());
     for (auto& [causes, waiting] : waiting_for) all.push_back(describe_wait(causes, waiting));
     return all;
   }
@@ -133,6 +134,18 @@ class WaitGraph {
   const std::vector<LiveRank>& ranks_;
 };
 
+// Processes that ended in the middle of it.
+std::string death_text(const std::vector<LiveRank>& ranks) {
+  std::vector<int> gone;
+  for (const LiveRank& live : ranks) {
+    const bool open = live.recording != nullptr && live.recording->comm_state == CommState::kOpen;
+    if (open && is_gone(live.state)) gone.push_back(live.rank);
+  }
+  if (gone.empty()) return "";
+  return fmt::format("{} {} gone without having finalized it; `tutti trace` tells more",
+                     ranks_text(gone), gone.size() == 1 ? "is" : "are");
+}
+
 LiveComm view_of(const CommView& comm, const std::vector<Recording>* before, const Fate& fate) {
   LiveComm live{.comm = &comm};
   for (int rank = 0; rank < comm.n_ranks; ++rank) {
@@ -146,6 +159,7 @@ LiveComm view_of(const CommView& comm, const std::vector<Recording>* before, con
     }
     live.ranks.push_back(std::move(one));
   }
+  if (live.failure.empty()) live.failure = death_text(live.ranks);
   live.waits = WaitGraph(live.ranks).waits();
   return live;
 }

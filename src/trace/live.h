@@ -35,7 +35,7 @@ struct LiveComm {
   const CommView* comm = nullptr;
   std::vector<LiveRank> ranks;  // all of them
   std::vector<Wait> waits;
-  std::string failure;  // of the first rank that has failed; "" when none
+  std::string failure;  // of the lowest rank that has failed, or who is gone; "" when none
 };
 
 // `now` must stay. `before`: null, or what was read earlier.

@@ -70,10 +70,11 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
                                                           {"TUTTI_STAGING_POOL", "5M"},
                                                           {"TUTTI_SOCKET_IFNAME", "eth"},
                                                           {"TUTTI_FAULTS", "seed=2"},
-                                                          {"TUTTI_LOG", "debug"},
+                                                          {"TUTTI_LOG", "debug,shm=off"},
                                                           {"TUTTI_LOG_FILE", "/tmp/x.%r.%p"},
                                                           {"TUTTI_TRACE_DIR", "/tmp/traces"},
                                                           {"TUTTI_TRACE_ENTRIES", "1000"},
+                                                          {"TUTTI_METRICS_FILE", "/tmp/m.%r"},
                                                           {"TUTTI_RANK", "0"},
                                                           {"TUTTI_SIZE", "4"},
                                                           {"TUTTI_LOCAL_RANK", "3"},
@@ -101,10 +102,12 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
   EXPECT_EQ(config.local.staging_pool_bytes, uint64_t{5} << 20);
   EXPECT_EQ(config.local.interface_prefix, "eth");
   EXPECT_EQ(config.local.faults, "seed=2");
-  EXPECT_EQ(config.local.log_level, "debug");
+  EXPECT_EQ(config.local.log_level, "debug,shm=off");
   EXPECT_EQ(config.local.log_file, "/tmp/x.%r.%p");
   EXPECT_EQ(config.local.trace_dir, "/tmp/traces");
   EXPECT_EQ(config.local.trace_entries, 1024u);
+  EXPECT_EQ(config.local.metrics_file, "/tmp/m.%r");
+  EXPECT_EQ(config.local.job, "a job");
   EXPECT_TRUE(unknown_variables().empty());
 }
 

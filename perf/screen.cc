@@ -2,6 +2,7 @@
 // Escape sequences that every terminal of the last decades knows.
 #include "perf/screen.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -25,15 +26,7 @@ constexpr std::string_view kLeave = "\x1b[?25h\x1b[?1049l";
 constexpr std::string_view kHome = "\x1b[H";
 constexpr std::string_view kClearLine = "\x1b[K";
 constexpr std::string_view kClearRest = "\x1b[J";
-
-void put(std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t done = ::write(STDOUT_FILENO, text.data(), text.size());
-    if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) return;  // the terminal is gone; SIGHUP follows
-    text.remove_prefix(static_cast<size_t>(done));
-  }
-}
+constexpr int kShortMs = 500;
 
 ScreenSize size_of_terminal() {
   winsize size{};
@@ -61,7 +54,9 @@ std::string frame_text(const std::vector<std::string>& lines, const ScreenSize& 
   return text;
 }
 
-Screen::Screen() {
+Screen::Screen()
+    : terminal_(::open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)) {
+  if (!terminal_) throw system_error("can't open the terminal of standard output", errno);
   sigset_t handled;
   sigemptyset(&handled);
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGWINCH})
@@ -69,26 +64,38 @@ Screen::Screen() {
   signals_ = FileDescriptor(::signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_) throw system_error("can't make a signalfd", errno);
   ::sigprocmask(SIG_BLOCK, &handled, &before_);
-  enter();
+  put(kEnter, Patience::kUntilSignal);
 }
 
 Screen::~Screen() {
-  leave();
+  put(kLeave, Patience::kShort);
   ::sigprocmask(SIG_SETMASK, &before_, nullptr);
 }
 
-void Screen::enter() const { put(kEnter); }
-void Screen::leave() const { put(kLeave); }
+// Never blocks for longer than until the next signal: a terminal may be held up (Ctrl-S) or hang.
+void Screen::put(std::string_view text, Patience patience) const {
+  const bool until_signal = patience == Patience::kUntilSignal;
+  while (!text.empty()) {
+    pollfd polled[] = {{terminal_.get(), POLLOUT, 0}, {signals_.get(), POLLIN, 0}};
+    const int ready = ::poll(polled, until_signal ? 2 : 1, until_signal ? -1 : kShortMs);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0 || (polled[0].revents & POLLOUT) == 0 || polled[1].revents != 0) return;
+    const ssize_t done = ::write(terminal_.get(), text.data(), text.size());
+    if (done < 0 && (errno == EINTR || (errno == EAGAIN && until_signal))) continue;
+    if (done <= 0) return;  // the terminal is gone; SIGHUP follows
+    text.remove_prefix(static_cast<size_t>(done));
+  }
+}
 
 // As the terminal's suspend key asks for; goes on when the shell continues the process.
 void Screen::suspend() const {
-  leave();
+  put(kLeave, Patience::kShort);
   ::raise(SIGSTOP);
-  enter();
+  put(kEnter, Patience::kUntilSignal);
 }
 
 void Screen::draw(const std::vector<std::string>& lines) {
-  put(frame_text(lines, size_of_terminal()));
+  put(frame_text(lines, size_of_terminal()), Patience::kUntilSignal);
 }
 
 bool Screen::wait(int64_t ns) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "src/base/file.h"
@@ -34,11 +35,12 @@ class Screen {
   int ended_by() const noexcept { return ended_by_; }
 
  private:
-  void enter() const;
-  void leave() const;
+  enum class Patience { kUntilSignal, kShort };
+  void put(std::string_view text, Patience patience) const;
   void suspend() const;
 
   sigset_t before_{};
+  FileDescriptor terminal_;  // standard output opened anew, so that only we don't block on it
   FileDescriptor signals_;
   int ended_by_ = 0;
 };

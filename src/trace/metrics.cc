@@ -66,8 +66,12 @@ void list_recorder(const Recorder& recorder) {
 void unlist_recorder(const Recorder& recorder) noexcept {
   ProcessLocal<Listed>::with([&](Listed& listed) {
     if (std::erase(listed.open, &recorder) == 0 || recorder.metrics_file().empty()) return;
-    if (listed.ended.size() == kMostEnded) listed.ended.erase(listed.ended.begin());
-    listed.ended.push_back(recorder.counters());
+    try {
+      if (listed.ended.size() == kMostEnded) listed.ended.erase(listed.ended.begin());
+      listed.ended.push_back(recorder.counters());
+    } catch (const std::exception&) {
+      return;  // no memory left: later files lack it
+    }
   });
 }
 

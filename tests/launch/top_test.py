@@ -270,24 +270,53 @@ def read_terminal(fd, condition):
     raise AssertionError("the terminal does not show it within 60 s: " + repr(text))
 
 
+def on_terminal(busy, columns, rows):
+    """`tutti top` on a terminal of that size; the descriptor is our end of it."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    top = subprocess.Popen([TUTTI, "top", "--interval", "0.1", *busy.arguments()], stdout=theirs, stdin=theirs)
+    os.close(theirs)
+    return top, ours
+
+
 def test_terminal_is_redrawn_and_restored():
     columns, rows = 60, 6
     with Busy() as busy:
         for number, status in ((signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)):
-            ours, theirs = pty.openpty()
-            fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-            with subprocess.Popen([TUTTI, "top", "--interval", "0.1", *busy.arguments()], stdout=theirs, stdin=theirs) as top:
-                os.close(theirs)
-                text = read_terminal(ours, lambda t: t.count("\x1b[H") >= 3 and "more lines" in t)
+            top, terminal = on_terminal(busy, columns, rows)
+            try:
+                text = read_terminal(terminal, lambda t: t.count("\x1b[H") >= 3 and "more lines" in t)
                 check("alternate screen", text.startswith("\x1b[?1049h\x1b[?25l"), repr(text))
                 for frame in text.split("\x1b[H")[1:-1]:
-                    lines = [re.sub(r"\x1b\[\w", "", line) for line in frame.split("\r\n")]
+                    lines = [re.sub(r"\x1b\[\w", "", line) for line in re.split("\r+\n", frame)]
                     check("does not fit", len(lines) <= rows and all(len(line) <= columns for line in lines), lines)
                 top.send_signal(number)
-                text = read_terminal(ours, lambda t: "\x1b[?1049l" in t)
+                text = read_terminal(terminal, lambda t: "\x1b[?1049l" in t)
                 check("status", top.wait(60) == status, top.returncode)
                 check("not restored", text.endswith("\x1b[?25h\x1b[?1049l"), repr(text))
-            os.close(ours)
+            finally:
+                top.kill()
+                top.wait()
+                os.close(terminal)
+
+
+def test_terminal_that_nobody_reads():
+    with Busy() as busy:
+        top, terminal = on_terminal(busy, 200, 50)
+        try:
+            def filled():
+                """Bytes wait for us, and after a second still as many."""
+                waiting = [struct.unpack("i", fcntl.ioctl(terminal, termios.FIONREAD, b"\0" * 4))[0]]
+                time.sleep(1)
+                waiting.append(struct.unpack("i", fcntl.ioctl(terminal, termios.FIONREAD, b"\0" * 4))[0])
+                return waiting[0] == waiting[1] > 0
+            until(filled, "a full terminal")
+            top.send_signal(signal.SIGTERM)
+            check("does not end", top.wait(60) == 128 + signal.SIGTERM, top.returncode)
+        finally:
+            top.kill()
+            top.wait()
+            os.close(terminal)
 
 
 def test_plain_output_ends_with_the_job():

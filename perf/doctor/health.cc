@@ -91,7 +91,10 @@ std::vector<Difference> differences(const std::vector<RankHealth>& ranks) {
           values.emplace_back(ranks.size(), kAbsent);
         }
         std::string& value = values[at->second][rank];
-        value = value == kAbsent ? f.value : value + "; " + f.value;
+        if (value == kAbsent)
+          value = f.value;
+        else
+          value.append("; ").append(f.value);
       }
     }
   }

@@ -279,7 +279,7 @@ typedef struct tuttiCommStats_v1 {
   uint64_t waitedNanoseconds;
 } tuttiCommStats_t;
 #define TUTTI_COMM_STATS_INITIALIZER \
-  { sizeof(tuttiCommStats_t), 0, {0}, {0}, 0, 0, {0}, {0}, {0}, 0, 0, 0, 0, 0, }
+  { sizeof(tuttiCommStats_t), 0, {0}, {0}, 0, 0, {0}, {0}, {0}, 0, 0, 0, 0, 0 }
 TUTTI_API tuttiResult_t tuttiCommGetStats(tuttiComm_t comm, tuttiCommStats_t* stats);
 
 /* The memory of a communicator on this rank, in bytes. Memory that a rank makes counts for it,

@@ -184,10 +184,6 @@ std::string parse_log_levels(std::string_view text, LogLevels* levels) {
   return "";
 }
 
-bool warning_wanted(const LogSource& source) noexcept {
-  return log_enabled(LogLevel::kWarn, source) || !log_settings_from_environment().chosen;
-}
-
 bool log_enabled(LogLevel level, const LogSource& source) noexcept {
   // Relaxed: every thread computes the same value. No lock, so a forked child never finds one.
   static std::atomic<uint64_t> known{kLevelsUnknown};
@@ -201,6 +197,14 @@ bool log_enabled(LogLevel level, const LogSource& source) noexcept {
     known.store(levels.packed, std::memory_order_relaxed);
   }
   return level != LogLevel::kOff && level >= levels.of(source.subsystem());
+}
+
+bool warning_wanted(const LogSource& source) noexcept {
+  try {
+    return log_enabled(LogLevel::kWarn, source) || !log_settings_from_environment().chosen;
+  } catch (const std::exception&) {
+    return false;  // no memory left
+  }
 }
 
 void log_line(LogLevel level, const LogSource& source, int rank, std::string_view text) {

@@ -46,6 +46,10 @@ void register_ringer() noexcept;
 // they look every millisecond. For reports.
 bool sleepers_are_safe() noexcept;
 
+// Every running thread of every registered process executes a full barrier before it returns. False
+// where the system can't.
+bool barrier_all_ringers() noexcept;
+
 // The slow half of ring(): changes the futex word and wakes every sleeper.
 void ring_sleepers(Doorbell& bell) noexcept;
 
@@ -113,6 +117,9 @@ inline void cpu_relax() noexcept {
 // returns are allowed.
 void futex_wait(const std::atomic<uint32_t>& word, uint32_t expected, Deadline deadline) noexcept;
 void futex_wake_all(const std::atomic<uint32_t>& word) noexcept;
+
+// Lets another thread have the core.
+void yield_core() noexcept;
 
 // Sleeps for the given time; only for set-up code and tests.
 void sleep_ns(int64_t duration_ns) noexcept;

@@ -2,10 +2,7 @@
 // Records of peers as bytes, and the facts that follow from them.
 #include "src/comm/peers.h"
 
-#include <sched.h>
-
 #include <algorithm>
-#include <bit>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -18,25 +15,6 @@ namespace {
 constexpr uint32_t kRecordVersion = 3;
 
 }  // namespace
-
-CoreSet usable_cores() {
-  CoreSet cores{};
-  cpu_set_t set;
-  if (::sched_getaffinity(0, sizeof set, &set) != 0) {
-    cores[0] = 1;
-    return cores;
-  }
-  for (size_t i = 0; i < cores.size() * 64 && i < CPU_SETSIZE; ++i) {
-    if (CPU_ISSET(i, &set)) cores[i / 64] |= uint64_t{1} << (i % 64);
-  }
-  return cores;
-}
-
-int count(const CoreSet& cores) noexcept {
-  int total = 0;
-  for (const uint64_t word : cores) total += std::popcount(word);
-  return std::max(1, total);
-}
 
 const TransportAddress* PeerRecord::find(std::string_view transport) const noexcept {
   const auto at = std::find_if(transports.begin(), transports.end(),

@@ -3,7 +3,6 @@
 // them alike.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "src/base/config.h"
+#include "src/base/cores.h"
 #include "src/base/liveness.h"
 
 namespace tutti::comm {
@@ -20,11 +20,6 @@ namespace tutti::comm {
 // path at split.
 using Exchange =
     std::function<std::vector<std::vector<std::byte>>(std::span<const std::byte> mine)>;
-
-// The cores that a thread of this process may run on.
-using CoreSet = std::array<uint64_t, 16>;
-CoreSet usable_cores();
-int count(const CoreSet& cores) noexcept;
 
 // How to reach a rank by one transport.
 struct TransportAddress {

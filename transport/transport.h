@@ -137,7 +137,8 @@ class RemoteRegion {
   // visible.
   virtual Status put(size_t offset, const void* data, size_t bytes) noexcept = 0;
   // Copies 8-byte words of the peer's memory, from a multiple of 8, in ascending order, each with
-  // acquire order.
+  // acquire order. Afterwards everything that the peer had published to this rank before (messages,
+  // releases, notices) is visible too.
   virtual Status read(size_t offset, std::span<uint64_t> words) const noexcept = 0;
   // Adds to the 8-byte counter at `offset` (multiple of 8), with release order, and wakes the peer.
   virtual Status add_signal(size_t offset, uint64_t value) noexcept = 0;
@@ -175,7 +176,8 @@ class Transport {
   virtual std::vector<std::byte> export_region(const void* base, size_t bytes) = 0;
   // Collective partners call it with the token of `from`; waits at most until the deadline. Throws
   // InvalidUsage when the memory has been freed, RemoteError when the peer is gone or does not
-  // answer.
+  // answer. After an answer, InvalidUsage included, all that the peer had published to this rank
+  // before is visible.
   virtual std::unique_ptr<RemoteRegion> import_region(const Peer& from,
                                                       std::span<const std::byte> token,
                                                       Deadline deadline) = 0;

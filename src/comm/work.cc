@@ -166,6 +166,10 @@ void Work::ask_peer(int64_t now_ns) noexcept {
   const auto answer = comm_.path().boards.read(peer, Deadline::after_ns(kQuestionNs), &theirs);
   if (answer == PeerBoards::Answer::kNone) return;
   const bool left = answer == PeerBoards::Answer::kLeft || theirs.closed();
+  // It may have left because it failed, and has said so before.
+  if (const auto notice = left ? find_notice() : std::nullopt; notice && still_stuck())
+    return fail_noticed(*notice);
+  if (done()) return;
   const auto number = sequence_.collective_number();
   JournalCopy mine;
   comm_.local().board.copy_journal(&mine);
@@ -237,7 +241,11 @@ void Work::fail_disagreed(const Status& status) noexcept {
       number.has_value() ? inquiry.disagreement(*number) : std::nullopt;
   if (!verdict.has_value() && !number.has_value() && p2p_ != nullptr)
     verdict = inquiry.mismatched_send(status.rank, p2p_->awaited_send(status.rank));
-  if (!verdict.has_value()) verdict = inquiry.out_of_step(status.rank, number, status.reason);
+  if (!verdict.has_value()) {
+    // Nobody is found to have called anything else: one that has left may have failed first.
+    if (const auto notice = find_notice()) return fail_noticed(*notice);
+    verdict = inquiry.out_of_step(status.rank, number, status.reason);
+  }
   fail(*verdict);
 }
 
@@ -311,6 +319,8 @@ void Work::fail_noticed(const Notice& notice) noexcept {
 void Work::fail_late(int64_t silence_ns) noexcept {
   const int peer = waiting_for();
   const Inquiry inquiry(comm_, Deadline::after_ns(kInquiryNs));
+  // While we asked, a peer that has fallen before us may have said why.
+  if (const auto notice = find_notice()) return fail_noticed(*notice);
   const auto number = sequence_.collective_number();
   Verdict verdict = number.has_value() ? inquiry.silence(*number, peer, silence_ns)
                                        : inquiry.silence_between(peer, silence_ns);

@@ -130,8 +130,11 @@ bool CallSequence::needs(int rank) const noexcept {
 
 std::optional<uint64_t> CallSequence::collective_number() const noexcept {
   if (finished() || phase_ == Phase::kBegin) return std::nullopt;
+  const Collectives& collectives = comm_.path().collectives;
+  const bool settling = std::holds_alternative<SettleCall>(calls_[next_]);
+  if (settling && collectives.begun() > 0) return collectives.number();
   if (!std::holds_alternative<CollectiveCall>(calls_[next_])) return std::nullopt;
-  return comm_.path().collectives.number();
+  return collectives.number();
 }
 
 std::string CallSequence::describe() const {

@@ -26,7 +26,8 @@ class CallSequence final : public exec::Task {
   bool needs(int rank) const noexcept override;
   // "AllReduce #12", of the current call; "" when finished.
   std::string describe() const;
-  // Of the current call, when it is a collective that has begun.
+  // Of the current call, when it is a collective that has begun; of the last one while its messages
+  // settle.
   std::optional<uint64_t> collective_number() const noexcept;
   bool finished() const noexcept { return next_ == calls_.size(); }
   // The recording says that the calls were issued then, not when they begin.

@@ -167,7 +167,7 @@ std::optional<Verdict> Inquiry::mismatched_send(int from,
 }
 
 Verdict Inquiry::out_of_step(int about, std::optional<uint64_t> number, const char* reason) const {
-  if (auto verdict = absence(about, 0)) return *verdict;
+  if (at(about).left) return *absence(about, 0);
   std::string text =
       "rank " + std::to_string(about) + " is out of step with rank " + std::to_string(comm_.rank());
   if (at(about).answered) text += " (" + last_call(about) + ")";
@@ -193,14 +193,17 @@ std::string Inquiry::waiters(int culprit, uint64_t number) const {
   std::vector<int> waiting;
   for (int rank = 0; rank < comm_.n_ranks(); ++rank) {
     const auto last = at(rank).journal.last();
-    const bool in_it = last.has_value() && last->number == number && !last->ended;
+    // This rank may have ended it already, and wait for its messages to be consumed.
+    const bool in_it =
+        rank == comm_.rank() || (last.has_value() && last->number == number && !last->ended);
     if (rank != culprit && at(rank).answered && in_it) waiting.push_back(rank);
   }
   return waiting.size() == 1 ? "rank " + rank_list(waiting) + " waits for it"
                              : "ranks " + rank_list(waiting) + " wait for it";
 }
 
-// What can be said of a rank that does not take part because it has left or does not run.
+// What can be said of a rank that does not take part because it has left, does not run, or can't be
+// asked.
 std::optional<Verdict> Inquiry::absence(int rank, int64_t silence_ns) const {
   const std::string name = "rank " + std::to_string(rank);
   if (at(rank).left) {
@@ -208,19 +211,27 @@ std::optional<Verdict> Inquiry::absence(int rank, int64_t silence_ns) const {
                    name + " has finalized or destroyed the communicator" +
                        (at(rank).answered ? " (" + last_call(rank) + ")" : "")};
   }
-  if (!stopped(rank)) return std::nullopt;
-  const int pid = comm_.local().transports.peer(rank).process.pid;
+  if (stopped(rank)) {
+    const int pid = comm_.local().transports.peer(rank).process.pid;
+    return Verdict{StatusCode::kRemoteError, rank, Cause::kTimedOut,
+                   name + " is stopped (process " + std::to_string(pid) + ", state " +
+                       at(rank).state + "); it has not moved for " + seconds(silence_ns)};
+  }
+  if (at(rank).answered) return std::nullopt;
   return Verdict{StatusCode::kRemoteError, rank, Cause::kTimedOut,
-                 name + " is stopped (process " + std::to_string(pid) + ", state " +
-                     at(rank).state + "); it has not moved for " + seconds(silence_ns)};
+                 name + " does not answer, for " + seconds(silence_ns) +
+                     ": its process or its host may be gone, or can't be reached"};
 }
 
+// Ranks that have left are no reason, except for who waits for them: whoever needs them finds out
+// by itself, long before any deadline, and they may well have given all that they owed.
 Verdict Inquiry::silence(uint64_t number, int waiting_for, int64_t silence_ns) const {
   if (auto verdict = disagreement(number)) return *verdict;
+  const auto passed = [&](int rank) {
+    return rank == comm_.rank() || (at(rank).answered && at(rank).journal.begun(number + 1));
+  };
   for (int rank = 0; rank < comm_.n_ranks(); ++rank) {
-    if (rank == comm_.rank()) continue;
-    const bool passed = at(rank).answered && at(rank).journal.begun(number + 1);
-    if (passed) continue;
+    if (passed(rank) || at(rank).left) continue;
     if (auto verdict = absence(rank, silence_ns)) return *verdict;
   }
   for (int rank = 0; rank < comm_.n_ranks(); ++rank) {
@@ -241,15 +252,13 @@ Verdict Inquiry::silence_between(int waiting_for, int64_t silence_ns) const {
   if (auto verdict = absence(waiting_for, silence_ns)) return *verdict;
   // It may itself wait for a rank that does not run.
   for (int rank = 0; rank < comm_.n_ranks(); ++rank) {
-    if (rank == comm_.rank() || !stopped(rank)) continue;
+    if (rank == comm_.rank() || at(rank).left) continue;
     if (auto verdict = absence(rank, silence_ns)) return *verdict;
   }
   const std::string peer = "rank " + std::to_string(waiting_for);
-  const std::string state =
-      at(waiting_for).answered ? last_call(waiting_for) : "it does not answer";
   return {StatusCode::kRemoteError, waiting_for, Cause::kTimedOut,
           "link " + peer + " -> rank " + std::to_string(comm_.rank()) + " makes no progress for " +
-              seconds(silence_ns) + " (" + peer + ": " + state +
+              seconds(silence_ns) + " (" + peer + ": " + last_call(waiting_for) +
               "); it may be busy, or has not made the matching call"};
 }
 

@@ -39,8 +39,8 @@ class Inquiry {
   // How ranks differ in what they called as collective `number` or, if that is still known,
   // earlier; nullopt when they don't.
   std::optional<Verdict> disagreement(uint64_t number) const;
-  // Whose fault it is that collective `number` has not moved for so long: a rank that has left, is
-  // stopped, or has not entered it; else the connection from `waiting_for` (-1: unknown).
+  // Whose fault it is that collective `number` has not moved for so long: a rank that is stopped,
+  // does not answer, or has not entered it; else the connection from `waiting_for` (-1: unknown).
   Verdict silence(uint64_t number, int waiting_for, int64_t silence_ns) const;
   // The send that rank `from` has made and this rank has not expected so; nullopt when that is not
   // known.

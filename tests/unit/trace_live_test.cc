@@ -25,7 +25,7 @@ Recording recording(int rank, int n_ranks) {
   r.rank = rank;
   r.n_ranks = n_ranks;
   r.host_id = 1;
-  r.process_uid = static_cast<uint64_t>(100 + rank);
+  r.process_uid = 100 + static_cast<uint64_t>(rank);
   r.pid = 4700 + rank;
   r.comm_name = "dp";
   r.read_ns = kNow;

@@ -142,7 +142,7 @@ Section machine_section() {
     section.findings.push_back(
         {"kernel", fmt::format("{} {} {}", system.sysname, system.release, system.machine)});
   section.findings.push_back(
-      {"cores of this process", std::to_string(comm::count(comm::usable_cores()))});
+      {"cores of this process", std::to_string(count(usable_cores()))});
   try {
     const topology::Report report = topology::detect_hwloc();
     section.findings.push_back({"parts", count_text(report.graph)});

@@ -2,6 +2,9 @@
 // Creates a communicator's parts in order and takes them down.
 #include "src/comm/communicator.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/comm/bytes.h"
@@ -13,7 +16,8 @@ namespace {
 
 constexpr int64_t kAbortGraceNs = 100 * kNsPerMs;  // for works to notice
 constexpr int64_t kAbortWaitNs = 500 * kNsPerMs;
-constexpr int64_t kPostNoticeNs = 300 * kNsPerMs;
+constexpr int64_t kPostNoticeNs = 300 * kNsPerMs;  // to all peers
+constexpr int64_t kQuickAnswerNs = 10 * kNsPerMs;
 
 size_t cap_of(const Options& options) {
   const uint64_t cap = options.config.local.memory_cap_bytes;
@@ -182,24 +186,28 @@ void Communicator::finalize() {
 void Communicator::post_notice(const Notice& notice, std::string_view text, bool relay) noexcept {
   const bool first = !noticed_.exchange(true, std::memory_order_relaxed);
   // A text must be there before its notice is seen, and only boards carry texts.
-  if (first && !text.empty() && !relay)
-    post_on_boards(notice, text, Deadline::after_ns(kPostNoticeNs));
+  if (first && !text.empty() && !relay) post_on_boards(notice, text, true);
   path_->links.announce(notice);
   if (!first || relay || !text.empty()) return;
-  const Deadline deadline = Deadline::after_ns(kPostNoticeNs);
-  for (int peer = 0; peer < n_ranks(); ++peer) {
-    if (peer == rank() || path_->links.reaches(peer)) continue;
-    if (local_->transports.peer_failure(peer).ok()) path_->boards.post(peer, notice, "", deadline);
-  }
+  post_on_boards(notice, "", false);
 }
 
-// The rank that it is about last: it may be the one that does not answer.
+// Those first that answer at once: one that is stopped must not keep the others from hearing of it.
+// And the rank that it is about last.
 void Communicator::post_on_boards(const Notice& notice, std::string_view text,
-                                  Deadline deadline) noexcept {
+                                  bool neighbours_too) noexcept {
+  std::vector<int> peers;
   for (int i = 1; i <= n_ranks(); ++i) {
     const int peer = notice.about < 0 ? i - 1 : (notice.about + i) % n_ranks();
-    if (peer != rank() && local_->transports.peer_failure(peer).ok())
-      path_->boards.post(peer, notice, text, deadline);
+    if (peer != rank() && (neighbours_too || !path_->links.reaches(peer))) peers.push_back(peer);
+  }
+  const Deadline deadline = Deadline::after_ns(kPostNoticeNs);
+  for (const int64_t patience_ns : {kQuickAnswerNs, kPostNoticeNs}) {
+    std::erase_if(peers, [&](int peer) {
+      if (!local_->transports.peer_failure(peer).ok()) return true;
+      return path_->boards.post(peer, notice, text,
+                                Deadline::after_ns(std::min(patience_ns, deadline.left_ns())));
+    });
   }
 }
 
@@ -214,8 +222,7 @@ void Communicator::break_off(Cause cause, const char* call) noexcept {
   if (drain(Deadline::after_ns(kAbortGraceNs))) return post_own(cause);
   // Queued behind other work, or in the hands of a thread that does not come back: its connections
   // are not ours to touch, boards are.
-  if (!noticed_.exchange(true, std::memory_order_relaxed))
-    post_on_boards(own(cause), "", Deadline::after_ns(kPostNoticeNs));
+  if (!noticed_.exchange(true, std::memory_order_relaxed)) post_on_boards(own(cause), "", true);
   drain(Deadline::after_ns(kAbortWaitNs));
 }
 

@@ -140,7 +140,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
             .code = code_of(cause),
             .position = path_->collectives.position()};
   }
-  void post_on_boards(const Notice& notice, std::string_view text, Deadline deadline) noexcept;
+  void post_on_boards(const Notice& notice, std::string_view text, bool neighbours_too) noexcept;
 
   Seat seat_;
   Options options_;

@@ -116,7 +116,7 @@ void PeerBoards::invite(int peer, const Invitation& invitation, Deadline deadlin
   check(board.add_signal(count, 1));
 }
 
-void PeerBoards::post(int peer, const Notice& notice, std::string_view text,
+bool PeerBoards::post(int peer, const Notice& notice, std::string_view text,
                       Deadline deadline) noexcept {
   Error error = error_of([&] {
     transport::RemoteRegion& board = at(peer, deadline);
@@ -127,9 +127,10 @@ void PeerBoards::post(int peer, const Notice& notice, std::string_view text,
     check(board.add_signal(NoticeBoard::notice_offset(notice.from), NoticeBoard::encode(notice)));
     check(board.add_signal(NoticeBoard::count_offset(), 1));
   });
-  if (error.code() == StatusCode::kOk) return;
+  if (error.code() == StatusCode::kOk) return true;
   log(LogLevel::kInfo, "comm", notice.from, "rank {} could not be told of the failure: {}", peer,
       error.what());
+  return false;
 }
 
 PeerBoards::Answer PeerBoards::read(int peer, Deadline deadline, JournalCopy* journal) noexcept {

@@ -124,8 +124,8 @@ class PeerBoards {
   PeerBoards(const Transports& transports, std::span<const PeerRecord> records);
   // Throws RemoteError when the peer can't be asked for its memory before the deadline.
   transport::RemoteRegion& at(int peer, Deadline deadline);
-  // Tells one peer, if it can be reached before the deadline.
-  void post(int peer, const Notice& notice, std::string_view text, Deadline deadline) noexcept;
+  // Tells one peer; false when it can't be reached before the deadline.
+  bool post(int peer, const Notice& notice, std::string_view text, Deadline deadline) noexcept;
   // Throws RemoteError when the peer can't be reached before the deadline.
   void invite(int peer, const Invitation& invitation, Deadline deadline);
   // Copies the peer's journal.

@@ -12,7 +12,7 @@ namespace tutti::comm {
 namespace {
 
 constexpr int64_t kCheckIntervalNs = kNsPerMs;
-constexpr int64_t kDeathGraceNs = 50 * kNsPerMs;
+constexpr int64_t kDeathGraceNs = 50 * kNsPerMs;     // for the reason of what was seen first
 constexpr int64_t kFirstQuestionNs = 20 * kNsPerMs;  // of silence; then twice as long each time
 constexpr int64_t kQuestionNs = 50 * kNsPerMs;       // for one peer's answer
 constexpr int64_t kTextGraceNs = 100 * kNsPerMs;
@@ -112,7 +112,9 @@ void Work::look(int64_t now_ns) noexcept {
   if (now_ns >= next_question_ns_) ask_peer(now_ns);
   if (done()) return;
   const int64_t silence_ns = now_ns - silent_since_ns_;
-  if (comm_.timeout_ns() > 0 && silence_ns > comm_.timeout_ns()) fail_late(silence_ns);
+  // This rank may itself have been stopped for so long, and find now what has come meanwhile.
+  if (comm_.timeout_ns() > 0 && silence_ns > comm_.timeout_ns() && still_stuck())
+    fail_late(silence_ns);
 }
 
 // Fails when a peer has given up or died and we are stuck because of it; true when this work has
@@ -166,18 +168,17 @@ void Work::ask_peer(int64_t now_ns) noexcept {
   const auto answer = comm_.path().boards.read(peer, Deadline::after_ns(kQuestionNs), &theirs);
   if (answer == PeerBoards::Answer::kNone) return;
   const bool left = answer == PeerBoards::Answer::kLeft || theirs.closed();
-  // It may have left because it failed, and has said so before.
-  if (const auto notice = left ? find_notice() : std::nullopt; notice && still_stuck())
-    return fail_noticed(*notice);
-  if (done()) return;
   const auto number = sequence_.collective_number();
   JournalCopy mine;
   comm_.local().board.copy_journal(&mine);
   const auto ours = number.has_value() ? mine.facts(*number) : std::nullopt;
   const auto other = number.has_value() ? theirs.facts(*number) : std::nullopt;
   const bool disagree = ours.has_value() && other.has_value() && !agree(*ours, *other);
-  if ((disagree || left) && still_stuck() && needs(peer))
-    fail_disagreed({StatusCode::kInvalidUsage, peer, nullptr});
+  if (!(disagree || left) || !still_stuck() || !needs(peer)) return;
+  // It may have left because of a failure, and we are still to be told.
+  if (const auto notice = disagree ? std::nullopt : await_notice()) return fail_noticed(*notice);
+  fail_disagreed({StatusCode::kInvalidUsage, peer,
+                  left ? "it has finalized or destroyed the communicator" : nullptr});
 }
 
 uint16_t Work::position() const noexcept { return comm_.path().collectives.position(); }
@@ -275,6 +276,16 @@ void Work::fail_dead(int peer) noexcept {
                                                    " ended) while this rank waited for it");
 }
 
+// nullopt when none comes.
+std::optional<Notice> Work::await_notice() const noexcept {
+  const Deadline deadline = Deadline::after_ns(kDeathGraceNs);
+  while (true) {
+    const auto notice = find_notice();
+    if (notice.has_value() || deadline.expired()) return notice;
+    sleep_ns(kNsPerMs);
+  }
+}
+
 // The sentence of whoever has found the failure; "" when none comes. The notice that we have seen
 // may be a relay's, which is overtaking it.
 std::string Work::await_text() const noexcept {
@@ -319,7 +330,9 @@ void Work::fail_noticed(const Notice& notice) noexcept {
 void Work::fail_late(int64_t silence_ns) noexcept {
   const int peer = waiting_for();
   const Inquiry inquiry(comm_, Deadline::after_ns(kInquiryNs));
-  // While we asked, a peer that has fallen before us may have said why.
+  // While we asked, what we wait for may have come, or a peer that has fallen before us may have
+  // said why.
+  if (!still_stuck()) return;
   if (const auto notice = find_notice()) return fail_noticed(*notice);
   const auto number = sequence_.collective_number();
   Verdict verdict = number.has_value() ? inquiry.silence(*number, peer, silence_ns)

@@ -99,6 +99,7 @@ class Work {
   void record_failure() noexcept;
   int dead_peer() const noexcept;
   int await_death(int suspect) const noexcept;
+  std::optional<Notice> await_notice() const noexcept;
   std::string await_text() const noexcept;
   std::string call_name() const;
   void fail(const Status& status) noexcept;

@@ -84,9 +84,12 @@ class Joiner {
                                                    .index = assignment.index,
                                                    .parent = assignment.parent,
                                                    .uplink = std::move(uplink)});
-    if (root.channel != nullptr) {
-      run_on(*control_,
-             [&] { root.channel->try_send(encode(FrameHeader{.type = FrameType::kAttached})); });
+    const std::unique_ptr<Channel> to_root = std::move(root.channel);  // goes before the tree
+    if (to_root != nullptr) {
+      run_on(*control_, [&] {
+        to_root->try_send(encode(FrameHeader{.type = FrameType::kAttached}));
+        news_->go_on(*tree);
+      });
     }
     tree->wait_complete({.deadline = with_grace(), .aborted = patience_.aborted},
                         [&] { return ask_root(root_name); });
@@ -94,6 +97,27 @@ class Joiner {
   }
 
  private:
+  // What the root says while this rank is on its way. All but `signal`: the control thread's.
+  struct News {
+    Signal signal;
+    std::optional<Failure> failure;
+    Tree* tree = nullptr;  // once it stands
+    void tell(Failure why) {
+      if (!failure.has_value()) failure = std::move(why);
+      if (tree != nullptr) tree->end(*failure);
+      signal.notify();
+    }
+    // When all have joined, it lets go of everybody.
+    void root_ended() {
+      if (tree != nullptr) return;
+      tell({StatusCode::kRemoteError, "the rendezvous root ended before all ranks had come"});
+    }
+    void go_on(Tree& standing) {
+      tree = &standing;
+      if (failure.has_value()) tree->end(*failure);
+    }
+  };
+
   Socket connect_to_root(const std::string& root_name) const {
     try {
       return connect_patiently(fields_.address, root_name, patience_, {});
@@ -141,22 +165,12 @@ class Joiner {
 
   // Connects to the parent; gives up early when the root says that it is over.
   std::unique_ptr<Channel> attach(Channel& root, const Assignment& assignment) {
-    struct News {
-      Signal signal;
-      std::optional<Failure> failure;  // the control thread's
-      void tell(Failure why) {
-        if (!failure.has_value()) failure = std::move(why);
-        signal.notify();
-      }
-    };
-    const auto news = std::make_shared<News>();  // shared: handlers of `root` may outlive this call
+    const auto news = news_;
     run_on(*control_, [&] {
-      root.on_end([news] {
-        news->tell(
-            {StatusCode::kRemoteError, "the rendezvous root ended before all ranks had come"});
-      });
+      root.on_end([news] { news->root_ended(); });
       root.expect_frames([news](const Frame& frame) {
         if (frame.header.type == FrameType::kError) news->tell(decode_as<Failure>(frame.payload));
+        if (frame.header.type == FrameType::kGo && news->tree != nullptr) news->tree->go();
       });
     });
     std::optional<Failure> failure;
@@ -205,6 +219,8 @@ class Joiner {
   const Patience patience_;
   const int n_ranks_;
   const Peer self_;
+  // Shared: handlers of the connection to the root may outlive this object.
+  const std::shared_ptr<News> news_ = std::make_shared<News>();
 };
 
 }  // namespace

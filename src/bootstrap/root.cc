@@ -202,7 +202,10 @@ void Root::await_attachment(std::unique_ptr<Gate::Visit> visit, uint32_t index) 
                          on_attachment_failed(index,
                                               "was not attached in " + seconds_text(kAttachNs));
                        })};
-  channel.on_end([this, index] { on_attachment_failed(index, "ended or lost its connection"); });
+  channel.on_end([this, index] {
+    if (direct_.erase(index) != 0) return;  // its neighbours in the tree notice
+    on_attachment_failed(index, "ended or lost its connection");
+  });
   channel.expect_frames([this, index](const Frame& frame) {
     if (frame.header.type == FrameType::kAttached) return on_attached(index);
     if (frame.header.type == FrameType::kError) fail(decode_as<Failure>(frame.payload));
@@ -212,6 +215,7 @@ void Root::await_attachment(std::unique_ptr<Gate::Visit> visit, uint32_t index) 
 void Root::on_attached(uint32_t index) {
   if (const auto found = attaching_.find(index); found != attaching_.end()) {
     if (found->second.timer != 0) control_->remove(found->second.timer);
+    if (index < kDirect) direct_[index] = std::move(found->second.visit);
     attaching_.erase(found);
   }
   members_[index].attached = true;
@@ -257,14 +261,21 @@ std::string Root::missing_text() const {
   const bool all_here = members_.size() == n_ranks;
   const size_t total = n_ranks - (all_here ? attached_ : members_.size());
   std::vector<int32_t> first;
+  std::vector<int32_t> parents;  // that those could not reach: they may be stopped
   for (int32_t rank = 0; first.size() < std::min(total, kMaxNamedRanks); ++rank) {
     const auto found = index_of_rank_.find(rank);
-    if (found == index_of_rank_.end() || (all_here && !members_[found->second].attached))
-      first.push_back(rank);
+    if (found != index_of_rank_.end() && (!all_here || members_[found->second].attached)) continue;
+    first.push_back(rank);
+    if (!all_here) continue;
+    const int32_t parent = members_[(found->second - 1) / kFanIn].registration.peer.rank;
+    if (std::find(parents.begin(), parents.end(), parent) == parents.end())
+      parents.push_back(parent);
   }
-  return fmt::format(
-      "{} of {} {}", ranks_text(first, total), n_ranks,
-      all_here ? "came but did not reach their parents in the tree" : "did not come");
+  const std::string what = all_here ? "came but could not attach to " +
+                                          ranks_text(parents, parents.size()) +
+                                          ", above them in the tree"
+                                    : "did not come";
+  return fmt::format("{} of {} {}", ranks_text(first, total), n_ranks, what);
 }
 
 void Root::fail(Failure failure) {
@@ -273,6 +284,7 @@ void Root::fail(Failure failure) {
   const Bytes frame = error_frame(*failure_);
   if (first_ != nullptr) first_->try_send(frame);
   for (auto& [index, attaching] : attaching_) attaching.visit->channel().try_send(frame);
+  for (auto& [index, visit] : direct_) visit->channel().try_send(frame);
   linger();
 }
 
@@ -286,7 +298,10 @@ bool Root::all_told() const {
 
 void Root::complete() {
   complete_ = true;
-  first_->try_send(encode(FrameHeader{.type = FrameType::kGo}));
+  const Bytes go = encode(FrameHeader{.type = FrameType::kGo});
+  first_->try_send(go);
+  for (auto& [index, visit] : direct_) visit->channel().try_send(go);
+  direct_.clear();
   linger();
 }
 
@@ -303,6 +318,7 @@ void Root::close() {
     if (attaching.timer != 0) control_->remove(attaching.timer);
   }
   attaching_.clear();
+  direct_.clear();
   first_.reset();
   gate_.reset();
 }

@@ -29,7 +29,8 @@ inline constexpr uint32_t kFanIn = 8;
 // At the root a rank costs two small messages and no lasting connection: it holds at most
 // Gate::kMaxOpen + 1 at a time, whatever the number of ranks. Whatever ends a waiting rank's
 // connection reaches everybody at once, over the tree: the root's death through arrival 0, a rank's
-// death through its neighbours. Bulk data never comes here.
+// death through its neighbours. A rank that is stopped passes nothing on, so the first kDirect
+// ranks keep their connections to the root until all have joined. Bulk data never comes here.
 //
 // The earliest deadline of the ranks that came is the rendezvous's deadline. Two processes with one
 // rank, or different sizes, end it for all. Afterwards the root lingers to tell latecomers what
@@ -43,6 +44,7 @@ class Root : public std::enable_shared_from_this<Root> {
   // After a failure, and when all have joined: then only a second use of the id can come.
   static constexpr int64_t kLingerNs = 30 * kNsPerSecond;
   static constexpr int64_t kLingerCompleteNs = 3 * kNsPerSecond;
+  static constexpr uint32_t kDirect = 64;  // arrivals that the root tells of a failure itself
   static constexpr int64_t kFarewellNs = kNsPerSecond / 4;  // see end_hosted()
   static constexpr int64_t kAttachNs =
       10 * kNsPerSecond;  // for a rank that has registered to be attached
@@ -100,6 +102,7 @@ class Root : public std::enable_shared_from_this<Root> {
     ControlThread::Id timer = 0;
   };
   std::map<uint32_t, Attaching> attaching_;  // by index; the visits end before gate_
+  std::map<uint32_t, std::unique_ptr<Gate::Visit>> direct_;  // attached ones, below kDirect
   Deadline deadline_ = Deadline::never();
   ControlThread::Id deadline_timer_ = 0;
   ControlThread::Id life_timer_ = 0;

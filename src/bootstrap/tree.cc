@@ -85,6 +85,7 @@ void Tree::on_link_end(Link& link) {
 }
 
 void Tree::on_go() {
+  if (complete_) return;  // it comes from the root and over the tree
   complete_ = true;
   gate_.reset();  // the root says go when everybody is attached
   const Bytes go = encode(FrameHeader{.type = FrameType::kGo});

@@ -42,6 +42,13 @@ class Tree {
   Tree(const Tree&) = delete;
   Tree& operator=(const Tree&) = delete;
 
+  // The root says why it is over. Control thread.
+  void end(Failure why) { fail(std::move(why)); }
+  // The root says that all have joined. Control thread.
+  void go() {
+    on_go();
+    signal_.notify();
+  }
   // Until kGo has come. Throws what ended the tree, or `why_late` (asked on this thread) at the
   // deadline; InvalidUsage when aborted.
   void wait_complete(const Patience& patience, const std::function<Failure()>& why_late);

@@ -230,10 +230,8 @@ Verdict Inquiry::silence(uint64_t number, int waiting_for, int64_t silence_ns) c
   const auto passed = [&](int rank) {
     return rank == comm_.rank() || (at(rank).answered && at(rank).journal.begun(number + 1));
   };
-  for (int rank = 0; rank < comm_.n_ranks(); ++rank) {
-    if (passed(rank) || at(rank).left) continue;
-    if (auto verdict = absence(rank, silence_ns)) return *verdict;
-  }
+  const auto to_blame = [&](int rank) { return !passed(rank) && !at(rank).left; };
+  if (auto verdict = absence_of_any(to_blame, silence_ns)) return *verdict;
   for (int rank = 0; rank < comm_.n_ranks(); ++rank) {
     if (rank == comm_.rank() || !at(rank).answered || at(rank).journal.begun(number)) continue;
     return {StatusCode::kRemoteError, rank, Cause::kTimedOut,
@@ -244,17 +242,28 @@ Verdict Inquiry::silence(uint64_t number, int waiting_for, int64_t silence_ns) c
   return silence_between(waiting_for, silence_ns);
 }
 
+// One that is known to be stopped before one that does not answer: that one may have given up
+// already, because of the other.
+std::optional<Verdict> Inquiry::absence_of_any(const std::function<bool(int)>& to_blame,
+                                               int64_t silence_ns) const {
+  for (const bool only_stopped : {true, false}) {
+    for (int rank = 0; rank < comm_.n_ranks(); ++rank) {
+      if (!to_blame(rank) || (only_stopped && !stopped(rank))) continue;
+      if (auto verdict = absence(rank, silence_ns)) return verdict;
+    }
+  }
+  return std::nullopt;
+}
+
 Verdict Inquiry::silence_between(int waiting_for, int64_t silence_ns) const {
   if (waiting_for < 0) {
     return {StatusCode::kRemoteError, -1, Cause::kTimedOut,
             "no progress for " + seconds(silence_ns) + ", waiting for its own steps"};
   }
-  if (auto verdict = absence(waiting_for, silence_ns)) return *verdict;
+  if (at(waiting_for).left || stopped(waiting_for)) return *absence(waiting_for, silence_ns);
   // It may itself wait for a rank that does not run.
-  for (int rank = 0; rank < comm_.n_ranks(); ++rank) {
-    if (rank == comm_.rank() || at(rank).left) continue;
-    if (auto verdict = absence(rank, silence_ns)) return *verdict;
-  }
+  const auto to_blame = [&](int rank) { return rank != comm_.rank() && !at(rank).left; };
+  if (auto verdict = absence_of_any(to_blame, silence_ns)) return *verdict;
   const std::string peer = "rank " + std::to_string(waiting_for);
   return {StatusCode::kRemoteError, waiting_for, Cause::kTimedOut,
           "link " + peer + " -> rank " + std::to_string(comm_.rank()) + " makes no progress for " +

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -64,6 +65,8 @@ class Inquiry {
   std::string last_call(int rank) const;
   std::string waiters(int culprit, uint64_t number) const;
   std::optional<Verdict> absence(int rank, int64_t silence_ns) const;
+  std::optional<Verdict> absence_of_any(const std::function<bool(int)>& to_blame,
+                                        int64_t silence_ns) const;
 
   Communicator& comm_;
   std::vector<Rank> ranks_;

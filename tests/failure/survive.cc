@@ -112,7 +112,7 @@ class Rank {
   void run() {
     config_ = TUTTI_CONFIG_INITIALIZER;
     config_.timeoutSeconds = kTimeoutSeconds;
-    config_.initTimeoutSeconds = 2.0;
+    config_.initTimeoutSeconds = trial_.phase == Phase::kInit ? 2.0 : 10.0;
     join();
     if (trial_.phase == Phase::kInit) return expect_init_failure();
     if (result_of_init_ != tuttiSuccess)

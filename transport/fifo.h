@@ -24,6 +24,7 @@
 #include <cstring>
 
 #include "src/base/memory_budget.h"
+#include "src/base/planted.h"
 #include "src/base/wait.h"
 
 namespace tutti::transport {
@@ -149,14 +150,16 @@ struct SendView {
   void refresh() noexcept { released = release_word->released.load(std::memory_order_acquire); }
 
   bool line_free() noexcept {
-    if (committed - released < n_lines) return true;
+    const uint64_t lines_there = n_lines + (planted(PlantedBug::kLineReusedEarly) ? 1 : 0);
+    if (committed - released < lines_there) return true;
     refresh();
-    return committed - released < n_lines;
+    return committed - released < lines_there;
   }
   // A line and a staging slot.
   bool area_free() noexcept {
     if (!line_free()) return false;
-    const uint64_t last = area_message[areas_used & (n_areas - 1)];
+    const uint64_t last =
+        area_message[areas_used & (n_areas - 1)] - (planted(PlantedBug::kAreaReusedEarly) ? 1 : 0);
     if (last <= released) return true;
     refresh();
     return last <= released;
@@ -231,7 +234,7 @@ struct RecvView {
     const uint64_t header =
         line().header.load(std::memory_order_acquire);  // pairs with SendView::commit
     const uint64_t expected = make_header(consumed + 1, signature, MessageKind::kInline);
-    if (header - expected < kMessageKinds) [[likely]] {
+    if (header - expected < kMessageKinds || falsely_accepted(header, expected)) [[likely]] {
       *kind = static_cast<MessageKind>(header & 3);
       return Peeked::kMessage;
     }
@@ -259,7 +262,16 @@ struct RecvView {
     ++consumed;
     release_word->released.store(consumed,
                                  std::memory_order_release);  // pairs with SendView::refresh
-    if (peer_bell != nullptr) ring(*peer_bell);
+    if (peer_bell != nullptr && !planted(PlantedBug::kReleaseWithoutRing)) ring(*peer_bell);
+  }
+
+ private:
+  static bool falsely_accepted(uint64_t header, uint64_t expected) noexcept {
+    constexpr uint64_t kUnsequenced = (uint64_t{1} << 32) - kMessageKinds;
+    if (planted(PlantedBug::kSequenceIgnored))
+      return header != 0 && ((header ^ expected) & kUnsequenced) == 0;
+    if (planted(PlantedBug::kSignatureIgnored)) return header >> 32 == expected >> 32;
+    return false;
   }
 };
 

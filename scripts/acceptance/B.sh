@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Acceptance of issue B, Bounded failure. Sourced by scripts/accept.sh.
 
-parts=(build kill_matrix mismatches shrink endure trace bootstrap proofs fuzzing_texts fuzzing_messages)
+parts=(build kill_matrix mismatches shrink endure trace bootstrap simulation proofs fuzzing_texts fuzzing_messages)
 
 part_build() {
   scripts/install-deps.sh
@@ -31,6 +31,13 @@ part_trace() { ctest --preset release -R '^trace'; }
 
 # 5. Random bytes, a wrong key, replays and 1,000 half-open connections disturb nothing.
 part_bootstrap() { ctest --preset release -R '^bootstrap_failure_test$'; }
+
+# 6. 100,000 seeds within 60 s of each of two cores, 10^6 in the long run, each planted bug within 10,000 seeds.
+part_simulation() {
+  build/release/tests/sim/sim --seeds 100000 --jobs 2 --limit 60
+  build/release/tests/sim/sim_planted --find-planted --seeds 10000 --jobs 2
+  build/release/tests/sim/sim --seeds 1000000 --first 1000000 --jobs 2
+}
 
 # Mutated plans before two judges; schedules; the same bits in deterministic mode.
 part_proofs() { ctest --preset release -R '^(verify|planner|plans_from_files|deterministic)'; }

@@ -6,8 +6,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <string_view>
-#include <utility>
 
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -16,21 +14,6 @@
 #include "src/base/error.h"
 
 namespace tutti {
-namespace {
-
-std::string replace_all(std::string text, std::string_view from, const std::string& to) {
-  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
-    text.replace(at, from.size(), to);
-  }
-  return text;
-}
-
-}  // namespace
-
-std::string expand_path(std::string pattern, int rank) {
-  pattern = replace_all(std::move(pattern), "%p", std::to_string(::getpid()));
-  return replace_all(std::move(pattern), "%r", rank < 0 ? "process" : std::to_string(rank));
-}
 
 FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
   if (this != &other) {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "src/base/planted.h"
+
 namespace tutti {
 namespace {
 
@@ -42,7 +44,7 @@ bool IdleStrategy::idle(Doorbell* bell) noexcept {
   }
   if (announced_ == nullptr) {
     announce(*bell);
-    return false;
+    if (!planted(PlantedBug::kSleepWithoutPoll)) return false;
   }
   futex_wait(bell->rings, seen_rings_, Deadline::after_ns(sleep_limit_ns_));
   // Still announced, so the next sleep needs no barrier: a writer that publishes after the caller's

@@ -7,6 +7,7 @@
 
 #include "src/base/clock.h"
 #include "src/base/log.h"
+#include "src/base/planted.h"
 #include "src/comm/bytes.h"
 #include "src/comm/driver.h"
 #include "src/comm/work.h"
@@ -188,7 +189,7 @@ void Communicator::post_notice(const Notice& notice, std::string_view text, bool
   // A text must be there before its notice is seen, and only boards carry texts.
   if (first && !text.empty() && !relay) post_on_boards(notice, text, true);
   path_->links.announce(notice);
-  if (!first || relay || !text.empty()) return;
+  if (!first || relay || !text.empty() || planted(PlantedBug::kNoticeOnlyToNeighbours)) return;
   post_on_boards(notice, "", false);
 }
 

@@ -6,6 +6,7 @@
 
 #include "src/base/clock.h"
 #include "src/base/log.h"
+#include "src/base/planted.h"
 #include "src/comm/recording.h"
 
 namespace tutti::comm {
@@ -97,7 +98,7 @@ void Work::look(int64_t now_ns) noexcept {
   if (state_ == State::kDone) return;
   if (comm_.health().broken()) return end_aborted();
   if (state_ == State::kTurn) return;
-  if (moved_) {
+  if (moved_ && (silent_since_ns_ == 0 || !planted(PlantedBug::kSilenceNeverReset))) {
     moved_ = false;
     silent_since_ns_ = now_ns;
     noted_ns_ = 0;
@@ -357,7 +358,8 @@ void Work::fail(const Blame& blame, const std::string& what) noexcept {
                      .about = blame.about,
                      .cause = blame.cause,
                      .code = blame.code,
-                     .position = position()},
+                     .position = static_cast<uint16_t>(
+                         position() + (planted(PlantedBug::kNoticePositionOff) ? 1 : 0))},
                     tell ? call + ": " + what : "", blame.heard);
   end();
 }

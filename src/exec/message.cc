@@ -110,7 +110,10 @@ Status begin_reading(std::span<const IncomingMessage> messages) noexcept {
 Status end_reading(std::span<const IncomingMessage> messages) noexcept {
   Status status = kOkStatus;
   for (const IncomingMessage& message : messages) {
-    if (is_reference(message) && !message.connection->view.end_reading()) status = kSenderGaveUp;
+    if (is_reference(message) && !message.connection->view.end_reading() &&
+        !planted(PlantedBug::kGivenUpIgnored)) {
+      status = kSenderGaveUp;
+    }
   }
   return status;
 }

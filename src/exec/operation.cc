@@ -105,13 +105,15 @@ Status Operation::run_lane(LaneState& lane, const CompiledLane& code, bool* adva
 
 // Scratch exists tiles_in_flight times: every lane must have left tile - tiles_in_flight.
 bool Operation::may_start_tile(uint32_t tile) const noexcept {
-  const auto window = static_cast<uint32_t>(launch_.program->tiles_in_flight);
+  const auto window = static_cast<uint32_t>(launch_.program->tiles_in_flight) +
+                      (planted(PlantedBug::kScratchWindowOff) ? 1 : 0);
   if (tile < window) return true;
   return std::all_of(lanes_.begin(), lanes_.end(),
                      [&](const LaneState& lane) { return lane.tile > tile - window; });
 }
 
 bool Operation::waits_done(const CompiledStep& step, uint32_t tile) const noexcept {
+  if (planted(PlantedBug::kWaitIgnored)) return true;
   const plan::Wait* wait = launch_.program->waits.data() + step.first_wait;
   return std::all_of(wait, wait + step.n_waits, [&](const plan::Wait& w) {
     const LaneState& other = lanes_[w.lane];
@@ -144,11 +146,15 @@ Operation::Outcome Operation::run_step(const CompiledStep& step, uint32_t tile,
     // reading: the proof counts on it.
     std::erase_if(sinks_, [&](const kernels::Sink& sink) { return sink.data == sources_[0].data; });
   }
+  const size_t bytes = span.count * elem_bytes_;
+  if (planted(PlantedBug::kCommitBeforeData)) commit_sinks(bytes);
+  if (planted(PlantedBug::kReleaseBeforeRead)) release_sources(bytes);
   if (!sources_.empty() && !sinks_.empty()) {
     *failure = read_and_move(step, span);
     if (!failure->ok()) return Outcome::kFailed;
   }
-  finish_messages(span.count * elem_bytes_);
+  if (!planted(PlantedBug::kCommitBeforeData)) commit_sinks(bytes);
+  if (!planted(PlantedBug::kReleaseBeforeRead)) release_sources(bytes);
   return Outcome::kDone;
 }
 
@@ -298,17 +304,20 @@ Status Operation::pull_and_reduce(const kernels::ReduceCopy& whole) noexcept {
   return kOkStatus;
 }
 
-void Operation::finish_messages(size_t bytes) noexcept {
+void Operation::commit_sinks(size_t bytes) noexcept {
   for (const OutgoingMessage& message : outgoing_) {
     commit_message(message, launch_.signature, bytes, *launch_.sent);
   }
+}
+
+void Operation::release_sources(size_t bytes) noexcept {
   for (const IncomingMessage& message : incoming_) {
     if (message.connection != nullptr) release_message(message, bytes);
   }
 }
 
 bool Operation::references_consumed() noexcept {
-  if (!any_referenced_) return true;
+  if (!any_referenced_ || planted(PlantedBug::kReferencesForgotten)) return true;
   for (size_t i = 0; i < referenced_.size(); ++i) {
     if (referenced_[i] != 0 && !launch_.connections->send[i]->view.drained()) return false;
   }

@@ -101,7 +101,8 @@ class Operation final : public Task {
   Status read_and_move(const CompiledStep& step, const Span& span) noexcept;
   Status move_data(const CompiledStep& step, const Span& span) noexcept;
   Status pull_and_reduce(const kernels::ReduceCopy& whole) noexcept;
-  void finish_messages(size_t bytes) noexcept;
+  void commit_sinks(size_t bytes) noexcept;
+  void release_sources(size_t bytes) noexcept;
   std::byte* local(const CompiledOperand& operand, const Span& span, uint32_t tile) const noexcept;
   bool references_consumed() noexcept;
   int blocked_on(const LaneState& lane, const CompiledLane& code) const noexcept;

@@ -141,8 +141,7 @@ Section machine_section() {
   if (::uname(&system) == 0)
     section.findings.push_back(
         {"kernel", fmt::format("{} {} {}", system.sysname, system.release, system.machine)});
-  section.findings.push_back(
-      {"cores of this process", std::to_string(count(usable_cores()))});
+  section.findings.push_back({"cores of this process", std::to_string(count(usable_cores()))});
   try {
     const topology::Report report = topology::detect_hwloc();
     section.findings.push_back({"parts", count_text(report.graph)});

@@ -10,7 +10,7 @@ namespace tutti::comm {
 std::optional<Error> CallSequence::begin(OrderedCall& call) {
   task_ = nullptr;
   if (auto* collective = std::get_if<CollectiveCall>(&call)) {
-    const std::optional<Error> refused = comm_.path().collectives.begin(*collective);
+    std::optional<Error> refused = comm_.path().collectives.begin(*collective);
     if (refused.has_value()) return refused;
     task_ = &comm_.path().collectives.operation();
     note_staging(comm_);

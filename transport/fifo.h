@@ -103,7 +103,11 @@ struct FifoLayout {
   uint32_t n_areas = 8;
   uint32_t area_bytes = 64 << 10;
 
-  constexpr size_t release_offset() const noexcept { return size_t{n_lines} * sizeof(SlotLine); }
+  // Behind the lines, at the next multiple of its alignment.
+  constexpr size_t release_offset() const noexcept {
+    return (size_t{n_lines} * sizeof(SlotLine) + sizeof(ReleaseWord) - 1) / sizeof(ReleaseWord) *
+           sizeof(ReleaseWord);
+  }
   constexpr size_t failure_offset() const noexcept {
     return release_offset() + sizeof(ReleaseWord);
   }

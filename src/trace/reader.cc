@@ -241,17 +241,16 @@ Image copy_mapped(const std::byte* base, size_t bytes) {
   for (int tries = 0; tries < 100; ++tries) {     // the anchor's sequence lock
     constexpr size_t kAnchor = offsetof(Header, anchor_version) / 8;
     const uint64_t before = word(kAnchor, std::memory_order_acquire);
-    for (size_t i = 1; i < kQueueOffset / 8; ++i) image[i] = word(i, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_acquire);  // pairs with refresh_anchor()
+    // Pairs with refresh_anchor(): a word that is new makes the version differ.
+    for (size_t i = 1; i < kQueueOffset / 8; ++i) image[i] = word(i, std::memory_order_acquire);
     if (before % 2 == 0 && before == word(kAnchor, std::memory_order_relaxed)) break;
   }
   for (size_t i = kQueueOffset / 8; i < image.size(); ++i)
     image[i] = word(i, std::memory_order_relaxed);
   for_each_record(image, [&](size_t at) {
     const uint64_t before = word(at, std::memory_order_acquire);  // see record.h
-    for (size_t i = 0; i < kWords; ++i) image[at + i] = word(at + i, std::memory_order_relaxed);
+    for (size_t i = 0; i < kWords; ++i) image[at + i] = word(at + i, std::memory_order_acquire);
     image[at] = before;
-    std::atomic_thread_fence(std::memory_order_acquire);
     if (word(at, std::memory_order_relaxed) != before) {
       image[at] = before & ~uint64_t{7};  // as kWriting
     }

@@ -25,13 +25,14 @@
 //   7  details   {transfers : 24 | flags : 8 | name : 8 | algorithm : 8 | unused : 16}
 //
 // How a reader tells a whole record from a torn one. The writer stores the version with state
-// kWriting, a release fence, the other words, then the version with its state, with release order.
-// The reader loads the version with acquire order, the other words, an acquire fence, and the
-// version again: both equal and not kWriting means that words 1 to 7 did not change in between,
-// since a sequence never comes back. A writer that is killed half-way leaves kWriting behind. While
-// a record is connecting or running, two words may still change: `ended`, which nobody reads before
-// the version (stored after it, with release order) says done or failed; and `ranks`, whose upper
-// half follows whom it waits for, each value being right for its moment.
+// kWriting, then the other words and the version with its state, each with release order. The
+// reader loads the version and the other words, each with acquire order, and the version again: a
+// word that is new brings the new version with it, so both equal and not kWriting means that words
+// 1 to 7 did not change in between, since a sequence never comes back. A writer that is killed
+// half-way leaves kWriting behind. While a record is connecting or running, two words may still
+// change: `ended`, which nobody reads before the version (stored after it, with release order) says
+// done or failed; and `ranks`, whose upper half follows whom it waits for, each value being right
+// for its moment.
 //
 // A queue entry has many possible writers; whoever changes its version from 0 to kWriting by
 // compare-exchange owns it until it stores 0 again.

@@ -148,7 +148,6 @@ Recorder::Queued Recorder::queue(const Call& call) noexcept {
                                                         std::memory_order_relaxed)) {
       continue;
     }
-    std::atomic_thread_fence(std::memory_order_release);  // as in begin()
     put(record, kIssued, now);
     put(record, kBegun, 0);
     put(record, kEnded, 0);
@@ -237,9 +236,9 @@ void Recorder::refresh_anchor() noexcept {
   Header& h = *header_;
   const uint64_t version = h.anchor_version.load(std::memory_order_relaxed);
   h.anchor_version.store(version + 1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_release);  // pairs with the readers' acquire fence
-  h.last_ticks.store(anchor.ticks, std::memory_order_relaxed);
-  h.last_mono_ns.store(static_cast<uint64_t>(anchor.mono_ns), std::memory_order_relaxed);
+  // Release: whoever reads one of them finds the version changed.
+  h.last_ticks.store(anchor.ticks, std::memory_order_release);
+  h.last_mono_ns.store(static_cast<uint64_t>(anchor.mono_ns), std::memory_order_release);
   h.anchor_version.store(version + 2, std::memory_order_release);  // pairs with the acquire load
 }
 

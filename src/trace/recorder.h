@@ -79,8 +79,6 @@ class Recorder {
     const uint64_t version = last_ += kVersionStep;
     Record& record = at(version);
     put(record, kVersion, with_state(version, State::kWriting));
-    // Pairs with the acquire fence of the readers (see record.h).
-    std::atomic_thread_fence(std::memory_order_release);
     put(record, kIssued, issued);
     put(record, kBegun, read_ticks(by_counter_));
     put(record, kCount, call.count);
@@ -136,7 +134,8 @@ class Recorder {
     return *reinterpret_cast<Record*>(ring_ + (version >> 2 & byte_mask_));
   }
   static void put(Record& record, Word word, uint64_t value) noexcept {
-    record.words[word].store(value, std::memory_order_relaxed);  // ordered by version, see record.h
+    // Release: whoever reads the word finds the version changed (see record.h).
+    record.words[word].store(value, std::memory_order_release);
   }
   static void publish(Record& record, uint64_t version) noexcept {
     // Pairs with the readers' acquire load (see record.h).

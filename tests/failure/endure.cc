@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -356,6 +357,10 @@ class Job {
   template <typename Body>
   static pid_t spawn(Body&& body) {
     const pid_t pid = ::fork();
+    if (pid < 0) {  // to kill() it would mean every process of the machine
+      std::perror("endure: can't start a process");
+      std::exit(2);
+    }
     if (pid != 0) return pid;
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     body();

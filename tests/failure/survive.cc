@@ -375,11 +375,21 @@ std::string left_behind(const Traces& before) {
          change("sockets", before.sockets, after.sockets);
 }
 
+// A pid of -1 would make kill() mean every process of the machine.
+pid_t checked_fork() {
+  const pid_t pid = ::fork();
+  if (pid < 0) {
+    std::perror("survive: can't start a process");
+    std::exit(2);
+  }
+  return pid;
+}
+
 std::string run_trial(const Trial& trial, Board& board) {
   std::memset(static_cast<void*>(&board), 0, sizeof board);
   std::vector<pid_t> pids;
   for (int rank = 0; rank < trial.n; ++rank) {
-    const pid_t pid = ::fork();
+    const pid_t pid = checked_fork();
     if (pid == 0) {
       Rank(trial, board, rank).run();
       board.results[rank].state.store(1, std::memory_order_release);
@@ -468,7 +478,7 @@ int run_share(const Plan& plan, size_t job) {
 int run_all(const Plan& plan) {
   std::vector<pid_t> shares;
   for (size_t job = 0; job < plan.jobs; ++job) {
-    const pid_t pid = ::fork();
+    const pid_t pid = checked_fork();
     if (pid == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       ::_exit(run_share(plan, job));

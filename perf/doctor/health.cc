@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include "src/trace/timeline.h"
+
 namespace tutti::command {
 namespace {
 
@@ -37,7 +39,7 @@ std::string problems_of_others(const std::vector<RankHealth>& ranks) {
   }
   std::string text;
   for (const auto& [line, who] : ranks_by_line)
-    text += "\nproblem of rank " + rank_list(who) + "\n" + line;
+    text += "\nproblem of rank " + trace::rank_list(who) + "\n" + line;
   return text;
 }
 
@@ -45,7 +47,7 @@ std::string text_of(const Difference& difference) {
   std::string text = fmt::format("{} {} / {}\n", difference.must_agree.empty() ? " " : "!",
                                  difference.section, difference.name);
   for (const auto& [value, who] : difference.ranks_by_value)
-    text += fmt::format("    rank {}: {}\n", rank_list(who), value);
+    text += fmt::format("    rank {}: {}\n", trace::rank_list(who), value);
   if (!difference.must_agree.empty()) text += "    -> " + difference.must_agree + "\n";
   return text;
 }
@@ -151,18 +153,6 @@ std::string as_json(const std::vector<RankHealth>& ranks) {
                                    {"values", std::move(values)}});
   }
   return json.dump(2) + "\n";
-}
-
-std::string rank_list(const std::vector<int>& ranks) {
-  std::string text;
-  for (size_t i = 0; i < ranks.size();) {
-    size_t last = i;
-    while (last + 1 < ranks.size() && ranks[last + 1] == ranks[last] + 1) ++last;
-    text += (text.empty() ? "" : ",") + std::to_string(ranks[i]);
-    if (last > i) text += "-" + std::to_string(ranks[last]);
-    i = last + 1;
-  }
-  return text;
 }
 
 std::string bytes_text(uint64_t bytes) {

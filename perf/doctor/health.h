@@ -43,8 +43,6 @@ std::string as_text(const std::vector<RankHealth>& ranks);
 std::string as_json(const std::vector<RankHealth>& ranks);
 int count_problems(const std::vector<RankHealth>& ranks);
 
-// "0-2,5"
-std::string rank_list(const std::vector<int>& ranks);
 // "1.5 MiB"
 std::string bytes_text(uint64_t bytes);
 

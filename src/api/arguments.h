@@ -2,6 +2,7 @@
 // Checks of single arguments: each refusal names the argument, its value and what is allowed.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <string>
@@ -30,6 +31,23 @@ comm::Communicator& open_comm(tuttiComm_t comm);  // throws when it can't take o
 DType dtype_of(const tuttiDataType_t& datatype);
 // 0 <= value < n.
 void require_rank(int value, int n, const char* name);
+
+// Structs that are versioned by size: `stats` points to what the user's version of the header has.
+// Throws when its size was never set.
+template <typename Stats>
+void require_size(const Stats* stats, const char* initializer) {
+  require(stats, "stats");
+  if (stats->size < sizeof stats->size) {
+    refuse("stats.size is " + std::to_string(stats->size) + "; initialise it with " + initializer);
+  }
+}
+
+// As much of it as the user's version of the struct has.
+template <typename Stats>
+void hand_out(Stats whole, Stats* stats) {
+  whole.size = std::min(stats->size, sizeof whole);
+  std::memcpy(stats, &whole, whole.size);
+}
 
 // A buffer argument as a set of blocks; only its memory matters here. Even blocks (counts null) lie
 // one after the other.

@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The account of a communicator's memory, for users.
-#include <algorithm>
-#include <cstring>
-#include <string>
-
 #include "src/api/arguments.h"
 #include "src/api/guard.h"
 #include "src/api/handles.h"
@@ -16,27 +12,25 @@ namespace {
 
 using comm::Communicator;
 
-void fill_mem_stats(Communicator& comm, tuttiCommMemStats_t* stats) {
+tuttiCommMemStats_t mem_stats_of(Communicator& comm) {
   const MemoryBudget& budget = comm.local().budget;
   const comm::Links::Count connections = comm.path().links.count();
-  const tuttiCommMemStats_t whole{
-      .size = std::min(stats->size, sizeof whole),
-      .totalBytes = budget.used_bytes(),
-      .peakBytes = budget.peak_bytes(),
-      .capBytes = budget.capped() ? budget.cap_bytes() : 0,
-      .connectionBytes = budget.used_bytes(MemoryUse::kConnections),
-      .scratchBytes = budget.used_bytes(MemoryUse::kScratch),
-      .boardBytes = budget.used_bytes(MemoryUse::kBoards),
-      .recordingBytes = budget.used_bytes(MemoryUse::kRecording),
-      .programBytes = budget.used_bytes(MemoryUse::kPrograms),
-      .objectBytes = budget.used_bytes(MemoryUse::kObjects),
-      .peerConnectionBytes = budget.used_bytes(MemoryUse::kPeerConnections),
-      .windowBytes = budget.used_bytes(MemoryUse::kPeerWindows),
-      .sendConnections = connections.send,
-      .recvConnections = connections.recv,
-      .poolScratchBytes = comm::scratch_pool_bytes(),
-      .poolStagingBytes = comm::staging_pool_bytes()};
-  std::memcpy(stats, &whole, whole.size);
+  return {.size = sizeof(tuttiCommMemStats_t),
+          .totalBytes = budget.used_bytes(),
+          .peakBytes = budget.peak_bytes(),
+          .capBytes = budget.capped() ? budget.cap_bytes() : 0,
+          .connectionBytes = budget.used_bytes(MemoryUse::kConnections),
+          .scratchBytes = budget.used_bytes(MemoryUse::kScratch),
+          .boardBytes = budget.used_bytes(MemoryUse::kBoards),
+          .recordingBytes = budget.used_bytes(MemoryUse::kRecording),
+          .programBytes = budget.used_bytes(MemoryUse::kPrograms),
+          .objectBytes = budget.used_bytes(MemoryUse::kObjects),
+          .peerConnectionBytes = budget.used_bytes(MemoryUse::kPeerConnections),
+          .windowBytes = budget.used_bytes(MemoryUse::kPeerWindows),
+          .sendConnections = connections.send,
+          .recvConnections = connections.recv,
+          .poolScratchBytes = comm::scratch_pool_bytes(),
+          .poolStagingBytes = comm::staging_pool_bytes()};
 }
 
 }  // namespace
@@ -47,11 +41,7 @@ using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C func
 
 tuttiResult_t tuttiCommGetMemStats(tuttiComm_t comm, tuttiCommMemStats_t* stats) {
   return guard("tuttiCommGetMemStats", [&] {
-    require(stats, "stats");
-    if (stats->size < sizeof stats->size) {
-      refuse("stats.size is " + std::to_string(stats->size) +
-             "; initialise it with TUTTI_COMM_MEM_STATS_INITIALIZER");
-    }
-    fill_mem_stats(Handles<tuttiComm>::find(comm, "comm").ready(), stats);
+    require_size(stats, "TUTTI_COMM_MEM_STATS_INITIALIZER");
+    hand_out(mem_stats_of(Handles<tuttiComm>::find(comm, "comm").ready()), stats);
   });
 }

@@ -28,21 +28,6 @@ void put_text(char (&into)[N], std::string_view text) {
   into[size] = '\0';
 }
 
-// As much of it as the user's version of the struct has.
-template <typename Stats>
-void hand_out(Stats whole, Stats* stats) {
-  whole.size = std::min(stats->size, sizeof whole);
-  std::memcpy(stats, &whole, whole.size);
-}
-
-template <typename Stats>
-void require_size(const Stats* stats, const char* initializer) {
-  require(stats, "stats");
-  if (stats->size < sizeof stats->size) {
-    refuse("stats.size is " + std::to_string(stats->size) + "; initialise it with " + initializer);
-  }
-}
-
 void add_peer(const trace::PeerCounters& peer, tuttiCommStats_t* into) {
   for (size_t i = 0; i < kProtocols; ++i) {
     into->messages[i] += peer.sent_messages[i];

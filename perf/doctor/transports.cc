@@ -111,9 +111,9 @@ Section transports_section() {
       feature("memfd, sealed", "memory that processes share", "a kernel from 3.17 on is needed",
               [] { (void)create_sealed_memfd("tutti-doctor", kPageBytes); }));
   section.findings.push_back(
-      feature("pidfd", "deaths of peers are seen at once",
+      feature("pidfd", "deaths of peers are seen at once, not within 0.1 s",
               "allow pidfd_open in the container's seccomp profile; a kernel from 5.3 on is needed",
-              [] { (void)open_pidfd(this_process()); }));
+              [] { (void)open_pidfd(own_pid()); }));
   section.findings.push_back(
       {"membarrier", sleepers_are_safe() ? "works: idle ranks sleep until they are rung"
                                          : "does not work: idle ranks look every millisecond"});

@@ -18,7 +18,9 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 
+#include "src/base/clock.h"
 #include "src/base/error.h"
 #include "src/base/hash.h"
 #include "src/base/process_local.h"
@@ -26,6 +28,7 @@
 namespace tutti {
 namespace {
 
+constexpr long kStartTimePollNs = 100 * kNsPerMs;
 constexpr int kStartTimeField = 22;  // proc(5), /proc/PID/stat, counted from 1
 
 // The first 4 KiB of a small file of /proc; empty when it can't be read.
@@ -99,6 +102,41 @@ struct OwnIdentity {
   }
 };
 
+// None where the system has no pidfds, or forbids them. Throws for every other failure but a process
+// that is gone.
+FileDescriptor pidfd_or_none(int32_t pid) {
+  FileDescriptor fd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
+  if (!fd && errno != ESRCH && errno != ENOSYS && errno != EPERM)
+    throw system_error("can't open a pidfd of process " + std::to_string(pid), errno);
+  return fd;
+}
+
+// Readable at once, and again every kStartTimePollNs.
+FileDescriptor polling_timer() {
+  FileDescriptor fd{::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)};
+  const itimerspec each{.it_interval = {.tv_sec = 0, .tv_nsec = kStartTimePollNs},
+                        .it_value = {.tv_sec = 0, .tv_nsec = 1}};
+  if (!fd || ::timerfd_settime(fd.get(), 0, &each, nullptr) != 0)
+    throw system_error("can't make a timer to watch a process by", errno);
+  return fd;
+}
+
+// Throws RemoteError when the process is gone.
+void check_start_time(const ProcessIdentity& who) {
+  const std::optional<uint64_t> ticks = start_ticks_of(who.pid);
+  if (!ticks.has_value()) {
+    throw Error(StatusCode::kRemoteError, "process " + std::to_string(who.pid) +
+                                              " is gone (or lives in another pid namespace)");
+  }
+  if (*ticks != who.start_ticks) {
+    throw Error(StatusCode::kRemoteError,
+                "process " + std::to_string(who.pid) +
+                    " is gone, another one has its pid: expected start time " +
+                    std::to_string(who.start_ticks) + " ticks, got " + std::to_string(*ticks) +
+                    " (if it runs, it lives in another pid namespace)");
+  }
+}
+
 }  // namespace
 
 const ProcessIdentity& this_process() {
@@ -124,31 +162,38 @@ std::string host_name() {
   return name.data();
 }
 
-FileDescriptor open_pidfd(const ProcessIdentity& who) {
+FileDescriptor open_pidfd(int32_t pid) {
+  FileDescriptor fd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
+  if (!fd) throw system_error("can't open a pidfd of process " + std::to_string(pid), errno);
+  return fd;
+}
+
+ProcessWatch::ProcessWatch(const ProcessIdentity& who, Means means) : who_(who) {
   if (who.host_id != this_process().host_id) {
     throw Error(StatusCode::kInvalidArgument,
                 "can't watch process " + std::to_string(who.pid) +
                     ": it is on another host or in another IPC or network namespace");
   }
-  FileDescriptor fd{static_cast<int>(::syscall(SYS_pidfd_open, who.pid, 0))};
-  if (!fd && errno != ESRCH) {
-    throw system_error("can't open a pidfd of process " + std::to_string(who.pid), errno);
+  if (means == Means::kBest) fd_ = pidfd_or_none(who.pid);
+  if (!fd_) {
+    fd_ = polling_timer();
+    by_start_time_ = true;
   }
   // Read after the pidfd was opened: when the times agree, the pidfd can't belong to a later owner
   // of the pid.
-  const std::optional<uint64_t> ticks = fd ? start_ticks_of(who.pid) : std::nullopt;
-  if (!ticks.has_value()) {
-    throw Error(StatusCode::kRemoteError, "process " + std::to_string(who.pid) +
-                                              " is gone (or lives in another pid namespace)");
+  check_start_time(who);
+}
+
+bool ProcessWatch::exited() const noexcept {
+  if (!fd_) return false;
+  if (!by_start_time_) {
+    pollfd entry{.fd = fd_.get(), .events = POLLIN, .revents = 0};
+    return ::poll(&entry, 1, 0) > 0 && (entry.revents & POLLIN) != 0;
   }
-  if (*ticks != who.start_ticks) {
-    throw Error(StatusCode::kRemoteError,
-                "process " + std::to_string(who.pid) +
-                    " is gone, another one has its pid: expected start time " +
-                    std::to_string(who.start_ticks) + " ticks, got " + std::to_string(*ticks) +
-                    " (if it runs, it lives in another pid namespace)");
-  }
-  return fd;
+  uint64_t expirations = 0;
+  (void)!::read(fd_.get(), &expirations, sizeof expirations);  // nothing to read is well too
+  const char state = process_state(who_);
+  return state == 0 || state == 'Z' || state == 'X';
 }
 
 char process_state(const ProcessIdentity& who) noexcept {
@@ -159,11 +204,6 @@ char process_state(const ProcessIdentity& who) noexcept {
   } catch (const std::exception&) {
     return 0;
   }
-}
-
-bool has_exited(const FileDescriptor& pidfd) noexcept {
-  pollfd entry{.fd = pidfd.get(), .events = POLLIN, .revents = 0};
-  return ::poll(&entry, 1, 0) > 0 && (entry.revents & POLLIN) != 0;
 }
 
 }  // namespace tutti

@@ -25,13 +25,33 @@ std::string host_name();
 // The id of this process, also in a forked child. One load: no system call.
 int32_t own_pid() noexcept;
 
-// Becomes readable (poll) when the process ends. Throws SystemError; RemoteError when it is already
-// gone or the pid now belongs to another process.
-FileDescriptor open_pidfd(const ProcessIdentity& who);
+// A pidfd: becomes readable (poll) when the process ends. Throws SystemError.
+FileDescriptor open_pidfd(int32_t pid);
+
+// Notices the end of another process of this host: at once by a pidfd, else (kernels before 5.3,
+// sandboxes that forbid pidfd_open) within a tenth of a second, by its start time.
+class ProcessWatch {
+ public:
+  enum class Means : uint8_t { kBest, kStartTime };  // the latter for tests
+
+  ProcessWatch() = default;  // of nobody
+  // Throws SystemError; RemoteError when the process is already gone or the pid now belongs to
+  // another one; InvalidArgument when it is on another host.
+  explicit ProcessWatch(const ProcessIdentity& who, Means means = Means::kBest);
+  explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
+  // Becomes readable (poll) when the process has ended; without a pidfd also ten times a second
+  // before that, until exited() is asked.
+  int fd() const noexcept { return fd_.get(); }
+  // False of nobody. Any thread.
+  bool exited() const noexcept;
+
+ private:
+  FileDescriptor fd_;  // a pidfd, or a timer
+  bool by_start_time_ = false;
+  ProcessIdentity who_;
+};
+
 // The state letter of /proc/PID/stat ('R', 'S', 'D', 'T' stopped, 't' traced, 'Z', ...); 0 when it
 // can't be known: the process is gone, or on another host.
 char process_state(const ProcessIdentity& who) noexcept;
-// True when the process behind the pidfd has ended.
-bool has_exited(const FileDescriptor& pidfd) noexcept;
-
 }  // namespace tutti

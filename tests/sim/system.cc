@@ -61,8 +61,12 @@ std::string host_name() { return "simulated"; }
 
 int32_t own_pid() noexcept { return 1; }
 
-FileDescriptor open_pidfd(const ProcessIdentity&) {
+FileDescriptor open_pidfd(int32_t) {
   throw Error(StatusCode::kSystemError, "a simulated process has no pidfd");
+}
+
+ProcessWatch::ProcessWatch(const ProcessIdentity& who, Means) : who_(who) {
+  throw Error(StatusCode::kSystemError, "a simulated process can't be watched");
 }
 
 // As /proc tells it: of processes of the same host.
@@ -73,6 +77,6 @@ char process_state(const ProcessIdentity& who) noexcept {
   return world->paused(rank) ? 'T' : 'S';
 }
 
-bool has_exited(const FileDescriptor&) noexcept { return false; }
+bool ProcessWatch::exited() const noexcept { return by_start_time_; }
 
 }  // namespace tutti

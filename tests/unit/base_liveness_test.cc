@@ -44,8 +44,8 @@ struct Child {
   void let_go() { order.write_end.reset(); }
 };
 
-bool wait_readable(const FileDescriptor& fd, Deadline deadline) {
-  pollfd entry{.fd = fd.get(), .events = POLLIN, .revents = 0};
+bool wait_readable(int fd, Deadline deadline) {
+  pollfd entry{.fd = fd, .events = POLLIN, .revents = 0};
   return ::poll(&entry, 1, deadline.left_ms()) == 1;
 }
 
@@ -91,43 +91,60 @@ TEST(OwnPid, InThisProcessAndItsChildren_IsWhatTheSystemSays) {
 
 TEST(HostName, Asked_IsNotEmpty) { EXPECT_FALSE(host_name().empty()); }
 
-TEST(Pidfd, OfAChild_BecomesReadableWhenItEnds) {
-  Child child;
-  const FileDescriptor pidfd = open_pidfd(child.identity);
-  EXPECT_FALSE(has_exited(pidfd));
-  child.let_go();
-  EXPECT_TRUE(wait_readable(pidfd, Deadline::after_ns(10 * kNsPerSecond)));
-  EXPECT_TRUE(has_exited(pidfd));
-  EXPECT_EQ(exit_status(child.pid), 0);
-  EXPECT_TRUE(has_exited(pidfd));
+class ProcessWatchTest : public testing::TestWithParam<ProcessWatch::Means> {};
+INSTANTIATE_TEST_SUITE_P(Means, ProcessWatchTest,
+                         testing::Values(ProcessWatch::Means::kBest,
+                                         ProcessWatch::Means::kStartTime),
+                         [](const auto& info) {
+                           return info.param == ProcessWatch::Means::kBest ? "Best" : "StartTime";
+                         });
+
+bool exits_before(const ProcessWatch& watch, Deadline deadline) {
+  while (!watch.exited()) {
+    if (!wait_readable(watch.fd(), deadline)) return false;
+  }
+  return true;
 }
 
-TEST(Pidfd, OfAReapedChild_ThrowsRemoteError) {
+TEST_P(ProcessWatchTest, OfAChild_NoticesItsEnd) {
+  Child child;
+  const ProcessWatch watch(child.identity, GetParam());
+  EXPECT_FALSE(watch.exited());
+  EXPECT_FALSE(exits_before(watch, Deadline::after_ns(250 * kNsPerMs)));
+  child.let_go();
+  EXPECT_TRUE(exits_before(watch, Deadline::after_ns(10 * kNsPerSecond)));
+  EXPECT_EQ(exit_status(child.pid), 0);
+  EXPECT_TRUE(watch.exited());
+}
+
+TEST_P(ProcessWatchTest, OfAReapedChild_ThrowsRemoteError) {
   Child child;
   child.let_go();
   EXPECT_EQ(exit_status(child.pid), 0);
-  const auto error = error_of([&] { open_pidfd(child.identity); });
+  const auto error = error_of([&] { ProcessWatch(child.identity, GetParam()); });
   ASSERT_TRUE(error.has_value());
   EXPECT_EQ(error->code(), StatusCode::kRemoteError);
   EXPECT_THAT(error->what(), HasSubstr(std::to_string(child.pid)));
 }
 
-TEST(Pidfd, OfARecycledPid_ThrowsRemoteError) {
+TEST_P(ProcessWatchTest, OfARecycledPid_ThrowsRemoteError) {
   ProcessIdentity other = this_process();
   other.start_ticks -= 1;
-  const auto error = error_of([&] { open_pidfd(other); });
+  const auto error = error_of([&] { ProcessWatch(other, GetParam()); });
   ASSERT_TRUE(error.has_value());
   EXPECT_EQ(error->code(), StatusCode::kRemoteError);
   EXPECT_THAT(error->what(), HasSubstr("another one has its pid"));
 }
 
-TEST(Pidfd, OfAnotherHost_ThrowsInvalidArgument) {
+TEST_P(ProcessWatchTest, OfAnotherHost_ThrowsInvalidArgument) {
   ProcessIdentity other = this_process();
   other.host_id += 1;
-  const auto error = error_of([&] { open_pidfd(other); });
+  const auto error = error_of([&] { ProcessWatch(other, GetParam()); });
   ASSERT_TRUE(error.has_value());
   EXPECT_EQ(error->code(), StatusCode::kInvalidArgument);
 }
+
+TEST(ProcessWatch, OfNobody_NeverEnds) { EXPECT_FALSE(ProcessWatch().exited()); }
 
 }  // namespace
 }  // namespace tutti

@@ -133,17 +133,18 @@ std::shared_ptr<PeerProcess> Hub::watch_locked(const ProcessIdentity& who) {
   process->who = who;
   ControlThread::Id id = 0;
   if (who.process_uid != this_process().process_uid) {
-    process->pidfd = open_pidfd(who);
-    id = control_->watch(process->pidfd.get(), [this, uid = who.process_uid] { on_exit(uid); });
+    process->watch = ProcessWatch(who);
+    id = control_->watch(process->watch.fd(), [this, uid = who.process_uid] { look_at(uid); });
   }
   processes_.emplace(who.process_uid, WatchedProcess{process, id});
   return process;
 }
 
-void Hub::on_exit(uint64_t process_uid) noexcept {
+void Hub::look_at(uint64_t process_uid) noexcept {
   const auto lock = monitor_.lock();
   const auto found = processes_.find(process_uid);
   if (stopping_ || found == processes_.end()) return;
+  if (!found->second.process->watch.exited()) return;
   // What it sent before it ended still counts: an answer that lies in the socket must not be
   // overtaken by its end.
   read_all_locked(*found->second.process);

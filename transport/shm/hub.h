@@ -112,7 +112,7 @@ class Hub {
   // All below: control thread, or with monitor_ held where the name says so.
   void on_connection() noexcept;
   void on_readable(const LinkPtr& link) noexcept;
-  void on_exit(uint64_t process_uid) noexcept;
+  void look_at(uint64_t process_uid) noexcept;
   void on_flush() noexcept;
   void on_region_lost(uint64_t region_id, device::Loss loss) noexcept;
 

@@ -37,15 +37,13 @@ int read_guarded(int32_t pid, const Cookie& cookie, uint64_t address, std::byte*
   return 0;
 }
 
-bool is_gone(const PeerProcess& peer) noexcept { return peer.pidfd && has_exited(peer.pidfd); }
-
 }  // namespace
 
 Status read_memory(const PeerProcess& peer, const Cookie& cookie, uint64_t address, std::byte* into,
                    size_t bytes) noexcept {
   uint64_t seen = 0;
   const int error_number = read_guarded(peer.who.pid, cookie, address, into, bytes, &seen);
-  if (error_number == ESRCH || is_gone(peer)) {
+  if (error_number == ESRCH || peer.watch.exited()) {
     return {StatusCode::kRemoteError, -1, "the process has ended while its memory was being read"};
   }
   if (error_number == EPERM) {
@@ -68,7 +66,7 @@ int probe_memory(const PeerProcess& peer, const Cookie& cookie) noexcept {
   uint64_t seen = 0;
   const int error_number = read_guarded(peer.who.pid, cookie, cookie.address, nullptr, 0, &seen);
   if (error_number != 0) return error_number;
-  return seen == cookie.value && !is_gone(peer) ? 0 : ESRCH;
+  return seen == cookie.value && !peer.watch.exited() ? 0 : ESRCH;
 }
 
 }  // namespace tutti::transport::shm

@@ -7,7 +7,6 @@
 #include <cstdint>
 
 #include "src/base/error.h"
-#include "src/base/file.h"
 #include "src/base/liveness.h"
 #include "transport/shm/wire.h"
 
@@ -15,13 +14,13 @@ namespace tutti::transport::shm {
 
 struct PeerProcess {
   ProcessIdentity who;
-  FileDescriptor pidfd;  // none for this process itself
+  ProcessWatch watch;  // of nobody for this process itself
   std::atomic<bool> gone{
       false};  // release by the control thread pairs with acquire in whoever waits for the peer
 };
 
 // Copies `bytes` bytes at `address` of the process into `into` (process_vm_readv). The cookie is
-// read after the data and the pidfd is looked at after both, so success means that all of it came
+// read after the data and the process is looked at after both, so success means that all of it came
 // from the process that sent the cookie. Fails with RemoteError (rank -1) when that process is gone
 // or does not let us read.
 Status read_memory(const PeerProcess& peer, const Cookie& cookie, uint64_t address, std::byte* into,

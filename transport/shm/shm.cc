@@ -78,7 +78,7 @@ void ShmTransport::watch(const Peer& peer) const {
   const std::lock_guard lock(peers_mutex_);
   auto& known = peers_[peer.rank];
   if (known == nullptr || known->who != peer.process) known = hub_->watch(peer.process);
-  if (known->gone.load(std::memory_order_acquire)) {  // pairs with Hub::on_exit
+  if (known->gone.load(std::memory_order_acquire)) {  // pairs with Hub::look_at
     throw Error(StatusCode::kRemoteError, "rank " + std::to_string(peer.rank) + ": its process " +
                                               std::to_string(peer.process.pid) + " has ended");
   }
@@ -192,7 +192,7 @@ Status ShmTransport::peer_failure(int rank) const noexcept {
   const auto found = peers_.find(rank);
   if (found == peers_.end() || found->second == nullptr) return kOkStatus;
   if (!found->second->gone.load(std::memory_order_acquire))
-    return kOkStatus;  // pairs with Hub::on_exit
+    return kOkStatus;  // pairs with Hub::look_at
   return {StatusCode::kRemoteError, rank, "the process of this rank has ended"};
 }
 

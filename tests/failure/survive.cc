@@ -222,11 +222,12 @@ class Rank {
   }
 
   // Calls until something fails. In a step: a thread of the victim lets it fall after a share of
-  // the time that a call has taken. A barrier closes each round, so that ranks which need nothing
-  // of the victim hear of its end too.
+  // the time that a call has taken, or later, when the system gives it a core. A barrier closes each
+  // round, so that ranks which need nothing of the victim hear of its end too.
   tuttiResult_t work() {
     int64_t call_ns = 0;
-    for (int i = 0; i < 1000; ++i) {
+    const int64_t limit = now_ns() + 10'000'000'000;
+    for (int i = 0; now_ns() < limit; ++i) {
       if (is_victim() && i == kCalls && trial_.phase != Phase::kTeardown) fall_in(call_ns);
       if (trial_.phase == Phase::kTeardown && i == kCalls) return tuttiSuccess;
       const int64_t begin = now_ns();

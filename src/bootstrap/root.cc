@@ -3,6 +3,7 @@
 #include "src/bootstrap/root.h"
 
 #include <algorithm>
+#include <deque>
 
 #include <spdlog/fmt/fmt.h>
 
@@ -39,6 +40,7 @@ std::string ranks_text(const std::vector<int32_t>& first, size_t total) {
 struct HostedRoots {
   // By key and port: a root may listen on more addresses than its id names.
   std::map<std::pair<Key, uint16_t>, std::weak_ptr<Root>> by_place;
+  std::deque<std::weak_ptr<Root>> complete;  // in the order of their completion
 };
 
 std::shared_ptr<Root> hosted_root(const UniqueIdFields& id) {
@@ -186,6 +188,7 @@ void Root::admit(std::unique_ptr<Gate::Visit> visit, const Registration& newcome
 void Root::keep_first(std::unique_ptr<Channel> channel) {
   first_ = std::move(channel);
   first_->on_end([this] {
+    if (over()) return first_.reset();
     fail({StatusCode::kRemoteError,
           members_.front().registration.peer.name() + " ended or left before all ranks had come"});
   });
@@ -311,6 +314,22 @@ void Root::linger() {
   if (life_timer_ != 0) control_->remove(life_timer_);
   life_timer_ = control_->at(Deadline::after_ns(complete_ ? kLingerCompleteNs : kLingerNs),
                              [self] { self->close(); });
+  if (complete_) give_way();
+}
+
+// The oldest of the complete roots closes when there are too many of them.
+void Root::give_way() {
+  const auto oldest = ProcessLocal<HostedRoots>::with([&](HostedRoots& hosted) {
+    std::erase_if(hosted.complete, [](const auto& root) { return root.expired(); });
+    hosted.complete.push_back(weak_from_this());
+    if (hosted.complete.size() <= kMostLingering) return std::shared_ptr<Root>();
+    auto root = hosted.complete.front().lock();
+    hosted.complete.pop_front();
+    return root;
+  });
+  if (oldest == nullptr) return;
+  control_->remove(std::exchange(oldest->life_timer_, 0));
+  oldest->close();
 }
 
 void Root::close() {

@@ -44,6 +44,9 @@ class Root : public std::enable_shared_from_this<Root> {
   // After a failure, and when all have joined: then only a second use of the id can come.
   static constexpr int64_t kLingerNs = 30 * kNsPerSecond;
   static constexpr int64_t kLingerCompleteNs = 3 * kNsPerSecond;
+  // Of those that are complete, in this process: jobs that make communicators by the hundred must
+  // not run out of descriptors.
+  static constexpr size_t kMostLingering = 8;
   static constexpr uint32_t kDirect = 64;  // arrivals that the root tells of a failure itself
   static constexpr int64_t kFarewellNs = kNsPerSecond / 4;  // see end_hosted()
   static constexpr int64_t kAttachNs =
@@ -69,6 +72,7 @@ class Root : public std::enable_shared_from_this<Root> {
 
   void open(Listener listener);
   void close();  // lets go of everything, itself included
+  void give_way();
   void on_visit(std::unique_ptr<Gate::Visit> visit);
   std::optional<Failure> objection(const Registration& newcomer) const;
   void refuse(Gate::Visit& visit, const Failure& failure);

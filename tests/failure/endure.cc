@@ -14,6 +14,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <random>
 #include <string>
 #include <thread>
@@ -279,8 +280,20 @@ class Rank {
       bad("after " + std::to_string(age) + " rounds " + std::to_string(descriptors) +
           " descriptors and " + std::to_string(mappings) +
           " mappings; in the first rounds at most " + std::to_string(most_descriptors_) + " and " +
-          std::to_string(most_mappings_));
+          std::to_string(most_mappings_) + "; descriptors:" + descriptor_kinds());
     }
+  }
+  // " 12 socket, 3 /memfd:tutti-recorder ..."
+  static std::string descriptor_kinds() {
+    std::map<std::string, int> kinds;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", error)) {
+      const std::string target = std::filesystem::read_symlink(entry.path(), error).string();
+      ++kinds[target.substr(0, target.find(":["))];
+    }
+    std::string text;
+    for (const auto& [kind, n] : kinds) text += " " + std::to_string(n) + " " + kind + ",";
+    return text;
   }
 
   void await_id(uint64_t number) {

@@ -2,10 +2,12 @@
 // Joining and all-gather with ranks as threads.
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <set>
 
 #include <gtest/gtest.h>
 
+#include "src/bootstrap/root.h"
 #include "tests/unit/bootstrap_test_support.h"
 
 namespace tutti::bootstrap {
@@ -69,6 +71,22 @@ TEST(Join_TwoIdsAtOnce, MakeTwoCommunicators) {
   });
   for (const Outcome& outcome : outcomes) EXPECT_EQ(outcome.text, "");
   EXPECT_EQ(std::set(comm_ids.begin(), comm_ids.end()).size(), 2U);
+}
+
+std::ptrdiff_t open_descriptors() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+}
+
+// Roots linger for those that come too late, but not all of them.
+TEST(Join_ManyInARow, HoldFewDescriptors) {
+  const std::ptrdiff_t before = open_descriptors();
+  for (int round = 0; round < 40; ++round) {
+    const UniqueId id = create_unique_id("lo");
+    const auto outcomes =
+        run_threads(2, [&](int rank) { Bootstrap::join(id, 2, rank, soon(), nullptr); });
+    for (const Outcome& outcome : outcomes) ASSERT_EQ(outcome.text, "");
+  }
+  EXPECT_LE(open_descriptors(), before + 2 * static_cast<std::ptrdiff_t>(Root::kMostLingering) + 8);
 }
 
 TEST(Join_LoopbackInterface, Works) {

@@ -11,7 +11,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <random>
+#include <set>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -334,31 +337,74 @@ class Rank {
 
 // What a job must not leave behind.
 struct Traces {
-  size_t shared_memory = 0, descriptors = 0, sockets = 0;
+  size_t shared_memory = 0, descriptors = 0, sockets = 0, processes = 0;
   bool within(const Traces& other) const {
     return shared_memory <= other.shared_memory && descriptors <= other.descriptors &&
-           sockets <= other.sockets;
+           sockets <= other.sockets && processes <= other.processes;
   }
 };
 size_t entries(const char* folder) {
   std::error_code error;
   return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder, error), {}));
 }
-size_t lines_with(const char* file, const char* text) {
+size_t entries_named(const char* folder, const char* text) {
+  std::error_code error;
   size_t n = 0;
-  if (FILE* f = std::fopen(file, "r")) {
-    char line[512];
-    while (std::fgets(line, sizeof line, f) != nullptr)
-      n += std::strstr(line, text) != nullptr ? 1 : 0;
-    std::fclose(f);
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error))
+    n += entry.path().filename().string().find(text) != std::string::npos ? 1 : 0;
+  return n;
+}
+
+// "socket:[4711]" of every bound Unix socket of the library, of all jobs on the machine.
+std::set<std::string> bound_sockets() {
+  std::set<std::string> bound;
+  std::ifstream table("/proc/net/unix");
+  std::string line;
+  while (std::getline(table, line)) {
+    if (line.find("@tutti") == std::string::npos) continue;
+    std::istringstream words(line);
+    std::string word;
+    for (int column = 0; column < 7; ++column) words >> word;
+    bound.insert("socket:[" + word + "]");
+  }
+  return bound;
+}
+
+// This process and its children, to which orphans of theirs count (see main).
+std::vector<std::filesystem::path> own_processes() {
+  std::vector<std::filesystem::path> own{"/proc/self"};
+  std::error_code error;
+  for (const auto& process : std::filesystem::directory_iterator("/proc", error)) {
+    std::ifstream file(process.path() / "stat");
+    std::string stat;
+    if (!std::getline(file, stat)) continue;
+    const size_t name_end = stat.rfind(')');  // then: " state ppid ..."
+    if (name_end == std::string::npos || name_end + 4 >= stat.size()) continue;
+    if (std::atoi(stat.c_str() + name_end + 4) == ::getpid()) own.push_back(process.path());
+  }
+  return own;
+}
+
+// Those of the bound sockets that this job holds.
+size_t own_sockets(const std::vector<std::filesystem::path>& processes) {
+  const std::set<std::string> bound = bound_sockets();
+  size_t n = 0;
+  for (const std::filesystem::path& process : processes) {
+    std::error_code gone;
+    for (const auto& fd : std::filesystem::directory_iterator(process / "fd", gone))
+      n += bound.contains(std::filesystem::read_symlink(fd.path(), gone).string()) ? 1 : 0;
   }
   return n;
 }
 Traces traces() {
-  return {entries("/dev/shm"), entries("/proc/self/fd"), lines_with("/proc/net/unix", "@tutti")};
+  const std::vector<std::filesystem::path> processes = own_processes();
+  return {.shared_memory = entries_named("/dev/shm", "tutti"),
+          .descriptors = entries("/proc/self/fd"),
+          .sockets = own_sockets(processes),
+          .processes = processes.size()};
 }
 
-// Other jobs on the machine come and go, so a surplus must last.
+// What processes held that have just ended may take a moment, so a surplus must last.
 std::string left_behind(const Traces& before) {
   const int64_t limit = now_ns() + 3'000'000'000;
   Traces after = traces();
@@ -373,7 +419,8 @@ std::string left_behind(const Traces& before) {
   };
   return " | left behind:" + change("/dev/shm", before.shared_memory, after.shared_memory) +
          change("descriptors", before.descriptors, after.descriptors) +
-         change("sockets", before.sockets, after.sockets);
+         change("sockets", before.sockets, after.sockets) +
+         change("processes", before.processes, after.processes);
 }
 
 // A pid of -1 would make kill() mean every process of the machine.
@@ -509,6 +556,7 @@ int main(int argc, char** argv) {
   app.add_flag("--verbose", plan.verbose, "a line per trial");
   CLI11_PARSE(app, argc, argv);
   const auto start = Clock::now();
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // what a share leaves behind becomes a child of this process
   const Traces before = traces();
   int failed = run_all(plan);
   const std::string left = left_behind(before);

@@ -194,7 +194,8 @@ class Interpreter {
         value = chunk(c, o);
       }
       exact += value.exact * (o.pre ? kPre : 1);
-      rounded += value.rounded * (o.pre ? kPreFloat : 1.0);
+      // A scaled source is rounded as if it had been stored (src/kernels/reduce_copy.h).
+      rounded += static_cast<float>(value.rounded * (o.pre ? kPreFloat : 1.0));
     }
     const Value result{exact * (step.post ? kPost : 1),
                        static_cast<float>(rounded * (step.post ? kPostFloat : 1.0))};

@@ -10,8 +10,8 @@
 //   AllGather      a rank multicasts its block: sends S (n-1)
 //   ReduceScatter  a rank sends each block to its owner, which folds n: sends S (n-1)
 //
-// Everybody folds in rank order. AllReduce keeps its own contribution rounded like those that
-// travel (a scaled input is rounded when it is stored), so that all ranks get the same bits.
+// Everybody folds in rank order, and a scaled input is rounded before it is folded like one that
+// has travelled, so all ranks of an AllReduce get the same bits.
 //
 // 1 slot is enough. Reference-safe, in place too, but for AllReduce in place: its output is
 // overwritten while others may still read the input there.
@@ -36,8 +36,8 @@ plan::Plan all_reduce(const PlanRequest& request) {
   PlanBuilder builder(kName, request, 1);
   for (int32_t rank = 0; rank < n; ++rank) {
     LaneBuilder lane = builder.lane(rank);
-    lane.step(0, output_and_peers(n, rank), {scaled_input()});
-    lane.step(0, {output()}, in_rank_order(n, rank, output()), Post::kYes);
+    lane.step(0, all_peers(n, rank), {scaled_input()});
+    lane.step(0, {output()}, in_rank_order(n, rank, scaled_input()), Post::kYes);
   }
   return builder.finish();
 }
@@ -109,7 +109,7 @@ double cost(const CostInput& in, double messages, double written, double read) {
 
 double all_reduce_cost(const CostInput& in) {
   const double n = in.n_ranks;
-  return cost(in, n - 1, n + 1, n + 1);
+  return cost(in, n - 1, n, n + 1);
 }
 double reduce_cost(const CostInput& in) {
   const double n = in.n_ranks;

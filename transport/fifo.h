@@ -184,8 +184,9 @@ struct SendView {
   std::byte* area() noexcept { return areas + size_t{area_index()} * area_bytes; }
 
   // Publishes the line. The payload (and area) must have been written before.
-  void commit(uint32_t signature, MessageKind kind) noexcept {
-    SlotLine& l = line();
+  void commit(uint32_t signature, MessageKind kind) noexcept { commit_at(line(), signature, kind); }
+  // `l` is line(), for callers that have written to it.
+  void commit_at(SlotLine& l, uint32_t signature, MessageKind kind) noexcept {
     ++committed;
     l.header.store(make_header(committed, signature, kind), std::memory_order_release);
     if (peer_bell != nullptr) ring(*peer_bell);
@@ -235,8 +236,12 @@ struct RecvView {
   // Is the next message there, and has it the signature that this operation expects? One
   // subtraction decides both.
   Peeked peek(uint32_t signature, MessageKind* kind) const noexcept {
+    return peek_at(line(), signature, kind);
+  }
+  // `next` is line(), for callers that go on using it.
+  Peeked peek_at(const SlotLine& next, uint32_t signature, MessageKind* kind) const noexcept {
     const uint64_t header =
-        line().header.load(std::memory_order_acquire);  // pairs with SendView::commit
+        next.header.load(std::memory_order_acquire);  // pairs with SendView::commit
     const uint64_t expected = make_header(consumed + 1, signature, MessageKind::kInline);
     if (header - expected < kMessageKinds || falsely_accepted(header, expected)) [[likely]] {
       *kind = static_cast<MessageKind>(header & 3);

@@ -7,8 +7,6 @@
 #include <numeric>
 #include <vector>
 
-#include "src/api/handles.h"
-
 namespace tutti::api {
 namespace {
 
@@ -70,12 +68,6 @@ void refuse(const std::string& message) { throw Error(StatusCode::kInvalidArgume
 void require(const void* pointer, const char* name) {
   if (pointer == nullptr)
     refuse(std::string(name) + " is NULL; it must point to memory of the caller");
-}
-
-comm::Communicator& open_comm(tuttiComm_t comm) {
-  comm::Communicator& open = Handles<tuttiComm>::find(comm, "comm").ready();
-  open.check_open();
-  return open;
 }
 
 DType dtype_of(const tuttiDataType_t& datatype) {

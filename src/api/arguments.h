@@ -7,6 +7,7 @@
 #include <cstring>
 #include <string>
 
+#include "src/api/handles.h"
 #include "src/comm/communicator.h"
 #include "src/kernels/dtypes.h"
 #include "tutti/tutti.h"
@@ -27,7 +28,12 @@ int number_of(const Enum& argument) {
 
 // Throws when the pointer argument `name` is NULL.
 void require(const void* pointer, const char* name);
-comm::Communicator& open_comm(tuttiComm_t comm);  // throws when it can't take operations
+// Throws when it can't take operations.
+inline comm::Communicator& open_comm(tuttiComm_t comm) {
+  comm::Communicator& open = Handles<tuttiComm>::find(comm, "comm").ready();
+  open.check_open();
+  return open;
+}
 DType dtype_of(const tuttiDataType_t& datatype);
 // 0 <= value < n.
 void require_rank(int value, int n, const char* name);

@@ -4,6 +4,7 @@
 #include "src/api/guard.h"
 #include "src/api/handles.h"
 #include "src/comm/group.h"
+#include "src/comm/repeated_call.h"
 
 namespace tutti::api {
 namespace {
@@ -43,6 +44,31 @@ void run(const Request& request, size_t count, DType dtype, const comm::Resolved
   comm::issue(comm, std::move(call), stream_of(stream));
 }
 
+// A call as the C API has it: nothing has been checked but the handle.
+struct Repeated {
+  const char* name = "";
+  Collective collective = Collective::kBarrier;
+  const void* input = nullptr;
+  void* output = nullptr;
+  size_t count = 0;
+  int dtype = 0;
+  int op = 0;
+  int root = 0;
+};
+
+// True when that was all (see comm::run_repeated).
+inline bool repeated(const Repeated& call, comm::Communicator& comm, tuttiStream_t stream) {
+  if (stream != nullptr || comm::Group::active() ||
+      static_cast<unsigned>(call.dtype) >= kDTypeCount ||
+      static_cast<unsigned>(call.op) >= static_cast<unsigned>(Op::kPreMulSum)) {
+    return false;
+  }
+  const comm::CallKey key =
+      comm::make_key(call.count, call.collective, static_cast<DType>(call.dtype),
+                     static_cast<Op>(call.op), call.root);
+  return comm::run_repeated(comm, call.name, key, call.input, call.output);
+}
+
 // Of collectives that do not reduce.
 constexpr comm::ResolvedOp kNoOp{};
 
@@ -60,6 +86,7 @@ tuttiResult_t tuttiAllReduce(const void* sendbuff, void* recvbuff, size_t count,
                              tuttiStream_t stream) {
   return guard_call("tuttiAllReduce", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
+    if (repeated({.name = "AllReduce", .collective = Collective::kAllReduce, .input = sendbuff, .output = recvbuff, .count = count, .dtype = number_of(datatype), .op = number_of(op)}, c, stream)) return;
     const tutti::DType dtype = dtype_of(datatype);
     run({.name = "AllReduce",
          .collective = Collective::kAllReduce,
@@ -74,6 +101,7 @@ tuttiResult_t tuttiReduce(const void* sendbuff, void* recvbuff, size_t count,
                           tuttiStream_t stream) {
   return guard_call("tuttiReduce", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
+    if (repeated({.name = "Reduce", .collective = Collective::kReduce, .input = sendbuff, .output = recvbuff, .count = count, .dtype = number_of(datatype), .op = number_of(op), .root = root}, c, stream)) return;
     const tutti::DType dtype = dtype_of(datatype);
     require_rank(root, c.n_ranks(), "root");
     run({.name = "Reduce",
@@ -90,6 +118,7 @@ tuttiResult_t tuttiBroadcast(const void* sendbuff, void* recvbuff, size_t count,
                              tuttiStream_t stream) {
   return guard_call("tuttiBroadcast", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
+    if (repeated({.name = "Broadcast", .collective = Collective::kBroadcast, .input = sendbuff, .output = recvbuff, .count = count, .dtype = number_of(datatype), .root = root}, c, stream)) return;
     const tutti::DType dtype = dtype_of(datatype);
     require_rank(root, c.n_ranks(), "root");
     run({.name = "Broadcast",
@@ -105,6 +134,7 @@ tuttiResult_t tuttiBcast(void* buff, size_t count, tuttiDataType_t datatype, int
                          tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiBcast", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
+    if (repeated({.name = "Bcast", .collective = Collective::kBroadcast, .input = buff, .output = buff, .count = count, .dtype = number_of(datatype), .root = root}, c, stream)) return;
     const tutti::DType dtype = dtype_of(datatype);
     require_rank(root, c.n_ranks(), "root");
     run({.name = "Bcast",
@@ -120,6 +150,7 @@ tuttiResult_t tuttiAllGather(const void* sendbuff, void* recvbuff, size_t sendco
                              tuttiDataType_t datatype, tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiAllGather", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
+    if (repeated({.name = "AllGather", .collective = Collective::kAllGather, .input = sendbuff, .output = recvbuff, .count = sendcount, .dtype = number_of(datatype)}, c, stream)) return;
     const tutti::DType dtype = dtype_of(datatype);
     run({.name = "AllGather",
          .collective = Collective::kAllGather,
@@ -135,6 +166,7 @@ tuttiResult_t tuttiReduceScatter(const void* sendbuff, void* recvbuff, size_t re
                                  tuttiStream_t stream) {
   return guard_call("tuttiReduceScatter", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
+    if (repeated({.name = "ReduceScatter", .collective = Collective::kReduceScatter, .input = sendbuff, .output = recvbuff, .count = recvcount, .dtype = number_of(datatype), .op = number_of(op)}, c, stream)) return;
     const tutti::DType dtype = dtype_of(datatype);
     run({.name = "ReduceScatter",
          .collective = Collective::kReduceScatter,
@@ -149,6 +181,7 @@ tuttiResult_t tuttiAllToAll(const void* sendbuff, void* recvbuff, size_t count,
                             tuttiDataType_t datatype, tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiAllToAll", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
+    if (repeated({.name = "AllToAll", .collective = Collective::kAllToAll, .input = sendbuff, .output = recvbuff, .count = count, .dtype = number_of(datatype)}, c, stream)) return;
     const tutti::DType dtype = dtype_of(datatype);
     const size_t blocks = blocks_if(true, c.n_ranks());
     run({.name = "AllToAll",
@@ -170,6 +203,7 @@ tuttiResult_t tuttiGather(const void* sendbuff, void* recvbuff, size_t sendcount
                           tuttiStream_t stream) {
   return guard_call("tuttiGather", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
+    if (repeated({.name = "Gather", .collective = Collective::kGather, .input = sendbuff, .output = recvbuff, .count = sendcount, .dtype = number_of(datatype), .root = root}, c, stream)) return;
     const tutti::DType dtype = dtype_of(datatype);
     require_rank(root, c.n_ranks(), "root");
     run({.name = "Gather",
@@ -189,6 +223,7 @@ tuttiResult_t tuttiScatter(const void* sendbuff, void* recvbuff, size_t recvcoun
                            tuttiStream_t stream) {
   return guard_call("tuttiScatter", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
+    if (repeated({.name = "Scatter", .collective = Collective::kScatter, .input = sendbuff, .output = recvbuff, .count = recvcount, .dtype = number_of(datatype), .root = root}, c, stream)) return;
     const tutti::DType dtype = dtype_of(datatype);
     require_rank(root, c.n_ranks(), "root");
     run({.name = "Scatter",
@@ -205,7 +240,9 @@ tuttiResult_t tuttiScatter(const void* sendbuff, void* recvbuff, size_t recvcoun
 
 tuttiResult_t tuttiBarrier(tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiBarrier", [&] {
+    tutti::comm::Communicator& c = open_comm(comm);
+    if (repeated({.name = "Barrier"}, c, stream)) return;
     run({.name = "Barrier", .in = {.n_blocks = 0}, .out = {.n_blocks = 0}}, 0, tutti::DType::kInt8,
-        kNoOp, open_comm(comm), stream);
+        kNoOp, c, stream);
   });
 }

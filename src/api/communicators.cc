@@ -76,7 +76,7 @@ void require_number_of_ranks(int n, int most, const char* name) {
 }
 
 // In a group the calling thread is going to drive all the ranks that it initialises there.
-uint64_t owner_of_new_rank() { return Group::current().active() ? comm::this_thread_token() : 0; }
+uint64_t owner_of_new_rank() { return Group::active() ? comm::this_thread_token() : 0; }
 
 tuttiResult_t init_rank(tuttiComm_t* comm, int n_ranks, const tuttiUniqueId& id, int rank,
                         const tuttiConfig_t* config) {
@@ -124,7 +124,7 @@ tuttiResult_t split(tuttiComm_t comm, int color, int key, tuttiComm_t* newcomm,
            "; allowed are 0 and above, and TUTTI_SPLIT_NOCOLOR (-1)");
   }
   const comm::Options options = options_from(config, parent.options());
-  const bool in_group = Group::current().active();
+  const bool in_group = Group::active();
   parent.team().claim();
   if (!in_group) comm::check_not_crowded(parent);
   const uint64_t owner = owner_of_new_rank();

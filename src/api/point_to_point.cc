@@ -16,7 +16,7 @@ void transfer(const BufferArgument& buffer, bool is_send, const tuttiDataType_t&
   BufferArgument sized = buffer;
   sized.elem_bytes = size_of(dtype);
   check_buffer(sized);
-  if (peer == c.rank() && !comm::Group::current().active()) {
+  if (peer == c.rank() && !comm::Group::active()) {
     throw Error(
         StatusCode::kInvalidUsage,
         "peer is the calling rank itself; a send to self and its receive go into one group");
@@ -54,7 +54,7 @@ tuttiResult_t tuttiRecv(void* recvbuff, size_t count, tuttiDataType_t datatype, 
 }
 
 tuttiResult_t tuttiGroupStart(void) {
-  return guard("tuttiGroupStart", [] { tutti::comm::Group::current().start(); });
+  return guard("tuttiGroupStart", [] { tutti::comm::Group::start(); });
 }
 
 tuttiResult_t tuttiGroupEnd(void) {

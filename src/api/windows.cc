@@ -73,7 +73,7 @@ size_t check_put(const Put& put, int peer) {
 // A collective set-up call that a thread with several ranks must put into a group.
 void set_up(Communicator& comm, std::function<void()> job) {
   comm.team().claim();
-  if (!comm::Group::current().active()) comm::check_not_crowded(comm);
+  if (!comm::Group::active()) comm::check_not_crowded(comm);
   comm::Group::current().set_up(&comm, std::move(job));
 }
 

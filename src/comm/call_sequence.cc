@@ -26,6 +26,12 @@ std::optional<Error> CallSequence::begin(OrderedCall& call) {
   return std::nullopt;
 }
 
+void CallSequence::take_over(uint64_t record) noexcept {
+  task_ = &comm_.path().collectives.operation();
+  record_ = record;
+  phase_ = Phase::kRun;
+}
+
 // Throws nothing but bad_alloc.
 void CallSequence::refuse(const Error& why) {
   trace::Recorder& recorder = comm_.recorder();

@@ -3,6 +3,7 @@
 #include "src/comm/collectives.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <numeric>
 
@@ -58,6 +59,18 @@ CallFacts facts_of(const CollectiveCall& call, uint64_t plan_hash) {
   return facts;
 }
 
+CallExtents extents_of(const plan::Shape& shape, int rank, size_t block_bytes) {
+  const auto n_in = static_cast<size_t>(plan::blocks_in(shape, rank, plan::Buffer::kInput));
+  const auto n_out = static_cast<size_t>(plan::blocks_in(shape, rank, plan::Buffer::kOutput));
+  CallExtents extents{.input_bytes = n_in * block_bytes, .output_bytes = n_out * block_bytes};
+  if (shape.collective == plan::Collective::kAllToAll || n_in == 0 || n_out == 0) return extents;
+  const size_t own = static_cast<size_t>(rank) * block_bytes;
+  if (n_in > 1) extents.input_own = own;
+  if (n_out > 1) extents.output_own = own;
+  extents.may_be_in_place = block_bytes != 0;
+  return extents;
+}
+
 uint32_t agreed_digest(const CallFacts& facts) {
   Hasher hash;
   hash.value(facts.collective);
@@ -72,52 +85,40 @@ uint32_t agreed_digest(const CallFacts& facts) {
 
 }  // namespace
 
-Collectives::CallKey Collectives::key_of(const CollectiveCall& call) noexcept {
-  return {call.count, call.root, call.collective, call.dtype, call.op};
-}
-
-size_t Collectives::slot_of(const CallKey& key) noexcept {
-  const uint64_t mixed =
-      (key.count ^ static_cast<uint64_t>(key.collective) << 56 ^
-       static_cast<uint64_t>(key.op) << 48 ^ static_cast<uint64_t>(key.dtype) << 40 ^
-       static_cast<uint64_t>(key.root) << 24) *
-      0x9e3779b97f4a7c15ULL;
-  return mixed >> 59;
-}
-static_assert(1 << (64 - 59) == 32, "slot_of() takes as many bits as there are remembered calls");
-
 std::optional<Error> Collectives::begin(CollectiveCall& call) {
   call_ = &call;
   begun_.store(begun() + 1, std::memory_order_relaxed);
   if (call.late_scalar != nullptr)
     std::memcpy(call.scaling.pre, call.late_scalar, size_of(call.dtype));
   if (call.uneven == nullptr) {
-    const CallKey key = key_of(call);
+    const CallKey key = make_key(call.count, call.collective, call.dtype, call.op, call.root);
     Prepared& remembered = remembered_[slot_of(key)];
     if (remembered.program == nullptr || remembered.key != key) [[unlikely]] {
       remembered = prepare(call);
       remembered.key = key;
+      remembered.recorded = &described_[slot_of(key)];
       described_[slot_of(key)] = {};  // anew, below
     }
     if (!journal_.lasts(remembered.described))
       remembered.described = journal_.describe(remembered.facts);
-    current_ = remembered;
+    current_ = &remembered;
     recorded_ = &described_[slot_of(key)];
   } else {
-    current_ = prepare(call);
+    uneven_ = prepare(call);
+    current_ = &uneven_;
     recorded_ = &described_.back();
     *recorded_ = {};
   }
-  history_ = extended(history_, current_.digest);
-  journal_.begin(number(), current_.described);
-  if (current_.program == nullptr) [[unlikely]]
+  history_ = extended(history_, current_->digest);
+  journal_.begin(number(), current_->described);
+  if (current_->program == nullptr) [[unlikely]]
     return refuse(call);
   // Names differ where what is done does not: Bcast, Broadcast.
   if (call.name != recorded_->name) [[unlikely]]
     *recorded_ = recorder_.describe(recorded_call(call), algorithm());
   if (links_.resting()) [[unlikely]]
     links_.resume();
-  if (!current_.program->connected) open_connections(*current_.program);
+  if (!current_->program->connected) open_connections(*current_->program);
   return std::nullopt;
 }
 
@@ -131,22 +132,57 @@ std::optional<Error> Collectives::refuse(const CollectiveCall& call) {
 }
 
 bool Collectives::try_start() {
-  ProgramEntry& entry = *current_.program;
+  ProgramEntry& entry = *current_->program;
   if (!entry.connected) {
     poll_recvs(entry);
     if (!entry.connected) return false;
   }
-  std::byte* const scratch = scratch_.acquire(current_.scratch_bytes + current_.bounce_bytes);
+  if (current_->line == nullptr && begun() >= current_->next_line) make_line(*call_);
+  start();
+  return true;
+}
+
+void Collectives::start() {
+  ProgramEntry& entry = *current_->program;
+  std::byte* const scratch = scratch_.acquire(current_->scratch_bytes + current_->bounce_bytes);
   operation_.start({.program = &entry.program,
                     .connections = &entry.connections,
                     .binding = bind(*call_),
-                    .tiling = current_.tiling,
+                    .tiling = current_->tiling,
                     .policy = tuning_.policy,
                     .signature = history_,
                     .scratch = scratch,
-                    .bounce = {scratch + current_.scratch_bytes, current_.bounce_bytes},
+                    .bounce = {scratch + current_->scratch_bytes, current_->bounce_bytes},
                     .sent = &sent_});
-  return true;
+}
+
+// Only for calls whose buffers are all that may differ.
+void Collectives::make_line(const CollectiveCall& call) noexcept {
+  current_->next_line = begun() + kLineCalls;
+  if (call.uneven != nullptr || call.op == Op::kPreMulSum) return;
+  const size_t at = slot_of(current_->key) % kLines;
+  const ProgramEntry& entry = *current_->program;
+  if (line_owners_[at] != nullptr) line_owners_[at]->line = nullptr;
+  line_owners_[at] = nullptr;
+  if (!lines_[at].make(entry.program, entry.connections, current_->tiling,
+                       {call.count, call.dtype, call.op}, tuning_.policy,
+                       call.scaling.post_divisor)) {
+    current_->next_line = UINT64_MAX;
+    return;
+  }
+  current_->line_protocol = std::bit_width(lines_[at].sent_mask());
+  current_->algorithm = algorithm();
+  line_owners_[at] = current_;
+  current_->line = &lines_[at];
+}
+
+void Collectives::go_on(Prepared& known, CollectiveCall& call, uint32_t step) {
+  call_ = &call;
+  current_ = &known;
+  recorded_ = known.recorded;
+  start();
+  sent_.mask |= known.line->sent_mask();
+  operation_.skip_to(known.line->program_step(step));
 }
 
 Collectives::Prepared Collectives::prepare(const CollectiveCall& call) {
@@ -165,6 +201,8 @@ Collectives::Prepared Collectives::prepare(const CollectiveCall& call) {
   prepared.described = journal_.describe(prepared.facts);
   if (!chosen.has_value()) return prepared;
   prepared.program = &program_for(*chosen);
+  prepared.extents =
+      extents_of(prepared.program->program.shape, place_.rank, call.count * size_of(call.dtype));
   prepared.tiling = chosen->tiling;
   log(LogLevel::kDebug, "comm", place_.rank, "{} of {} x {}: plan '{}' in {} tiles", call.name,
       call.count, name(call.dtype), chosen->plan->plan.algorithm, prepared.tiling.n_tiles);
@@ -261,7 +299,7 @@ void Collectives::open_connections(ProgramEntry& entry) {
 }
 
 Status Collectives::poll_sends() noexcept {
-  ProgramEntry& entry = *current_.program;
+  ProgramEntry& entry = *current_->program;
   if (entry.connected) [[likely]]
     return kOkStatus;
   for (size_t i = 0; i < entry.send_ready.size(); ++i) {
@@ -289,7 +327,7 @@ void Collectives::poll_recvs(ProgramEntry& entry) {
 }
 
 int Collectives::missing_peer() const noexcept {
-  const ProgramEntry& entry = *current_.program;
+  const ProgramEntry& entry = *current_->program;
   for (size_t i = 0; i < entry.connections.recv.size(); ++i) {
     if (entry.connections.recv[i] == nullptr) return entry.program.recv_peers[i].peer;
   }
@@ -300,7 +338,7 @@ int Collectives::missing_peer() const noexcept {
 }
 
 bool Collectives::misses(int rank) const noexcept {
-  const ProgramEntry& entry = *current_.program;
+  const ProgramEntry& entry = *current_->program;
   for (size_t i = 0; i < entry.connections.recv.size(); ++i) {
     if (entry.connections.recv[i] == nullptr && entry.program.recv_peers[i].peer == rank)
       return true;

@@ -21,9 +21,39 @@
 #include "src/comm/scratch.h"
 #include "src/comm/selection.h"
 #include "src/exec/operation.h"
+#include "src/exec/straight_line.h"
 #include "src/trace/recorder.h"
 
 namespace tutti::comm {
+
+// What calls have in common that are prepared alike.
+struct CallKey {
+  size_t count = 0;
+  uint64_t kind = 0;  // {root : 32 | collective : 8 | dtype : 8 | op : 8}
+  bool operator==(const CallKey&) const = default;
+  plan::Collective collective() const noexcept {
+    return static_cast<plan::Collective>(kind >> 16 & 0xff);
+  }
+  DType dtype() const noexcept { return static_cast<DType>(kind >> 8 & 0xff); }
+  Op op() const noexcept { return static_cast<Op>(kind & 0xff); }
+  int root() const noexcept { return static_cast<int>(kind >> 24); }
+};
+constexpr CallKey make_key(size_t count, plan::Collective collective, DType dtype, Op op,
+                           int root) noexcept {
+  return {count, static_cast<uint64_t>(static_cast<uint32_t>(root)) << 24 |
+                     static_cast<uint64_t>(collective) << 16 | static_cast<uint64_t>(dtype) << 8 |
+                     static_cast<uint64_t>(op)};
+}
+
+// How much memory a call with even blocks reads and writes on this rank, and where its own block
+// lies in each buffer; what the checks of buffers depend on besides their addresses. Bytes.
+struct CallExtents {
+  size_t input_bytes = 0;
+  size_t output_bytes = 0;
+  size_t input_own = 0;
+  size_t output_own = 0;
+  bool may_be_in_place = false;
+};
 
 // Owned by the communicator's progress. One call at a time: begin(), then poll_sends() and
 // try_start() until that is true, then drive operation(). A call like one of the last few (same
@@ -64,13 +94,64 @@ class Collectives {
   // How messages of this communicator went.
   exec::SentKinds& sent() noexcept { return sent_; }
 
+  // A compiled program with its connections, which fill in as peers come.
+  struct ProgramEntry {
+    exec::Program program;
+    exec::Connections connections;
+    std::vector<bool> send_ready;
+    bool connected = false;
+    MemoryCharge charge;
+  };
+  // Everything about a call that does not depend on its buffers.
+  struct alignas(256) Prepared {  // found by a shift
+    CallKey key;
+    CallExtents extents;
+    exec::StraightLine* line = nullptr;  // null: none, or another call has taken its place
+    int line_protocol = 0;               // see Stats::publish()
+    const char* algorithm = nullptr;
+    trace::Recorder::Described* recorded = nullptr;  // of its slot
+    uint64_t next_line = 0;              // call from which on one may be made
+    ProgramEntry* program = nullptr;  // null: unused, or refused
+    exec::Tiling tiling;
+    size_t scratch_bytes = 0;
+    size_t bounce_bytes = 0;  // behind the scratch
+    uint32_t digest = 0;      // of what ranks must agree on, see extended()
+    CallFacts facts;
+    uint64_t described = 0;  // version of the facts in the journal
+  };
+  // The short way, for a call that has been made before. recall() returns null when there is none:
+  // begin() then. Else begin_again(), run its line, and end_again(); or, when the line has to wait for
+  // too long, go_on() from that step as a call that has been started.
+  Prepared* recall(const CallKey& key, const char* name) noexcept {
+    const size_t slot = slot_of(key);
+    Prepared& call = remembered_[slot];
+    if (call.key != key || call.line == nullptr) return nullptr;
+    const bool as_it_was =
+        call.recorded->name == name && journal_.lasts(call.described) && !links_.resting();
+    return as_it_was ? &call : nullptr;
+  }
+  // Returns the call's number.
+  uint64_t begin_again(const Prepared& call) noexcept {
+    const uint64_t number = begun();
+    begun_.store(number + 1, std::memory_order_relaxed);
+    history_ = extended(history_, call.digest);
+    journal_.begin(number, call.described);
+    return number;
+  }
+  void end_again(uint64_t number) noexcept {
+    journal_.end(number);
+    ended_.store(number + 1, std::memory_order_relaxed);
+  }
+  void go_on(Prepared& known, CollectiveCall& call, uint32_t step);
+  uint32_t signature() const noexcept { return history_; }
+
   // While connecting: a peer whose connection is missing, -1 when all are there.
   int missing_peer() const noexcept;
   bool misses(int rank) const noexcept;
 
   // Lives as long as this object.
   const char* algorithm() const noexcept {
-    return current_.program->program.plan->plan.algorithm.c_str();
+    return current_->program->program.plan->plan.algorithm.c_str();
   }
   // The current call, for the recording.
   const trace::Recorder::Described& recorded() const noexcept { return *recorded_; }
@@ -85,37 +166,16 @@ class Collectives {
   uint64_t number() const noexcept { return begun() - 1; }
 
  private:
-  // A compiled program with its connections, which fill in as peers come.
-  struct ProgramEntry {
-    exec::Program program;
-    exec::Connections connections;
-    std::vector<bool> send_ready;
-    bool connected = false;
-    MemoryCharge charge;
-  };
-  struct CallKey {
-    size_t count = 0;
-    int32_t root = 0;
-    plan::Collective collective = plan::Collective::kBarrier;
-    DType dtype = DType::kInt8;
-    Op op = Op::kSum;
-    bool operator==(const CallKey&) const = default;
-  };
-  // Everything about a call that does not depend on its buffers.
-  struct Prepared {
-    CallKey key;
-    ProgramEntry* program = nullptr;  // null: unused, or refused
-    exec::Tiling tiling;
-    size_t scratch_bytes = 0;
-    size_t bounce_bytes = 0;  // behind the scratch
-    uint32_t digest = 0;      // of what ranks must agree on, see extended()
-    CallFacts facts;
-    uint64_t described = 0;  // version of the facts in the journal
-  };
+  static constexpr uint64_t kLineCalls = 256;  // at least, between two lines of one call
   static constexpr size_t kRemembered = 32;  // calls, direct-mapped; a power of two
+  static constexpr size_t kLines = 8;        // of them with a straight line; a power of two
 
-  static CallKey key_of(const CollectiveCall& call) noexcept;
-  static size_t slot_of(const CallKey& key) noexcept;
+  static size_t slot_of(const CallKey& key) noexcept {
+    const uint64_t mixed = (key.count ^ key.kind << 24) * 0x9e3779b97f4a7c15ULL;
+    static_assert(kRemembered == 1 << (64 - 59));
+    return mixed >> 59;
+  }
+  void make_line(const CollectiveCall& call) noexcept;
   using PlanPointer = std::shared_ptr<const planner::VerifiedPlan>;
   // A plan for a call, cut, with the key of its program.
   struct Cut {
@@ -133,6 +193,7 @@ class Collectives {
   void open_connections(ProgramEntry& entry);
   void poll_recvs(ProgramEntry& entry);
   exec::Binding bind(const CollectiveCall& call) const noexcept;
+  void start();
 
   Place place_;
   Tuning tuning_;
@@ -145,7 +206,10 @@ class Collectives {
   ScratchLease scratch_;
   std::unordered_map<uint64_t, std::unique_ptr<ProgramEntry>> programs_;  // by program_key()
   std::array<Prepared, kRemembered> remembered_;
-  Prepared current_;
+  Prepared uneven_;
+  Prepared* current_ = &uneven_;
+  std::array<exec::StraightLine, kLines> lines_;       // of remembered_[i] at i % kLines
+  std::array<Prepared*, kLines> line_owners_{};  // parallel to lines_
   // Parallel to remembered_, and one for uneven calls.
   std::array<trace::Recorder::Described, kRemembered + 1> described_;
   trace::Recorder::Described* recorded_ = nullptr;  // of the current call

@@ -145,9 +145,7 @@ std::string Communicator::place() const {
   return " (rank " + std::to_string(rank()) + " of " + std::to_string(n_ranks()) + of_name() + ")";
 }
 
-void Communicator::check_open() const {
-  if (health_.open()) [[likely]]
-    return;
+void Communicator::refuse_call() const {
   if (health_.broken()) throw health_.error();
   throw Error(StatusCode::kInvalidUsage,
               "the communicator" + place() +

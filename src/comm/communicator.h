@@ -106,7 +106,10 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
 
   // Throws what keeps new operations from being issued: the first failure, or InvalidUsage after
   // finalize().
-  void check_open() const;
+  void check_open() const {
+    if (!health_.open()) [[unlikely]]
+      refuse_call();
+  }
   // Waits until everything issued has ended; false at the deadline.
   bool drain(Deadline deadline) noexcept;
   // Gives the memory of its staging slots back if nothing is in flight; returns its bytes. Any
@@ -130,6 +133,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   void post_own(Cause cause) noexcept { post_notice(own(cause), "", false); }
 
  private:
+  [[noreturn]] void refuse_call() const;
   Communicator(const Seat& seat, const Options& options, std::unique_ptr<LocalEnd> local,
                std::unique_ptr<DataPath> path, uint64_t owner);
 

@@ -91,9 +91,8 @@ void run_now(Communicator& comm, OrderedCall&& call) {
 void issue(Communicator& comm, OrderedCall&& call, Stream* stream) {
   comm.check_open();
   comm.team().claim();
-  Group& group = Group::current();
-  if (group.active()) {
-    group.pending_for(comm, stream).unit->calls.push_back(std::move(call));
+  if (Group::active()) {
+    Group::current().pending_for(comm, stream).unit->calls.push_back(std::move(call));
   } else if (stream == nullptr) {
     if (std::holds_alternative<CollectiveCall>(call)) check_not_crowded(comm);
     run_now(comm, std::move(call));
@@ -107,9 +106,8 @@ void issue(Communicator& comm, OrderedCall&& call, Stream* stream) {
 void issue(Communicator& comm, const P2pCall& call, Stream* stream) {
   comm.check_open();
   comm.team().claim();
-  Group& group = Group::current();
-  if (group.active()) {
-    group.pending_for(comm, stream).p2p.push_back(call);
+  if (Group::active()) {
+    Group::current().pending_for(comm, stream).p2p.push_back(call);
   } else if (stream == nullptr) {
     check_not_crowded(comm);
     run_p2p_now(comm, call);
@@ -160,9 +158,9 @@ Group::Pending& Group::pending_for(Communicator& comm, Stream* stream) {
 }
 
 void Group::end() {
-  if (depth_ == 0)
+  if (!active())
     throw Error(StatusCode::kInvalidUsage, "tuttiGroupEnd without tuttiGroupStart on this thread");
-  if (--depth_ > 0) return;
+  if (--this_caller.group_depth > 0) return;
   Contents contents = std::exchange(contents_, {});
   if (contents.pid != 0 && contents.pid != own_pid()) {
     const int32_t owner = contents.pid;

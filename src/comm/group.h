@@ -38,8 +38,9 @@ class Group {
  public:
   static Group& current() noexcept;
 
-  bool active() const noexcept { return depth_ > 0; }
-  void start() noexcept { ++depth_; }
+  // Of the calling thread.
+  static bool active() noexcept { return this_caller.group_depth > 0; }
+  static void start() noexcept { ++this_caller.group_depth; }
   // At the outermost level: first all set-ups concurrently, then posts all calls, then runs those
   // without a stream. A group in which a call was refused does nothing and throws the first
   // refusal. Throws the first error. InvalidUsage without a start().
@@ -78,7 +79,6 @@ class Group {
   static std::vector<Stream::Entry> entries_of(std::vector<Pending>& pending);
   static void run_calls(std::vector<Pending>& pending);
 
-  int depth_ = 0;
   Contents contents_;
 };
 

@@ -19,9 +19,11 @@ class IssueOrder {
 
   // A ticket that has its turn at once; false when somebody is in front.
   bool try_take(uint64_t* ticket) noexcept {
-    *ticket = served_.load(std::memory_order_acquire);  // pairs with leave()
-    return drained() &&
-           issued_.compare_exchange_strong(*ticket, *ticket + 1, std::memory_order_relaxed);
+    // acquire: pairs with leave(). Where all have left nobody is in front: all have been served,
+    // or the communicator is broken and they have given up.
+    uint64_t next = left_.load(std::memory_order_acquire);
+    *ticket = next;
+    return issued_.compare_exchange_strong(next, next + 1, std::memory_order_relaxed);
   }
   bool is_turn(uint64_t ticket) const noexcept {
     return served_.load(std::memory_order_acquire) == ticket;  // pairs with leave()

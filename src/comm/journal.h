@@ -66,11 +66,11 @@ class Journal {
   bool lasts(uint64_t version) const noexcept { return version_ - version < kSlots - kCalls; }
   // On the path of every collective.
   void begin(uint64_t number, uint64_t version) noexcept {
-    const size_t at = call_word(number);
-    store(at + 1, number << 48 | (version & kVersionMask));
-    store(at, (number + 1) << 1);
+    uint64_t* const call = words_ + call_word(number);
+    put(call[1], number << 48 | version);
+    put(call[0], (number + 1) << 1);
   }
-  void end(uint64_t number) noexcept { store(call_word(number), (number + 1) << 1 | 1); }
+  void end(uint64_t number) noexcept { put(words_[call_word(number)], (number + 1) << 1 | 1); }
   // The `ordinal`-th send to the peer (from 0).
   void note_send(uint32_t ordinal, int peer, const SendFacts& facts) noexcept;
   void close() noexcept { store(0, 1); }
@@ -79,10 +79,11 @@ class Journal {
   static size_t call_word(uint64_t number) noexcept {
     return kFirstCall + (number & (kCalls - 1)) * 2;
   }
-  void store(size_t word, uint64_t value) noexcept {
+  static void put(uint64_t& word, uint64_t value) noexcept {
     // release: pairs with the acquire loads of RemoteRegion::read()
-    std::atomic_ref(words_[word]).store(value, std::memory_order_release);
+    std::atomic_ref(word).store(value, std::memory_order_release);
   }
+  void store(size_t word, uint64_t value) noexcept { put(words_[word], value); }
   uint64_t* words_;
   uint64_t version_ = 0;
   uint64_t sends_ = 0;

@@ -23,11 +23,6 @@ NoticeBoard::NoticeBoard(int n_ranks, MemoryBudget& budget)
 
 NoticeBoard::~NoticeBoard() { device::free_shared(words_); }
 
-uint64_t NoticeBoard::load(size_t offset) const noexcept {
-  // acquire: pairs with the release of RemoteRegion::add_signal and of signal_self()
-  return std::atomic_ref(words_[offset / sizeof(uint64_t)]).load(std::memory_order_acquire);
-}
-
 uint64_t NoticeBoard::encode(const Notice& notice) noexcept {
   return pack(notice) | static_cast<uint64_t>(notice.about + 1) << 32;
 }

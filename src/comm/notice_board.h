@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -110,7 +111,10 @@ class NoticeBoard {
     return invitation_offset(n_ranks) / sizeof(uint64_t) + 1 +
            sizeof(Invitation) / sizeof(uint64_t);
   }
-  uint64_t load(size_t offset) const noexcept;
+  uint64_t load(size_t offset) const noexcept {
+    // acquire: pairs with the release of RemoteRegion::add_signal and of signal_self()
+    return std::atomic_ref(words_[offset / sizeof(uint64_t)]).load(std::memory_order_acquire);
+  }
 
   int n_ranks_;
   MemoryCharge charge_;

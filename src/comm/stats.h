@@ -6,6 +6,7 @@
 #include <atomic>
 #include <bit>
 #include <cstdint>
+#include <utility>
 
 #include "src/exec/task.h"
 
@@ -19,12 +20,15 @@ class Stats {
   // literal or table entry, null when no plan ran. Returns 0, or 1 + the most direct kind of
   // message that it sent.
   int publish(exec::SentKinds& sent, const char* algorithm) noexcept {
-    const int protocol = std::bit_width(sent.mask);
-    sent.mask = 0;
+    const int protocol = std::bit_width(std::exchange(sent.mask, 0));
+    publish(protocol, algorithm != nullptr ? algorithm : this->algorithm());
+    return protocol;
+  }
+  // `protocol` is what the above returns.
+  void publish(int protocol, const char* algorithm) noexcept {
     operations_.store(operations_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     protocol_.store(protocol, std::memory_order_relaxed);
-    if (algorithm != nullptr) algorithm_.store(algorithm, std::memory_order_relaxed);
-    return protocol;
+    algorithm_.store(algorithm, std::memory_order_relaxed);
   }
 
   uint64_t operations() const noexcept { return operations_.load(std::memory_order_relaxed); }

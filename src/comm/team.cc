@@ -16,10 +16,9 @@ struct Teams {
 
 }  // namespace
 
-uint64_t this_thread_token() noexcept {
-  static std::atomic<uint64_t> last{0};  // relaxed: a number
-  static thread_local const uint64_t token = last.fetch_add(1, std::memory_order_relaxed) + 1;
-  return token;
+uint64_t new_thread_token() noexcept {
+  static constinit std::atomic<uint64_t> last{0};  // relaxed: a number
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
 std::shared_ptr<Team> Team::join(uint64_t comm_id) {
@@ -57,16 +56,12 @@ TeamMember::TeamMember(uint64_t comm_id, uint64_t owner)
 
 TeamMember::~TeamMember() { team_->leave(slot_); }
 
-void TeamMember::claim() noexcept {
-  const uint64_t me = this_thread_token();
-  if (owner_.load(std::memory_order_relaxed) == me) return;
+void TeamMember::take_over(uint64_t me) noexcept {
   owner_.store(me, std::memory_order_relaxed);
   team_->own(slot_, me);
 }
 
-bool TeamMember::crowded() noexcept {
-  const uint64_t version = team_->version();
-  if (version == checked_version_.load(std::memory_order_relaxed)) return false;
+bool TeamMember::look_around(uint64_t version) noexcept {
   if (team_->owned_by(this_thread_token()) > 1) return true;
   checked_version_.store(version, std::memory_order_relaxed);
   return false;

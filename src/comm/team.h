@@ -9,10 +9,17 @@
 #include <mutex>
 #include <vector>
 
+#include "src/comm/caller.h"
+
 namespace tutti::comm {
 
 // Names the calling thread; never 0, and never used again for another thread.
-uint64_t this_thread_token() noexcept;
+uint64_t new_thread_token() noexcept;
+inline uint64_t this_thread_token() noexcept {
+  if (this_caller.token == 0) [[unlikely]]
+    this_caller.token = new_thread_token();
+  return this_caller.token;
+}
 
 // The ranks of one communicator that live in this process. A thread owns a rank when it was the
 // last one to issue a call on it, or when it has initialised it together with others in a group and
@@ -49,11 +56,21 @@ class TeamMember {
 
   // The calling thread issues a call on this rank. Two loads when nothing has changed since its
   // last call.
-  void claim() noexcept;
+  void claim() noexcept {
+    const uint64_t me = this_thread_token();
+    if (owner_.load(std::memory_order_relaxed) != me) [[unlikely]]
+      take_over(me);
+  }
   // True when the calling thread owns further ranks of this communicator. Call claim() first.
-  bool crowded() noexcept;
+  bool crowded() noexcept {
+    const uint64_t version = team_->version();
+    return version != checked_version_.load(std::memory_order_relaxed) && look_around(version);
+  }
 
  private:
+  void take_over(uint64_t me) noexcept;
+  bool look_around(uint64_t version) noexcept;
+
   std::shared_ptr<Team> team_;
   int slot_ = 0;
   std::atomic<uint64_t>

@@ -31,6 +31,16 @@ Work::Work(Communicator& comm, std::span<OrderedCall> calls, P2pGroup* p2p)
   if (!comm.order().is_turn(ticket_)) queue(calls);
 }
 
+Work::Work(Communicator& comm, OrderedCall& call, const Started& started)
+    : comm_(comm),
+      ticket_(started.ticket),
+      sequence_(comm, {&call, 1}, caught_),
+      p2p_(nullptr),
+      state_(State::kRun),
+      p2p_done_(true) {
+  sequence_.take_over(started.record);
+}
+
 void Work::queue(std::span<OrderedCall> calls) noexcept {
   trace::Call call = p2p_ != nullptr ? p2p_->recorded() : trace::Call{};
   if (!calls.empty()) {

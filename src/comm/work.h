@@ -21,6 +21,8 @@ class CallSequence final : public exec::Task {
   // `caught` keeps what set-up throws.
   CallSequence(Communicator& comm, std::span<OrderedCall> calls, std::optional<Error>& caught)
       : comm_(comm), calls_(calls), caught_(caught) {}
+  // The first call is a collective that has been started, and this is its record.
+  void take_over(uint64_t record) noexcept;
   Status progress(bool* advanced) noexcept override;
   int waiting_for() const noexcept override;
   bool needs(int rank) const noexcept override;
@@ -61,6 +63,12 @@ class CallSequence final : public exec::Task {
 class Work {
  public:
   Work(Communicator& comm, std::span<OrderedCall> calls, P2pGroup* p2p);
+  // Of one collective that has been started, and whose turn it is.
+  struct Started {
+    uint64_t ticket = 0;
+    uint64_t record = 0;
+  };
+  Work(Communicator& comm, OrderedCall& call, const Started& started);
   ~Work() = default;
   Work(const Work&) = delete;
   Work& operator=(const Work&) = delete;

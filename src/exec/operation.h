@@ -75,6 +75,8 @@ struct Span {
 class Operation final : public Task {
  public:
   void start(const Launch& launch);
+  // After start(), of a program with one lane whose steps before `step` have been done.
+  void skip_to(uint32_t step) noexcept { lanes_.front().step = step; }
   Status progress(bool* advanced) noexcept override;
   int waiting_for() const noexcept override;
   bool needs(int rank) const noexcept override;

@@ -86,8 +86,9 @@ class Recorder {
     put(record, kRanks, call.ranks);
     put(record, kDetails, call.details);
     publish(record, with_state(version, State::kRunning));
-    add(call.counters->begun, 1);
-    add(call.counters->bytes, call.bytes);
+    CallCounters& counters = *call.counters;
+    add(counters.begun, 1);
+    add(counters.bytes, call.bytes);
     if ((version & kAnchorMask) == 0) [[unlikely]]
       refresh_anchor();
     return version;

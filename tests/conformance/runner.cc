@@ -188,7 +188,8 @@ void Runner::call_and_check(const Case& c, Report* report) {
 
 void Runner::run(const Case& c, Report* report) {
   try {
-    call_and_check(c, report);
+    // The second time a communicator may go a shorter way.
+    for (int call = 0; call < 2; ++call) call_and_check(c, report);
     report->state = Report::kPassed;
   } catch (const std::exception& error) {
     std::snprintf(report->text, sizeof report->text, "rank %d: %s", rank_, error.what());

@@ -8,6 +8,7 @@
 
 #include "src/comm/driver.h"
 #include "src/comm/group.h"
+#include "src/comm/repeated_call.h"
 #include "src/comm/work.h"
 #include "tests/sim/reference.h"
 #include "tests/sim/star_plan.h"
@@ -286,14 +287,20 @@ void Job::run_step(int rank, size_t index, comm::Communicator& comm) {
     comm::drive({&one, 1});
     if (work.error().has_value()) throw Error(*work.error());
   } else {
+    const Op op = plan::reduces(step.collective) ? step.op : Op::kSum;
+    const char* const name = plan::name(step.collective);
+    // As the C API does it.
+    if (!comm::run_repeated(comm, name,
+                            comm::make_key(step.count, step.collective, step.dtype, op, step.root),
+                            b.input, b.output))
     comm::run_now(comm,
-                  comm::CollectiveCall{.name = plan::name(step.collective),
+                  comm::CollectiveCall{.name = name,
                                        .collective = step.collective,
                                        .input = b.input,
                                        .output = b.output,
                                        .count = step.count,
                                        .dtype = step.dtype,
-                                       .op = plan::reduces(step.collective) ? step.op : Op::kSum,
+                                       .op = op,
                                        .root = step.root,
                                        .in_place = overlap(b)});
   }

@@ -84,6 +84,10 @@ class Maker {
     // At least three are collectives.
     for (int i = 0; i < 3; ++i) s_.steps[static_cast<size_t>(i)].is_shift = false;
     std::swap(s_.steps.front(), s_.steps[rng_.below(s_.steps.size())]);
+    // Jobs repeat their calls, and these go a shorter way then.
+    for (size_t i = 1; i < s_.steps.size(); ++i) {
+      if (rng_.chance(40)) repeat(s_.steps[i - 1], s_.steps[i]);
+    }
     s_.star = rng_.chance(10);
     if (s_.star) {
       Step& step = s_.steps[static_cast<size_t>(rng_.pick(3))];
@@ -91,6 +95,15 @@ class Maker {
       step.collective = Collective::kAllReduce;
       step.root = 0;
     }
+  }
+
+  // All but when, and in which buffers.
+  static void repeat(const Step& earlier, Step& step) {
+    const bool in_place = step.in_place;
+    const auto think_ns = step.think_ns;
+    step = earlier;
+    step.in_place = in_place;
+    step.think_ns = think_ns;
   }
 
   Step draw_step() {

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+// Resolves a program's only lane for one size, and runs it.
+#include "src/exec/straight_line.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace tutti::exec {
+namespace {
+
+using transport::MessageKind;
+using transport::Peeked;
+
+// Small sizes by two moves of a power of two that may overlap, instead of a call.
+inline void copy_bytes(std::byte* to, const std::byte* from, size_t bytes) noexcept {
+  const auto halves = [&]<typename Word>(Word first) {
+    Word last;
+    std::memcpy(&first, from, sizeof first);
+    std::memcpy(&last, from + bytes - sizeof last, sizeof last);
+    std::memcpy(to, &first, sizeof first);
+    std::memcpy(to + bytes - sizeof last, &last, sizeof last);
+  };
+  if (bytes > 16) {
+    std::memcpy(to, from, bytes);
+  } else if (bytes >= 8) {
+    halves(uint64_t{});
+  } else if (bytes >= 4) {
+    halves(uint32_t{});
+  } else {
+    for (size_t i = 0; i < bytes; ++i) to[i] = from[i];
+  }
+}
+
+constexpr uint32_t kEagerPolls = 64;  // without a pause: about the time that a line needs to come
+
+void count_sent(transport::SendConnection& to, MessageKind kind, size_t bytes) noexcept {
+  PeerTraffic::Protocol& counted = to.traffic().protocols[static_cast<size_t>(kind)];
+  add(counted.sent_messages, 1);
+  add(counted.sent_bytes, bytes);
+}
+
+}  // namespace
+
+// Fills one straight line; gives up at the first thing that it is not for.
+class StraightLine::Builder {
+ public:
+  Builder(StraightLine& line, const Program& program, const Connections& connections,
+          const Tiling& tiling, const CallSize& size, const MessagePolicy& policy) noexcept
+      : line_(line),
+        program_(program),
+        connections_(connections),
+        tiling_(tiling),
+        size_(size),
+        policy_(policy),
+        elem_bytes_(size_of(size.dtype)) {}
+
+  bool build() noexcept {
+    const bool fits = static_cast<uint64_t>(program_.shape.n_ranks) * size_.block_count <
+                      UINT32_MAX / elem_bytes_;
+    if (program_.lanes.size() != 1 || tiling_.n_tiles != 1 || !fits) return false;
+    for (size_t i = 0; i < program_.steps.size(); ++i) {
+      if (program_.steps[i].n_waits != 0 || !add(i)) return false;
+    }
+    return true;
+  }
+
+ private:
+  using Kind = CompiledOperand::Kind;
+  struct Extent {
+    size_t offset = 0;  // elements from the block's start
+    size_t count = 0;
+  };
+
+  Extent extent_of(const CompiledStep& step) const noexcept {
+    const size_t begin = static_cast<size_t>(step.chunk) * tiling_.chunk_elems;
+    const size_t end = std::min(size_.block_count, tiling_.tile_elems);
+    if (step.signal || begin >= end) return {};
+    return {begin, std::min(end - begin, tiling_.chunk_elems)};
+  }
+
+  bool add(size_t index) noexcept {
+    const CompiledStep& step = program_.steps[index];
+    const Extent extent = extent_of(step);
+    if (extent.count == 0 && !step.signal) return true;  // both ends of its messages skip it
+    if (line_.n_steps_ == kMostSteps || line_.n_sources_ + step.n_sources > kMostOperands ||
+        line_.n_sinks_ + step.n_sinks > kMostOperands) {
+      return false;
+    }
+    Step made{.first_source = line_.n_sources_,
+                    .first_sink = line_.n_sinks_,
+                    .n_sources = static_cast<uint8_t>(step.n_sources),
+                    .n_sinks = static_cast<uint8_t>(step.n_sinks),
+                    .copies = copies(step),
+                    .post = step.post,
+                    .program_step = static_cast<uint16_t>(index),
+                    .count = static_cast<uint32_t>(extent.count),
+                    .bytes = static_cast<uint32_t>(extent.count * elem_bytes_)};
+    const CompiledOperand* operand = program_.operands.data() + step.first_source;
+    for (uint16_t i = 0; i < step.n_sources; ++i) {
+      if (!add_source(operand[i], extent)) return false;
+    }
+    operand = program_.operands.data() + step.first_sink;
+    for (uint16_t i = 0; i < step.n_sinks; ++i) {
+      if (!add_sink(operand[i], extent, made)) return false;
+    }
+    line_.set_form(made);
+    line_.steps_[line_.n_steps_++] = made;
+    return true;
+  }
+
+  bool copies(const CompiledStep& step) const noexcept {
+    if (step.n_sources != 1 || (step.post && size_.op == Op::kAvg)) return false;
+    return !(program_.operands[step.first_source].pre && size_.op == Op::kPreMulSum);
+  }
+
+  Operand local(const CompiledOperand& operand, const Extent& extent) const noexcept {
+    const size_t block = static_cast<size_t>(operand.block_position) * size_.block_count;
+    return {.offset = static_cast<uint32_t>((block + extent.offset) * elem_bytes_),
+            .output = operand.kind == Kind::kOutput};
+  }
+
+  bool add_source(const CompiledOperand& operand, const Extent& extent) noexcept {
+    if (operand.kind == Kind::kScratch) return false;
+    line_.from_[line_.n_sources_].pre = operand.pre;
+    Operand& source = line_.sources_[line_.n_sources_++];
+    if (operand.kind != Kind::kPeer) {
+      source = local(operand, extent);
+      return true;
+    }
+    source = {.from = connections_.recv[operand.endpoint]};
+    return !source.from->needs_progress;
+  }
+
+  bool add_sink(const CompiledOperand& operand, const Extent& extent, const Step& step) noexcept {
+    if (operand.kind == Kind::kScratch) return false;
+    Operand& sink = line_.sinks_[line_.n_sinks_++];
+    if (operand.kind != Kind::kPeer) {
+      sink = local(operand, extent);
+      return true;
+    }
+    const bool fits_inline = policy_.allow_inline && step.bytes <= transport::kInlineBytes;
+    sink = {.to = connections_.send[operand.endpoint], .staged = step.bytes > 0 && !fits_inline};
+    line_.sent_mask_ |=
+        1u << static_cast<unsigned>(sink.staged ? MessageKind::kStaged : MessageKind::kInline);
+    const bool referable = step.copies && (step.bytes >= policy_.direct_min_bytes ||
+                                           step.bytes >= policy_.pull_min_bytes);
+    return !sink.to->needs_progress && !(sink.staged && referable);
+  }
+
+  StraightLine& line_;
+  const Program& program_;
+  const Connections& connections_;
+  const Tiling& tiling_;
+  const CallSize& size_;
+  const MessagePolicy& policy_;
+  const size_t elem_bytes_;
+};
+
+bool StraightLine::make(const Program& program, const Connections& connections,
+                        const Tiling& tiling, const CallSize& size, const MessagePolicy& policy,
+                        int32_t post_divisor) noexcept {
+  n_steps_ = 0;
+  n_sources_ = n_sinks_ = 0;
+  folds_ = false;
+  sent_mask_ = 0;
+  kernel_ = kernels::reduce_copy_for(size.dtype, size.op);
+  scaling_.post_divisor = post_divisor;
+  if (!Builder(*this, program, connections, tiling, size, policy).build()) n_steps_ = 0;
+  return n_steps_ != 0;
+}
+
+inline const std::byte* StraightLine::local(const Operand& operand,
+                                            const CallBuffers& buffers) noexcept {
+  return (operand.output ? buffers.output : buffers.input) + operand.offset;
+}
+
+// Null: it has not come, or is for an Operation to look at.
+inline const std::byte* StraightLine::find(const Operand& source, const CallBuffers& buffers,
+                                           uint32_t signature, size_t bytes) noexcept {
+  if (source.from == nullptr) return local(source, buffers);
+  MessageKind kind;
+  const transport::RecvView& view = source.from->view;
+  if (view.peek(message_signature(signature, bytes), &kind) != Peeked::kMessage) return nullptr;
+  const transport::SlotLine& line = view.line();
+  if (kind == MessageKind::kInline) [[likely]]
+    return line.inline_bytes;
+  if (kind != MessageKind::kStaged || line.staged.bytes != bytes) return nullptr;
+  return view.area(line.staged.area);
+}
+
+// Null: there is no room for the message.
+inline std::byte* StraightLine::place(const Operand& sink, const CallBuffers& buffers) noexcept {
+  if (sink.to == nullptr) return buffers.output + sink.offset;  // never the input, as is proved
+  transport::SendView& view = sink.to->view;
+  if (sink.staged) return view.area_free() ? view.area() : nullptr;
+  return view.line_free() ? view.line().inline_bytes : nullptr;
+}
+
+inline void StraightLine::move(const Step& step) const noexcept {
+  if (step.bytes == 0 || step.n_sinks == 0 || step.n_sources == 0) return;
+  const kernels::Source* const from = from_.data() + step.first_source;
+  const kernels::Sink* const to = to_.data() + step.first_sink;
+  if (!step.copies) {
+    kernel_({.sources = from,
+             .n_sources = step.n_sources,
+             .sinks = to,
+             .n_sinks = step.n_sinks,
+             .count = step.count,
+             .post = step.post,
+             .scaling = &scaling_});
+    return;
+  }
+  for (size_t i = 0; i < step.n_sinks; ++i) {
+    // Onto itself (one's own block in place): see Operation::run_step.
+    if (to[i].data == from->data) continue;
+    copy_bytes(static_cast<std::byte*>(to[i].data), static_cast<const std::byte*>(from->data),
+               step.bytes);
+  }
+}
+
+inline void StraightLine::commit(const Step& step, uint32_t signature) const noexcept {
+  const uint32_t signed_length = message_signature(signature, step.bytes);
+  const Operand* sink = sinks_.data() + step.first_sink;
+  for (size_t i = 0; i < step.n_sinks; ++i, ++sink) {
+    if (sink->to == nullptr) continue;
+    MessageKind kind = MessageKind::kInline;
+    if (sink->staged) {
+      kind = MessageKind::kStaged;
+      sink->to->view.commit_staged(signed_length, step.bytes);
+    } else {
+      sink->to->view.commit(signed_length, kind);
+    }
+    count_sent(*sink->to, kind, step.bytes);
+  }
+}
+
+inline void StraightLine::release(const Step& step) const noexcept {
+  const Operand* source = sources_.data() + step.first_source;
+  for (size_t i = 0; i < step.n_sources; ++i, ++source) {
+    if (source->from == nullptr) continue;
+    // Relaxed: find() has acquired this header.
+    const uint64_t header = source->from->view.line().header.load(std::memory_order_relaxed);
+    release_message({.connection = source->from, .kind = static_cast<MessageKind>(header & 3)},
+                    step.bytes);
+  }
+}
+
+void StraightLine::set_form(Step& step) noexcept {
+  if (step.n_sinks != 1 || step.bytes == 0 || step.bytes > transport::kInlineBytes) return;
+  const Operand* const source = sources_.data() + step.first_source;
+  const Operand& sink = sinks_[step.first_sink];
+  const auto inline_of = [](transport::Counted& connection) {
+    return &connection.traffic().protocols[static_cast<size_t>(MessageKind::kInline)];
+  };
+  step.to = sink.offset;
+  if (sink.to != nullptr) {
+    if (!step.copies || source->from != nullptr || sink.staged) return;
+    step.form = Form::kSend;
+    step.output = source->output;
+    step.from = source->offset;
+    step.send = &sink.to->view;
+    step.counted = inline_of(*sink.to);
+    return;
+  }
+  // What comes from a peer is inline like what goes to it; where it is not, arrived() sees it.
+  step.second = step.n_sources == 2 && source[0].from == nullptr;
+  const Operand& theirs = source[step.second ? 1 : 0];
+  if (theirs.from == nullptr) return;
+  step.receive = &theirs.from->view;
+  step.counted = inline_of(*theirs.from);
+  if (step.copies) step.form = Form::kReceive;
+  if (step.n_sources != 2 || folds_) return;
+  const Operand& ours = source[step.second ? 0 : 1];
+  if (ours.from != nullptr) return;
+  folds_ = true;
+  fold_ = {.sources = from_.data() + step.first_source,
+           .n_sources = 2,
+           .sinks = to_.data() + step.first_sink,
+           .n_sinks = 1,
+           .count = step.count,
+           .post = step.post,
+           .scaling = &scaling_};
+  step.form = Form::kFold;
+  step.output = ours.output;
+  step.from = ours.offset;
+}
+
+inline bool StraightLine::send(const Step& step, const CallBuffers& buffers,
+                               uint32_t signature) noexcept {
+  transport::SendView& view = *step.send;
+  if (!view.line_free()) return false;
+  transport::SlotLine& line = view.line();
+  const size_t bytes = step.bytes;
+  copy_bytes(line.inline_bytes, (step.output ? buffers.output : buffers.input) + step.from, bytes);
+  view.commit_at(line, message_signature(signature, bytes), MessageKind::kInline);
+  PeerTraffic::Protocol& counted = *step.counted;
+  add(counted.sent_messages, 1);
+  add(counted.sent_bytes, bytes);
+  return true;
+}
+
+// Null: it has not come, or is not as usual.
+inline const std::byte* StraightLine::arrived(const Step& step, uint32_t signature) noexcept {
+  MessageKind kind;
+  const transport::SlotLine& line = step.receive->line();
+  const Peeked peeked =
+      step.receive->peek_at(line, message_signature(signature, step.bytes), &kind);
+  const bool usual = peeked == Peeked::kMessage && kind == MessageKind::kInline;
+  return usual ? line.inline_bytes : nullptr;
+}
+
+inline void StraightLine::release(const Step& step, size_t bytes) noexcept {
+  PeerTraffic::Protocol& counted = *step.counted;
+  add(counted.received_messages, 1);
+  add(counted.received_bytes, bytes);
+  step.receive->release();
+}
+
+inline bool StraightLine::receive(const Step& step, const CallBuffers& buffers,
+                                  uint32_t signature) noexcept {
+  const std::byte* const theirs = arrived(step, signature);
+  if (theirs == nullptr) return false;
+  const size_t bytes = step.bytes;
+  copy_bytes(buffers.output + step.to, theirs, bytes);
+  release(step, bytes);
+  return true;
+}
+
+inline bool StraightLine::fold(const Step& step, const CallBuffers& buffers,
+                               uint32_t signature) noexcept {
+  const std::byte* const theirs = arrived(step, signature);
+  if (theirs == nullptr) return false;
+  kernels::Source* const sources = from_.data() + step.first_source;
+  sources[step.second ? 1 : 0].data = theirs;
+  sources[step.second ? 0 : 1].data = (step.output ? buffers.output : buffers.input) + step.from;
+  to_[step.first_sink].data = buffers.output + step.to;
+  kernel_(fold_);
+  release(step, step.bytes);
+  return true;
+}
+
+// False: nothing has been done.
+bool StraightLine::run_any(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept {
+  for (size_t i = step.first_source; i < size_t{step.first_source} + step.n_sources; ++i) {
+    from_[i].data = find(sources_[i], buffers, signature, step.bytes);
+    if (from_[i].data == nullptr) return false;
+  }
+  for (size_t i = step.first_sink; i < size_t{step.first_sink} + step.n_sinks; ++i) {
+    to_[i].data = place(sinks_[i], buffers);
+    if (to_[i].data == nullptr) return false;
+  }
+  if (planted(PlantedBug::kCommitBeforeData)) commit(step, signature);
+  if (planted(PlantedBug::kReleaseBeforeRead)) release(step);
+  move(step);
+  if (!planted(PlantedBug::kCommitBeforeData)) commit(step, signature);
+  if (!planted(PlantedBug::kReleaseBeforeRead)) release(step);
+  return true;
+}
+
+// False: nothing has been done.
+inline bool StraightLine::run_step(const Step& step, const CallBuffers& buffers,
+                                   uint32_t signature) noexcept {
+  switch (step.form) {
+    case Form::kSend:
+      return send(step, buffers, signature);
+    case Form::kReceive:
+      return receive(step, buffers, signature);
+    case Form::kFold:
+      return fold(step, buffers, signature);
+    case Form::kAny:
+      break;
+  }
+  return run_any(step, buffers, signature);
+}
+
+uint32_t StraightLine::run(const CallBuffers& buffers, uint32_t signature,
+                           uint32_t polls) noexcept {
+  const uint32_t eager = polls > kEagerPolls ? polls - kEagerPolls : 0;
+  const Step* step = steps_.data();
+  const Step* const end = step + n_steps_;
+  for (; step != end; ++step) {
+    while (!run_step(*step, buffers, signature)) {
+      if (polls == 0) return static_cast<uint32_t>(step - steps_.data());
+      if (polls-- <= eager) cpu_relax();
+    }
+  }
+  return n_steps_;
+}
+
+}  // namespace tutti::exec

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// The short way through a compiled program: a small call's steps one after the other, with
+// everything resolved that does not depend on the call's buffers.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "src/exec/operation.h"
+
+namespace tutti::exec {
+
+// What the calls have in common that one straight line is for.
+struct CallSize {
+  size_t block_count = 0;  // elements of every block
+  DType dtype = DType::kInt8;
+  Op op = Op::kSum;
+};
+
+// A call's buffers, as in Binding.
+struct CallBuffers {
+  const std::byte* input = nullptr;
+  std::byte* output = nullptr;
+};
+
+// Made from a program with one lane, for calls that fit in one tile, whose messages travel inline or
+// staged, and which need no scratch: then nothing is left to be looked up, and each step is a few
+// dozen instructions. What it does to the connections is what Operation does, so ranks may differ in
+// which of the two they use, and a call may change over from this to an Operation between two steps.
+// Holds everything in itself.
+class StraightLine {
+ public:
+  StraightLine() = default;
+  StraightLine(const StraightLine&) = delete;
+  StraightLine& operator=(const StraightLine&) = delete;
+  // False, and nothing to run, when the program is not of that form. The connections outlive it.
+  // `post_divisor`: see kernels::Scaling.
+  bool make(const Program& program, const Connections& connections, const Tiling& tiling,
+            const CallSize& size, const MessagePolicy& policy, int32_t post_divisor) noexcept;
+
+  uint32_t n_steps() const noexcept { return n_steps_; }
+  // Which step of the program's lane it is.
+  uint32_t program_step(uint32_t step) const noexcept { return steps_[step].program_step; }
+
+  // Runs the steps, and looks `polls` times more when one has to wait; returns the step that still
+  // waits, or n_steps(). Whatever is unusual (a mismatch, a reference) counts as waiting: an
+  // Operation that goes on from that step knows what to do.
+  uint32_t run(const CallBuffers& buffers, uint32_t signature, uint32_t polls) noexcept;
+  // The kinds of message that it sends, as in SentKinds.
+  uint32_t sent_mask() const noexcept { return sent_mask_; }
+
+ private:
+  static constexpr size_t kMostSteps = 16;
+  static constexpr size_t kMostOperands = 24;  // sources, and sinks
+
+  // A local chunk, or a peer.
+  struct Operand {
+    transport::RecvConnection* from = nullptr;
+    transport::SendConnection* to = nullptr;
+    uint32_t offset = 0;  // local: bytes from the buffer's start
+    bool output = false;  // local: of the output
+    bool staged = false;  // to a peer: not inline
+  };
+  // What most steps of small calls are; their messages are inline. kFold: of two sources.
+  enum class Form : uint8_t { kAny, kSend, kReceive, kFold };
+  struct Step {
+    Form form = Form::kAny;
+    bool output = false;  // kSend, kFold: the local source is of the output
+    bool second = false;  // kFold: the peer's bytes are the second source
+    uint8_t first_source = 0;
+    uint8_t first_sink = 0;
+    uint8_t n_sources = 0;
+    uint8_t n_sinks = 0;
+    bool copies = false;  // one source whose bytes do not change
+    bool post = false;
+    uint16_t program_step = 0;
+    uint32_t count = 0;  // elements
+    uint32_t bytes = 0;
+    uint32_t from = 0;  // kSend, kFold: offset of the local source; bytes
+    uint32_t to = 0;    // kReceive, kFold: offset in the output; bytes
+    transport::SendView* send = nullptr;             // kSend
+    transport::RecvView* receive = nullptr;          // kReceive, kFold
+    PeerTraffic::Protocol* counted = nullptr;        // of inline messages with that peer
+  };
+  class Builder;
+
+  void set_form(Step& step) noexcept;
+  bool run_step(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
+  bool run_any(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
+  static bool send(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
+  static bool receive(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
+  bool fold(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
+  static const std::byte* local(const Operand& operand, const CallBuffers& buffers) noexcept;
+  static const std::byte* arrived(const Step& step, uint32_t signature) noexcept;
+  static void release(const Step& step, size_t bytes) noexcept;
+  static const std::byte* find(const Operand& source, const CallBuffers& buffers,
+                               uint32_t signature, size_t bytes) noexcept;
+  static std::byte* place(const Operand& sink, const CallBuffers& buffers) noexcept;
+  void move(const Step& step) const noexcept;
+  void commit(const Step& step, uint32_t signature) const noexcept;
+  void release(const Step& step) const noexcept;
+
+  uint32_t n_steps_ = 0;
+  uint8_t n_sources_ = 0;
+  uint8_t n_sinks_ = 0;
+  bool folds_ = false;
+  uint32_t sent_mask_ = 0;
+  kernels::ReduceCopyFn kernel_ = nullptr;
+  kernels::ReduceCopy fold_;  // of the only step of that form, but for the addresses in from_, to_
+  kernels::Scaling scaling_;
+  std::array<Step, kMostSteps> steps_;
+  std::array<Operand, kMostOperands> sources_;
+  std::array<Operand, kMostOperands> sinks_;
+  // Parallel to them: where the bytes of the step that runs lie.
+  std::array<kernels::Source, kMostOperands> from_;
+  std::array<kernels::Sink, kMostOperands> to_;
+};
+
+}  // namespace tutti::exec

@@ -73,8 +73,8 @@ constexpr size_t kPieceBytes = 16384;
 
 }  // namespace
 
-void copy_bytes(void* sink, const void* source, size_t bytes, bool streaming) noexcept {
-  if (sink == source || bytes == 0) return;
+HWY_NOINLINE void copy_large(void* sink, const void* source, size_t bytes,
+                             bool streaming) noexcept {
   if (streaming && bytes >= kStreamingMinBytes) {
     HWY_DYNAMIC_DISPATCH(copy_streaming)
     (static_cast<const uint8_t*>(source), static_cast<uint8_t*>(sink), bytes);
@@ -83,15 +83,23 @@ void copy_bytes(void* sink, const void* source, size_t bytes, bool streaming) no
   }
 }
 
-void copy_to_sinks(const ReduceCopy& call, size_t bytes) noexcept {
+namespace {
+
+HWY_NOINLINE void copy_to_many(const ReduceCopy& call, size_t bytes) noexcept {
   const auto* source = static_cast<const uint8_t*>(call.sources[0].data);
-  const size_t piece = call.n_sinks == 1 ? bytes : kPieceBytes;
-  for (size_t at = 0; at < bytes; at += piece) {
+  for (size_t at = 0; at < bytes; at += kPieceBytes) {
     for (size_t i = 0; i < call.n_sinks; ++i) {
       copy_bytes(static_cast<uint8_t*>(call.sinks[i].data) + at, source + at,
-                 std::min(piece, bytes - at), call.sinks[i].streaming);
+                 std::min(kPieceBytes, bytes - at), call.sinks[i].streaming);
     }
   }
+}
+
+}  // namespace
+
+void copy_to_sinks(const ReduceCopy& call, size_t bytes) noexcept {
+  if (call.n_sinks != 1) return copy_to_many(call, bytes);
+  copy_bytes(call.sinks[0].data, call.sources[0].data, bytes, call.sinks[0].streaming);
 }
 
 }  // namespace tutti::kernels

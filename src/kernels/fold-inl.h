@@ -174,7 +174,10 @@ class Fold {
         round_scaled_(call.n_sources > 1) {}
 
   HWY_INLINE Block load(const uint8_t* from, bool pre) const {
-    Block block = decode(from);
+    return load(load_words(WordTag(), from), pre);
+  }
+  HWY_INLINE Block load(Words words, bool pre) const {
+    Block block = decode(words);
     if constexpr (kOp == Op::kPreMulSum) {
       if (pre) {
         for (Vec& part : block.part) part = multiply(Tag(), part, scale_);
@@ -203,9 +206,9 @@ class Fold {
   static constexpr bool kFloat = std::is_floating_point_v<Lane>;
   static constexpr bool kNegated = kFloat && kOp == Op::kMax;  // max(a, b) = -min(-a, -b)
 
-  static HWY_INLINE Block decode(const uint8_t* from) {
+  static HWY_INLINE Block decode(Words words) {
     Block block;
-    Codec::decode(load_words(WordTag(), from), block.part);
+    Codec::decode(words, block.part);
     return block;
   }
 
@@ -215,7 +218,7 @@ class Fold {
       for (size_t at = 0; at < kBlockBytes; at += kElementBytes) {
         memcpy(repeated + at, call.scaling->pre, kElementBytes);
       }
-      return decode(repeated).part[0];
+      return decode(load_words(WordTag(), repeated)).part[0];
     } else {
       return hn::Zero(Tag());
     }

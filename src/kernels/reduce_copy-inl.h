@@ -21,6 +21,7 @@
 
 #include "src/kernels/copy.h"
 #include "src/kernels/fold-inl.h"
+#include "src/kernels/piece-inl.h"
 #include "src/kernels/reduce_copy.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -111,21 +112,6 @@ HWY_INLINE size_t two_to_one(const F& fold, const ReduceCopy& call, size_t at, s
   return at;
 }
 
-// Less than a block: the same step on a padded copy.
-template <class F>
-HWY_NOINLINE void partial_step(const F& fold, const ReduceCopy& call, size_t at, size_t bytes) {
-  constexpr size_t kBytes = F::kBlockBytes;
-  uint8_t padded[kBytes] = {};
-  memcpy(padded, source_at(call, 0, at), bytes);
-  auto block = fold.load(padded, call.sources[0].pre);
-  for (size_t i = 1; i < call.n_sources; ++i) {
-    memcpy(padded, source_at(call, i, at), bytes);
-    fold.merge(block, fold.load(padded, call.sources[i].pre));
-  }
-  store_words(fold.result(block), typename F::WordTag(), padded);
-  for (size_t i = 0; i < call.n_sinks; ++i) memcpy(sink_at(call, i, at), padded, bytes);
-}
-
 // Bytes before the first streaming sink reaches a vector boundary; 0 when no sink wants to stream,
 // or none can.
 inline size_t bytes_to_boundary(const ReduceCopy& call, size_t vector_bytes, size_t element_bytes) {
@@ -138,12 +124,11 @@ inline size_t bytes_to_boundary(const ReduceCopy& call, size_t vector_bytes, siz
 }
 
 template <class F>
-void fold_all(const ReduceCopy& call) noexcept {
+HWY_NOINLINE void fold_large(const ReduceCopy& call, size_t end) noexcept {
   const F fold(call);
   constexpr size_t kBytes = F::kBlockBytes;
-  const size_t end = call.count * F::kElementBytes;
   size_t at = std::min(end, bytes_to_boundary(call, kBytes, F::kElementBytes));
-  if (at != 0) partial_step(fold, call, 0, at);
+  if (at != 0) fold_small<F>(call, 0, at);
   if constexpr (!kScalarTarget) {
     constexpr size_t kStep = kUnroll<F> * kBytes;
     const auto sink = reinterpret_cast<uintptr_t>(sink_at(call, 0, at));
@@ -156,8 +141,20 @@ void fold_all(const ReduceCopy& call) noexcept {
     }
   }
   for (; end - at >= kBytes; at += kBytes) general_step<F, 1>(fold, call, at);
-  if (at != end) partial_step(fold, call, at, end - at);
+  if (at != end) fold_small<F>(call, at, end - at);
   if (call.sinks[0].streaming || call.n_sinks > 1) hwy::FlushStream();
+}
+
+template <class F>
+HWY_INLINE void fold_all(const ReduceCopy& call) noexcept {
+  const size_t bytes = call.count * F::kElementBytes;
+  if (bytes <= kSmallBytes<F>) {
+    if constexpr (kInPieces<F> && F::kParts == 1) {
+      if (call.n_sources == 2 && call.n_sinks == 1) return fold_small_two_to_one<F>(call, bytes);
+    }
+    return fold_small<F>(call, 0, bytes);
+  }
+  fold_large<F>(call, bytes);
 }
 
 // True when PreMulSum has a source to multiply, or Avg something to divide.

@@ -56,6 +56,32 @@ void copy_streaming(const uint8_t* from, uint8_t* to, size_t bytes) {
   hwy::FlushStream();
 }
 
+// More than a line, both ends of the same alignment within a line: whole lines between the first
+// one and the last one, which may overlap them.
+void copy_aligned(const uint8_t* from, uint8_t* to, size_t bytes) {
+#if HWY_TARGET == HWY_SCALAR
+  memcpy(to, from, bytes);
+#else
+  const hn::CappedTag<uint8_t, kLineBytes> tag;
+  constexpr size_t kStep = 4 * hn::MaxLanes(tag);
+  const size_t head = kLineBytes - reinterpret_cast<uintptr_t>(to) % kLineBytes;
+  copy_small(to, from, kLineBytes);
+  size_t at = head;
+  for (; bytes - at >= kStep; at += kStep) {
+    const auto a = hn::Load(tag, from + at);
+    const auto b = hn::Load(tag, from + at + kStep / 4);
+    const auto c = hn::Load(tag, from + at + kStep / 2);
+    const auto d = hn::Load(tag, from + at + kStep / 4 * 3);
+    hn::Store(a, tag, to + at);
+    hn::Store(b, tag, to + at + kStep / 4);
+    hn::Store(c, tag, to + at + kStep / 2);
+    hn::Store(d, tag, to + at + kStep / 4 * 3);
+  }
+  for (; bytes - at > kLineBytes; at += kLineBytes) copy_small(to + at, from + at, kLineBytes);
+  copy_small(to + at, from + at, bytes - at);
+#endif
+}
+
 }  // namespace tutti::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -64,6 +90,16 @@ namespace tutti::kernels {
 namespace {
 
 HWY_EXPORT(copy_streaming);
+HWY_EXPORT(copy_aligned);
+
+// Where source and sink fit in the first-level cache together, full vectors beat the C library's
+// string instruction by up to 1.7 (Zen 5); elsewhere it is as fast or faster.
+constexpr size_t kAlignedMinBytes = 2048;
+constexpr size_t kAlignedMaxBytes = 16384;
+
+bool lie_alike(const void* sink, const void* source) noexcept {
+  return (reinterpret_cast<uintptr_t>(sink) - reinterpret_cast<uintptr_t>(source)) % 64 == 0;
+}
 
 // Below this a non-temporal copy costs more than it saves: heads, tails and the final fence.
 constexpr size_t kStreamingMinBytes = 4096;
@@ -75,11 +111,15 @@ constexpr size_t kPieceBytes = 16384;
 
 HWY_NOINLINE void copy_large(void* sink, const void* source, size_t bytes,
                              bool streaming) noexcept {
+  auto* to = static_cast<uint8_t*>(sink);
+  const auto* from = static_cast<const uint8_t*>(source);
+  if (bytes <= 2 * kSmallCopyBytes) return copy_two_words<Line>(to, from, bytes);
   if (streaming && bytes >= kStreamingMinBytes) {
-    HWY_DYNAMIC_DISPATCH(copy_streaming)
-    (static_cast<const uint8_t*>(source), static_cast<uint8_t*>(sink), bytes);
+    HWY_DYNAMIC_DISPATCH(copy_streaming)(from, to, bytes);
+  } else if (bytes >= kAlignedMinBytes && bytes <= kAlignedMaxBytes && lie_alike(sink, source)) {
+    HWY_DYNAMIC_DISPATCH(copy_aligned)(from, to, bytes);
   } else {
-    memcpy(sink, source, bytes);
+    memcpy(to, from, bytes);
   }
 }
 

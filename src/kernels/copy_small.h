@@ -11,8 +11,13 @@ namespace tutti::kernels {
 inline constexpr size_t kSmallCopyBytes = 64;
 
 struct Bytes16 {
-  uint64_t low;
-  uint64_t high;
+  uint64_t words[2];
+};
+struct Bytes32 {
+  uint64_t words[4];
+};
+struct Line {
+  uint64_t words[8];
 };
 
 // Two words of the same size, at the front and at the back; they may overlap. Both are loaded
@@ -33,11 +38,7 @@ inline void copy_small(void* sink, const void* source, size_t bytes) noexcept {
   const auto* from = static_cast<const unsigned char*>(source);
   if (bytes >= 16) {
     if (bytes <= 32) return copy_two_words<Bytes16>(to, from, bytes);
-    Bytes16 words[4];
-    std::memcpy(&words[0], from, 32);
-    std::memcpy(&words[2], from + bytes - 32, 32);
-    std::memcpy(to, &words[0], 32);
-    std::memcpy(to + bytes - 32, &words[2], 32);
+    copy_two_words<Bytes32>(to, from, bytes);
   } else if (bytes >= 8) {
     copy_two_words<uint64_t>(to, from, bytes);
   } else if (bytes >= 4) {

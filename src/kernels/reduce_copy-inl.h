@@ -36,7 +36,7 @@ inline constexpr size_t kUnroll = kScalarTarget || F::kParts > 4 ? 1 : 4 / F::kP
 // How far ahead of the loads lines are asked for. A step that converts takes so long that loads of
 // the next steps don't overlap with it by themselves; from DRAM this is worth a factor of 1.1
 // (float32) to 2.5 (8-bit floats).
-inline constexpr size_t kPrefetchBytes = 1024;
+inline constexpr size_t kPrefetchBytes = 2048;
 
 inline const uint8_t* source_at(const ReduceCopy& call, size_t i, size_t at) {
   return static_cast<const uint8_t*>(call.sources[i].data) + at;
@@ -83,31 +83,56 @@ HWY_INLINE void general_step(const F& fold, const ReduceCopy& call, size_t at) {
   }
 }
 
-// The commonest step by far: two sources, one sink, all addresses in registers.
-template <class F, bool kStreaming>
-HWY_INLINE size_t two_to_one(const F& fold, const ReduceCopy& call, size_t at, size_t end) {
-  constexpr size_t kBytes = F::kBlockBytes;
+// The commonest shapes by far: a fixed number of sources and one sink, all addresses in registers.
+template <class F, size_t kSources>
+struct Operands {
+  const uint8_t* from[kSources];
+  bool pre[kSources];
+  uint8_t* to;
+};
+
+template <class F, size_t kSources, bool kStreaming>
+HWY_INLINE void fixed_step(const F& fold, const Operands<F, kSources>& operands, size_t at) {
   constexpr size_t kBlocks = kUnroll<F>;
   const typename F::WordTag tag;
-  const uint8_t* left = source_at(call, 0, 0);
-  const uint8_t* right = source_at(call, 1, 0);
-  const bool pre_left = call.sources[0].pre;
-  const bool pre_right = call.sources[1].pre;
-  uint8_t* to = sink_at(call, 0, 0);
-  for (; end - at >= kBlocks * kBytes; at += kBlocks * kBytes) {
-    typename F::Block block[kBlocks];
+  typename F::Block block[kBlocks];
+  load_step<F, kBlocks>(fold, operands.from[0] + at, operands.pre[0], block);
+  for (size_t i = 1; i < kSources; ++i) {
     typename F::Block next[kBlocks];
-    load_step<F, kBlocks>(fold, left + at, pre_left, block);
-    load_step<F, kBlocks>(fold, right + at, pre_right, next);
+    load_step<F, kBlocks>(fold, operands.from[i] + at, operands.pre[i], next);
     for (size_t b = 0; b < kBlocks; ++b) fold.merge(block[b], next[b]);
-    for (size_t b = 0; b < kBlocks; ++b) {
-      const auto words = fold.result(block[b]);
-      if constexpr (kStreaming) {
-        stream_words(words, tag, to + at + b * kBytes);
-      } else {
-        store_words(words, tag, to + at + b * kBytes);
-      }
+  }
+  for (size_t b = 0; b < kBlocks; ++b) {
+    const auto words = fold.result(block[b]);
+    if constexpr (kStreaming) {
+      stream_words(words, tag, operands.to + at + b * F::kBlockBytes);
+    } else {
+      store_words(words, tag, operands.to + at + b * F::kBlockBytes);
     }
+  }
+}
+
+template <class F, size_t kSources, bool kStreaming>
+HWY_INLINE size_t fixed_steps(const F& fold, const ReduceCopy& call, size_t at, size_t end) {
+  constexpr size_t kStep = kUnroll<F> * F::kBlockBytes;
+  Operands<F, kSources> operands;
+  for (size_t i = 0; i < kSources; ++i) {
+    operands.from[i] = source_at(call, i, 0);
+    operands.pre[i] = call.sources[i].pre;
+  }
+  operands.to = sink_at(call, 0, 0);
+  for (; end - at >= kStep; at += kStep) {
+    fixed_step<F, kSources, kStreaming>(fold, operands, at);
+  }
+  return at;
+}
+
+// Whole steps in [at, end), where the shape is a common one; returns where they end.
+template <class F, bool kStreaming>
+HWY_INLINE size_t common_steps(const F& fold, const ReduceCopy& call, size_t at, size_t end) {
+  if (call.n_sources == 2) return fixed_steps<F, 2, kStreaming>(fold, call, at, end);
+  if constexpr (F::kParts <= 2) {
+    if (call.n_sources == 4) return fixed_steps<F, 4, kStreaming>(fold, call, at, end);
   }
   return at;
 }
@@ -132,13 +157,12 @@ HWY_NOINLINE void fold_large(const ReduceCopy& call, size_t end) noexcept {
   if constexpr (!kScalarTarget) {
     constexpr size_t kStep = kUnroll<F> * kBytes;
     const auto sink = reinterpret_cast<uintptr_t>(sink_at(call, 0, at));
-    if (call.n_sources != 2 || call.n_sinks != 1) {
-      for (; end - at >= kStep; at += kStep) general_step<F, kUnroll<F>>(fold, call, at);
-    } else if (call.sinks[0].streaming && sink % kBytes == 0) {
-      at = two_to_one<F, true>(fold, call, at, end);
-    } else {
-      at = two_to_one<F, false>(fold, call, at, end);
+    if (call.n_sinks == 1) {
+      at = call.sinks[0].streaming && sink % kBytes == 0
+               ? common_steps<F, true>(fold, call, at, end)
+               : common_steps<F, false>(fold, call, at, end);
     }
+    for (; end - at >= kStep; at += kStep) general_step<F, kUnroll<F>>(fold, call, at);
   }
   for (; end - at >= kBytes; at += kBytes) general_step<F, 1>(fold, call, at);
   if (at != end) fold_small<F>(call, at, end - at);

@@ -75,7 +75,7 @@ HWY_INLINE void general_step(const F& fold, const ReduceCopy& call, size_t at) {
   for (size_t b = 0; b < kBlocks; ++b) words[b] = fold.result(block[b]);
   for (size_t i = 0; i < call.n_sinks; ++i) {
     uint8_t* to = sink_at(call, i, at);
-    if (call.sinks[i].streaming && reinterpret_cast<uintptr_t>(to) % kBytes == 0) {
+    if (!F::kIsLong && call.sinks[i].streaming && reinterpret_cast<uintptr_t>(to) % kBytes == 0) {
       for (size_t b = 0; b < kBlocks; ++b) stream_words(words[b], tag, to + b * kBytes);
     } else {
       for (size_t b = 0; b < kBlocks; ++b) store_words(words[b], tag, to + b * kBytes);
@@ -158,8 +158,8 @@ HWY_NOINLINE void fold_large(const ReduceCopy& call, size_t end) noexcept {
     constexpr size_t kStep = kUnroll<F> * kBytes;
     const auto sink = reinterpret_cast<uintptr_t>(sink_at(call, 0, at));
     if (call.n_sinks == 1) {
-      at = call.sinks[0].streaming && sink % kBytes == 0
-               ? common_steps<F, true>(fold, call, at, end)
+      at = !F::kIsLong && call.sinks[0].streaming && sink % kBytes == 0
+               ? common_steps<F, !F::kIsLong>(fold, call, at, end)
                : common_steps<F, false>(fold, call, at, end);
     }
     for (; end - at >= kStep; at += kStep) general_step<F, kUnroll<F>>(fold, call, at);

@@ -10,7 +10,7 @@
 //   kernels_bench --judge [--rounds=N] [--filter=TEXT] [--bytes=N]
 //
 // --judge takes kernel and stream by turns and prints the fraction; it fails when a kernel is
-// slower than 0.85 of the stream and of its own instructions (docs/design/kernels.md).
+// slower than 0.85 of the stream and than 0.85 of its own instructions (docs/design/kernels.md).
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

@@ -14,8 +14,8 @@ struct JudgeOptions {
   std::string filter;  // only cases whose name contains it
 };
 
-// Prints one line per case. True when each reaches kLeastFraction of the stream of the same bytes
-// and shape, or of the rate of its own instructions.
+// Prints one line per case. True when each reaches 0.85 of the stream of the same bytes and shape,
+// or 0.85 of the rate of its own instructions, these from the first-level cache.
 bool judge(const JudgeOptions& options);
 
 }  // namespace tutti::perf

@@ -49,10 +49,10 @@ void register_rows(size_t bytes) {
   std::string last_shape;
   for (const Case& c : tutti::perf::all_cases(bytes)) {
     const std::string row = name(c);
-    std::string shape = row.substr(row.rfind('/', row.rfind('/') - 1));
-    shape = std::to_string(c.n_sources) + "to" + std::to_string(c.n_sinks) + shape;
-    if (shape != last_shape)
-      benchmark::RegisterBenchmark(("stream/" + shape).c_str(), stream_row, c);
+    std::string shape = "stream/" + std::to_string(c.n_sources);
+    shape += "to" + std::to_string(c.n_sinks);
+    shape += row.substr(row.rfind('/', row.rfind('/') - 1));
+    if (shape != last_shape) benchmark::RegisterBenchmark(shape.c_str(), stream_row, c);
     last_shape = shape;
     benchmark::RegisterBenchmark(row.c_str(), kernel_row, c);
   }

@@ -10,10 +10,10 @@ namespace tutti::perf {
 namespace {
 
 constexpr size_t kPageBytes = 4096;
-constexpr size_t kArenaBytes = 3 * 256 * kMiB + kMiB;
+constexpr size_t kArenaBytes = 3 * (256 * kMiB) + kMiB;
 // Neighbours lie a few lines and pages apart beyond their size, so that not all of them fall into
 // the same sets of a cache.
-constexpr size_t kGapBytes = 5 * kPageBytes + 3 * 64;
+constexpr size_t kGapBytes = 5 * kPageBytes + size_t{3} * 64;
 
 // The ordinary pages that a caller's memory has.
 uint8_t* arena() {

@@ -171,6 +171,8 @@ class Fold {
   // the core waits for its few write-combining buffers (8-bit floats from DRAM: 36.8 cycles per
   // line with them, 30.4 without).
   static constexpr bool kIsLong = kParts == 4 || (kParts == 2 && kOp == Op::kPreMulSum);
+  // So little that the bookkeeping of a loop over sources shows.
+  static constexpr bool kIsShort = kParts <= 2 && kOp != Op::kAvg && kOp != Op::kPreMulSum;
 
   explicit Fold(const ReduceCopy& call)
       : divider_(kOp == Op::kAvg ? call.scaling->post_divisor : 1),

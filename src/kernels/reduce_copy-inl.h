@@ -35,8 +35,10 @@ inline constexpr size_t kUnroll = kScalarTarget || F::kParts > 4 ? 1 : 4 / F::kP
 
 // How far ahead of the loads lines are asked for. A step that converts takes so long that loads of
 // the next steps don't overlap with it by themselves; from DRAM this is worth a factor of 1.1
-// (float32) to 2.5 (8-bit floats).
+// (float32) to 2.5 (8-bit floats). Many sources are ahead less, or they push each other out of the
+// first-level cache.
 inline constexpr size_t kPrefetchBytes = 2048;
+inline constexpr size_t kPrefetchBytesOfMany = 1024;
 
 inline const uint8_t* source_at(const ReduceCopy& call, size_t i, size_t at) {
   return static_cast<const uint8_t*>(call.sources[i].data) + at;
@@ -49,12 +51,12 @@ inline uint8_t* sink_at(const ReduceCopy& call, size_t i, size_t at) {
 template <size_t kBytes>
 HWY_INLINE void prefetch(const uint8_t* from) {
   constexpr size_t kLineBytes = 64;
-  for (size_t at = 0; at < kBytes; at += kLineBytes) hwy::Prefetch(from + kPrefetchBytes + at);
+  for (size_t at = 0; at < kBytes; at += kLineBytes) hwy::Prefetch(from + at);
 }
 
-template <class F, size_t kBlocks>
+template <class F, size_t kBlocks, size_t kAheadBytes>
 HWY_INLINE void load_step(const F& fold, const uint8_t* from, bool pre, typename F::Block* block) {
-  prefetch<kBlocks * F::kBlockBytes>(from);
+  prefetch<kBlocks * F::kBlockBytes>(from + kAheadBytes);
   for (size_t b = 0; b < kBlocks; ++b) block[b] = fold.load(from + b * F::kBlockBytes, pre);
 }
 
@@ -65,10 +67,12 @@ HWY_INLINE void general_step(const F& fold, const ReduceCopy& call, size_t at) {
   constexpr size_t kBytes = F::kBlockBytes;
   const typename F::WordTag tag;
   typename F::Block block[kBlocks];
-  load_step<F, kBlocks>(fold, source_at(call, 0, at), call.sources[0].pre, block);
+  load_step<F, kBlocks, kPrefetchBytesOfMany>(fold, source_at(call, 0, at), call.sources[0].pre,
+                                              block);
   for (size_t i = 1; i < call.n_sources; ++i) {
     typename F::Block next[kBlocks];
-    load_step<F, kBlocks>(fold, source_at(call, i, at), call.sources[i].pre, next);
+    load_step<F, kBlocks, kPrefetchBytesOfMany>(fold, source_at(call, i, at), call.sources[i].pre,
+                                                next);
     for (size_t b = 0; b < kBlocks; ++b) fold.merge(block[b], next[b]);
   }
   typename F::Words words[kBlocks];
@@ -93,13 +97,14 @@ struct Operands {
 
 template <class F, size_t kSources, bool kStreaming>
 HWY_INLINE void fixed_step(const F& fold, const Operands<F, kSources>& operands, size_t at) {
+  constexpr size_t kAheadBytes = kSources > 4 ? kPrefetchBytesOfMany : kPrefetchBytes;
   constexpr size_t kBlocks = kUnroll<F>;
   const typename F::WordTag tag;
   typename F::Block block[kBlocks];
-  load_step<F, kBlocks>(fold, operands.from[0] + at, operands.pre[0], block);
+  load_step<F, kBlocks, kAheadBytes>(fold, operands.from[0] + at, operands.pre[0], block);
   for (size_t i = 1; i < kSources; ++i) {
     typename F::Block next[kBlocks];
-    load_step<F, kBlocks>(fold, operands.from[i] + at, operands.pre[i], next);
+    load_step<F, kBlocks, kAheadBytes>(fold, operands.from[i] + at, operands.pre[i], next);
     for (size_t b = 0; b < kBlocks; ++b) fold.merge(block[b], next[b]);
   }
   for (size_t b = 0; b < kBlocks; ++b) {
@@ -131,7 +136,8 @@ HWY_INLINE size_t fixed_steps(const F& fold, const ReduceCopy& call, size_t at, 
 template <class F, bool kStreaming>
 HWY_INLINE size_t common_steps(const F& fold, const ReduceCopy& call, size_t at, size_t end) {
   if (call.n_sources == 2) return fixed_steps<F, 2, kStreaming>(fold, call, at, end);
-  if constexpr (F::kParts <= 2) {
+  if constexpr (F::kIsShort) {
+    if (call.n_sources == 8) return fixed_steps<F, 8, kStreaming>(fold, call, at, end);
     if (call.n_sources == 4) return fixed_steps<F, 4, kStreaming>(fold, call, at, end);
   }
   return at;

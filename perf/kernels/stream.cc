@@ -18,7 +18,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 // One step reads kUnroll vectors of every source, then writes them.
 inline constexpr size_t kUnroll = 4;
-inline constexpr size_t kAheadBytes = 1024;
+inline constexpr size_t kAheadBytes = 2048;
 
 template <size_t kSources, size_t kSinks, bool kStreaming, bool kPrefetch>
 void loop(const Streams& streams) {

@@ -141,7 +141,7 @@ using Float8e4m3 = Float8<true, true>;
 using Float8e5m2 = Float8<false, true>;
 
 template <Op kOp>
-requires(kOp != Op::kProd && kOp != Op::kPreMulSum) struct CodecFor<Float8e4m3, kOp> {
+requires(kOp == Op::kSum || kOp == Op::kAvg) struct CodecFor<Float8e4m3, kOp> {
   using type = Float8<true, false>;
 };
 

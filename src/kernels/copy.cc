@@ -56,6 +56,55 @@ void copy_streaming(const uint8_t* from, uint8_t* to, size_t bytes) {
   hwy::FlushStream();
 }
 
+// More than a line, both ends of the same alignment within a line: whole lines between the first
+// one and the last one, which may overlap them.
+void copy_aligned(const uint8_t* from, uint8_t* to, size_t bytes) {
+#if HWY_TARGET == HWY_SCALAR
+  memcpy(to, from, bytes);
+#else
+  const hn::CappedTag<uint8_t, kLineBytes> tag;
+  constexpr size_t kStep = 4 * hn::MaxLanes(tag);
+  const size_t head = kLineBytes - reinterpret_cast<uintptr_t>(to) % kLineBytes;
+  copy_small(to, from, kLineBytes);
+  size_t at = head;
+  for (; bytes - at >= kStep; at += kStep) {
+    const auto a = hn::Load(tag, from + at);
+    const auto b = hn::Load(tag, from + at + kStep / 4);
+    const auto c = hn::Load(tag, from + at + kStep / 2);
+    const auto d = hn::Load(tag, from + at + kStep / 4 * 3);
+    hn::Store(a, tag, to + at);
+    hn::Store(b, tag, to + at + kStep / 4);
+    hn::Store(c, tag, to + at + kStep / 2);
+    hn::Store(d, tag, to + at + kStep / 4 * 3);
+  }
+  for (; bytes - at > kLineBytes; at += kLineBytes) copy_small(to + at, from + at, kLineBytes);
+  copy_small(to + at, from + at, bytes - at);
+#endif
+}
+
+// Whole steps to two sinks, each line read once; returns the bytes done. A streaming sink is
+// aligned to a line.
+size_t copy_to_two(const uint8_t* from, uint8_t* const* to, const bool* streaming, size_t bytes) {
+  const hn::CappedTag<uint8_t, kLineBytes> tag;
+  constexpr size_t kLanes = hn::MaxLanes(tag);
+  constexpr size_t kStep = 4 * kLanes;
+  size_t at = 0;
+  for (; bytes - at >= kStep; at += kStep) {
+    hn::Vec<decltype(tag)> words[4];
+    for (size_t i = 0; i < 4; ++i) words[i] = hn::LoadU(tag, from + at + i * kLanes);
+    for (size_t sink = 0; sink < 2; ++sink) {
+      uint8_t* const line = to[sink] + at;
+      if (streaming[sink]) {
+        for (size_t i = 0; i < 4; ++i) hn::Stream(words[i], tag, line + i * kLanes);
+      } else {
+        for (size_t i = 0; i < 4; ++i) hn::StoreU(words[i], tag, line + i * kLanes);
+      }
+    }
+  }
+  hwy::FlushStream();
+  return at;
+}
+
 }  // namespace tutti::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -64,6 +113,17 @@ namespace tutti::kernels {
 namespace {
 
 HWY_EXPORT(copy_streaming);
+HWY_EXPORT(copy_aligned);
+HWY_EXPORT(copy_to_two);
+
+// Where source and sink fit in the first-level cache together, full vectors beat the C library's
+// string instruction by up to 1.7 (Zen 5); elsewhere it is as fast or faster.
+constexpr size_t kAlignedMinBytes = 2048;
+constexpr size_t kAlignedMaxBytes = 16384;
+
+bool lie_alike(const void* sink, const void* source) noexcept {
+  return (reinterpret_cast<uintptr_t>(sink) - reinterpret_cast<uintptr_t>(source)) % 64 == 0;
+}
 
 // Below this a non-temporal copy costs more than it saves: heads, tails and the final fence.
 constexpr size_t kStreamingMinBytes = 4096;
@@ -73,25 +133,66 @@ constexpr size_t kPieceBytes = 16384;
 
 }  // namespace
 
-void copy_bytes(void* sink, const void* source, size_t bytes, bool streaming) noexcept {
-  if (sink == source || bytes == 0) return;
+HWY_NOINLINE void copy_large(void* sink, const void* source, size_t bytes,
+                             bool streaming) noexcept {
+  auto* to = static_cast<uint8_t*>(sink);
+  const auto* from = static_cast<const uint8_t*>(source);
+  if (bytes <= 2 * kSmallCopyBytes) return copy_two_words<Line>(to, from, bytes);
   if (streaming && bytes >= kStreamingMinBytes) {
-    HWY_DYNAMIC_DISPATCH(copy_streaming)
-    (static_cast<const uint8_t*>(source), static_cast<uint8_t*>(sink), bytes);
+    HWY_DYNAMIC_DISPATCH(copy_streaming)(from, to, bytes);
+  } else if (bytes >= kAlignedMinBytes && bytes <= kAlignedMaxBytes && lie_alike(sink, source)) {
+    HWY_DYNAMIC_DISPATCH(copy_aligned)(from, to, bytes);
   } else {
-    memcpy(sink, source, bytes);
+    memcpy(to, from, bytes);
   }
 }
 
-void copy_to_sinks(const ReduceCopy& call, size_t bytes) noexcept {
+namespace {
+
+HWY_NOINLINE void copy_to_many(const ReduceCopy& call, size_t bytes) noexcept {
   const auto* source = static_cast<const uint8_t*>(call.sources[0].data);
-  const size_t piece = call.n_sinks == 1 ? bytes : kPieceBytes;
-  for (size_t at = 0; at < bytes; at += piece) {
+  for (size_t at = 0; at < bytes; at += kPieceBytes) {
     for (size_t i = 0; i < call.n_sinks; ++i) {
       copy_bytes(static_cast<uint8_t*>(call.sinks[i].data) + at, source + at,
-                 std::min(piece, bytes - at), call.sinks[i].streaming);
+                 std::min(kPieceBytes, bytes - at), call.sinks[i].streaming);
     }
   }
+}
+
+// Brings the first sink that wants to stream to a line, and streams to those that are at one then.
+HWY_NOINLINE void copy_to_pair(const ReduceCopy& call, size_t bytes) noexcept {
+  const auto* from = static_cast<const uint8_t*>(call.sources[0].data);
+  uint8_t* to[2] = {static_cast<uint8_t*>(call.sinks[0].data),
+                    static_cast<uint8_t*>(call.sinks[1].data)};
+  const size_t leader = call.sinks[0].streaming ? 0 : 1;
+  const size_t head =
+      std::min(bytes, (0 - reinterpret_cast<uintptr_t>(to[leader])) % kSmallCopyBytes);
+  bool streaming[2];
+  for (size_t i = 0; i < 2; ++i) {
+    copy_bytes(to[i], from, head, false);
+    to[i] += head;
+    streaming[i] =
+        call.sinks[i].streaming && reinterpret_cast<uintptr_t>(to[i]) % kSmallCopyBytes == 0;
+  }
+  from += head;
+  const size_t rest = bytes - head;
+  const size_t done = HWY_DYNAMIC_DISPATCH(copy_to_two)(from, to, streaming, rest);
+  for (uint8_t* sink : to) copy_bytes(sink + done, from + done, rest - done, false);
+}
+
+bool is_in_place(const ReduceCopy& call) noexcept {
+  return std::any_of(call.sinks, call.sinks + call.n_sinks,
+                     [&](const Sink& sink) { return sink.data == call.sources[0].data; });
+}
+
+}  // namespace
+
+void copy_to_sinks(const ReduceCopy& call, size_t bytes) noexcept {
+  if (call.n_sinks == 2 && bytes >= kAlignedMinBytes && !is_in_place(call)) {
+    return copy_to_pair(call, bytes);
+  }
+  if (call.n_sinks != 1) return copy_to_many(call, bytes);
+  copy_bytes(call.sinks[0].data, call.sources[0].data, bytes, call.sinks[0].streaming);
 }
 
 }  // namespace tutti::kernels

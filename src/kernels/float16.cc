@@ -7,10 +7,20 @@
 #include <hwy/foreach_target.h>  // must come before highway.h
 
 #include "src/kernels/export.h"
+#include "src/kernels/ordered-inl.h"
 #include "src/kernels/reduce_copy-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tutti::kernels::HWY_NAMESPACE {
+template <Op kOp>
+requires(kOp == Op::kMin || kOp == Op::kMax) struct CodecFor<Float16, kOp> {
+  using type = Ordered<Float16Bits, kOp == Op::kMax>;
+};
+template <Op kOp>
+requires(kOp == Op::kMin || kOp == Op::kMax) struct CodecFor<Bfloat16, kOp> {
+  using type = Ordered<Bfloat16Bits, kOp == Op::kMax>;
+};
+
 TUTTI_KERNEL_ROW(kFloat16, Float16)
 TUTTI_KERNEL_ROW(kBfloat16, Bfloat16)
 }  // namespace tutti::kernels::HWY_NAMESPACE

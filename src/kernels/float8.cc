@@ -8,10 +8,20 @@
 
 #include "src/kernels/convert_float8-inl.h"
 #include "src/kernels/export.h"
+#include "src/kernels/ordered-inl.h"
 #include "src/kernels/reduce_copy-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tutti::kernels::HWY_NAMESPACE {
+template <Op kOp>
+requires(kOp == Op::kMin || kOp == Op::kMax) struct CodecFor<Float8e4m3, kOp> {
+  using type = Ordered<Float8e4m3Bits, kOp == Op::kMax>;
+};
+template <Op kOp>
+requires(kOp == Op::kMin || kOp == Op::kMax) struct CodecFor<Float8e5m2, kOp> {
+  using type = Ordered<Float8e5m2Bits, kOp == Op::kMax>;
+};
+
 TUTTI_KERNEL_ROW(kFloat8e4m3, Float8e4m3)
 TUTTI_KERNEL_ROW(kFloat8e5m2, Float8e5m2)
 }  // namespace tutti::kernels::HWY_NAMESPACE

@@ -21,6 +21,7 @@
 
 #include "src/kernels/copy.h"
 #include "src/kernels/fold-inl.h"
+#include "src/kernels/piece-inl.h"
 #include "src/kernels/reduce_copy.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -34,8 +35,10 @@ inline constexpr size_t kUnroll = kScalarTarget || F::kParts > 4 ? 1 : 4 / F::kP
 
 // How far ahead of the loads lines are asked for. A step that converts takes so long that loads of
 // the next steps don't overlap with it by themselves; from DRAM this is worth a factor of 1.1
-// (float32) to 2.5 (8-bit floats).
-inline constexpr size_t kPrefetchBytes = 1024;
+// (float32) to 2.5 (8-bit floats). Many sources are ahead less, or they push each other out of the
+// first-level cache.
+inline constexpr size_t kPrefetchBytes = 2048;
+inline constexpr size_t kPrefetchBytesOfMany = 1024;
 
 inline const uint8_t* source_at(const ReduceCopy& call, size_t i, size_t at) {
   return static_cast<const uint8_t*>(call.sources[i].data) + at;
@@ -48,12 +51,12 @@ inline uint8_t* sink_at(const ReduceCopy& call, size_t i, size_t at) {
 template <size_t kBytes>
 HWY_INLINE void prefetch(const uint8_t* from) {
   constexpr size_t kLineBytes = 64;
-  for (size_t at = 0; at < kBytes; at += kLineBytes) hwy::Prefetch(from + kPrefetchBytes + at);
+  for (size_t at = 0; at < kBytes; at += kLineBytes) hwy::Prefetch(from + at);
 }
 
-template <class F, size_t kBlocks>
+template <class F, size_t kBlocks, size_t kAheadBytes>
 HWY_INLINE void load_step(const F& fold, const uint8_t* from, bool pre, typename F::Block* block) {
-  prefetch<kBlocks * F::kBlockBytes>(from);
+  prefetch<kBlocks * F::kBlockBytes>(from + kAheadBytes);
   for (size_t b = 0; b < kBlocks; ++b) block[b] = fold.load(from + b * F::kBlockBytes, pre);
 }
 
@@ -64,17 +67,19 @@ HWY_INLINE void general_step(const F& fold, const ReduceCopy& call, size_t at) {
   constexpr size_t kBytes = F::kBlockBytes;
   const typename F::WordTag tag;
   typename F::Block block[kBlocks];
-  load_step<F, kBlocks>(fold, source_at(call, 0, at), call.sources[0].pre, block);
+  load_step<F, kBlocks, kPrefetchBytesOfMany>(fold, source_at(call, 0, at), call.sources[0].pre,
+                                              block);
   for (size_t i = 1; i < call.n_sources; ++i) {
     typename F::Block next[kBlocks];
-    load_step<F, kBlocks>(fold, source_at(call, i, at), call.sources[i].pre, next);
+    load_step<F, kBlocks, kPrefetchBytesOfMany>(fold, source_at(call, i, at), call.sources[i].pre,
+                                                next);
     for (size_t b = 0; b < kBlocks; ++b) fold.merge(block[b], next[b]);
   }
   typename F::Words words[kBlocks];
   for (size_t b = 0; b < kBlocks; ++b) words[b] = fold.result(block[b]);
   for (size_t i = 0; i < call.n_sinks; ++i) {
     uint8_t* to = sink_at(call, i, at);
-    if (call.sinks[i].streaming && reinterpret_cast<uintptr_t>(to) % kBytes == 0) {
+    if (!F::kIsLong && call.sinks[i].streaming && reinterpret_cast<uintptr_t>(to) % kBytes == 0) {
       for (size_t b = 0; b < kBlocks; ++b) stream_words(words[b], tag, to + b * kBytes);
     } else {
       for (size_t b = 0; b < kBlocks; ++b) store_words(words[b], tag, to + b * kBytes);
@@ -82,48 +87,60 @@ HWY_INLINE void general_step(const F& fold, const ReduceCopy& call, size_t at) {
   }
 }
 
-// The commonest step by far: two sources, one sink, all addresses in registers.
-template <class F, bool kStreaming>
-HWY_INLINE size_t two_to_one(const F& fold, const ReduceCopy& call, size_t at, size_t end) {
-  constexpr size_t kBytes = F::kBlockBytes;
+// The commonest shapes by far: a fixed number of sources and one sink, all addresses in registers.
+template <class F, size_t kSources>
+struct Operands {
+  const uint8_t* from[kSources];
+  bool pre[kSources];
+  uint8_t* to;
+};
+
+template <class F, size_t kSources, bool kStreaming>
+HWY_INLINE void fixed_step(const F& fold, const Operands<F, kSources>& operands, size_t at) {
+  constexpr size_t kAheadBytes = kSources > 4 ? kPrefetchBytesOfMany : kPrefetchBytes;
   constexpr size_t kBlocks = kUnroll<F>;
   const typename F::WordTag tag;
-  const uint8_t* left = source_at(call, 0, 0);
-  const uint8_t* right = source_at(call, 1, 0);
-  const bool pre_left = call.sources[0].pre;
-  const bool pre_right = call.sources[1].pre;
-  uint8_t* to = sink_at(call, 0, 0);
-  for (; end - at >= kBlocks * kBytes; at += kBlocks * kBytes) {
-    typename F::Block block[kBlocks];
+  typename F::Block block[kBlocks];
+  load_step<F, kBlocks, kAheadBytes>(fold, operands.from[0] + at, operands.pre[0], block);
+  for (size_t i = 1; i < kSources; ++i) {
     typename F::Block next[kBlocks];
-    load_step<F, kBlocks>(fold, left + at, pre_left, block);
-    load_step<F, kBlocks>(fold, right + at, pre_right, next);
+    load_step<F, kBlocks, kAheadBytes>(fold, operands.from[i] + at, operands.pre[i], next);
     for (size_t b = 0; b < kBlocks; ++b) fold.merge(block[b], next[b]);
-    for (size_t b = 0; b < kBlocks; ++b) {
-      const auto words = fold.result(block[b]);
-      if constexpr (kStreaming) {
-        stream_words(words, tag, to + at + b * kBytes);
-      } else {
-        store_words(words, tag, to + at + b * kBytes);
-      }
+  }
+  for (size_t b = 0; b < kBlocks; ++b) {
+    const auto words = fold.result(block[b]);
+    if constexpr (kStreaming) {
+      stream_words(words, tag, operands.to + at + b * F::kBlockBytes);
+    } else {
+      store_words(words, tag, operands.to + at + b * F::kBlockBytes);
     }
+  }
+}
+
+template <class F, size_t kSources, bool kStreaming>
+HWY_INLINE size_t fixed_steps(const F& fold, const ReduceCopy& call, size_t at, size_t end) {
+  constexpr size_t kStep = kUnroll<F> * F::kBlockBytes;
+  Operands<F, kSources> operands;
+  for (size_t i = 0; i < kSources; ++i) {
+    operands.from[i] = source_at(call, i, 0);
+    operands.pre[i] = call.sources[i].pre;
+  }
+  operands.to = sink_at(call, 0, 0);
+  for (; end - at >= kStep; at += kStep) {
+    fixed_step<F, kSources, kStreaming>(fold, operands, at);
   }
   return at;
 }
 
-// Less than a block: the same step on a padded copy.
-template <class F>
-HWY_NOINLINE void partial_step(const F& fold, const ReduceCopy& call, size_t at, size_t bytes) {
-  constexpr size_t kBytes = F::kBlockBytes;
-  uint8_t padded[kBytes] = {};
-  memcpy(padded, source_at(call, 0, at), bytes);
-  auto block = fold.load(padded, call.sources[0].pre);
-  for (size_t i = 1; i < call.n_sources; ++i) {
-    memcpy(padded, source_at(call, i, at), bytes);
-    fold.merge(block, fold.load(padded, call.sources[i].pre));
+// Whole steps in [at, end), where the shape is a common one; returns where they end.
+template <class F, bool kStreaming>
+HWY_INLINE size_t common_steps(const F& fold, const ReduceCopy& call, size_t at, size_t end) {
+  if (call.n_sources == 2) return fixed_steps<F, 2, kStreaming>(fold, call, at, end);
+  if constexpr (F::kIsShort) {
+    if (call.n_sources == 8) return fixed_steps<F, 8, kStreaming>(fold, call, at, end);
+    if (call.n_sources == 4) return fixed_steps<F, 4, kStreaming>(fold, call, at, end);
   }
-  store_words(fold.result(block), typename F::WordTag(), padded);
-  for (size_t i = 0; i < call.n_sinks; ++i) memcpy(sink_at(call, i, at), padded, bytes);
+  return at;
 }
 
 // Bytes before the first streaming sink reaches a vector boundary; 0 when no sink wants to stream,
@@ -138,26 +155,36 @@ inline size_t bytes_to_boundary(const ReduceCopy& call, size_t vector_bytes, siz
 }
 
 template <class F>
-void fold_all(const ReduceCopy& call) noexcept {
+HWY_NOINLINE void fold_large(const ReduceCopy& call, size_t end) noexcept {
   const F fold(call);
   constexpr size_t kBytes = F::kBlockBytes;
-  const size_t end = call.count * F::kElementBytes;
   size_t at = std::min(end, bytes_to_boundary(call, kBytes, F::kElementBytes));
-  if (at != 0) partial_step(fold, call, 0, at);
+  if (at != 0) fold_small<F>(call, 0, at);
   if constexpr (!kScalarTarget) {
     constexpr size_t kStep = kUnroll<F> * kBytes;
     const auto sink = reinterpret_cast<uintptr_t>(sink_at(call, 0, at));
-    if (call.n_sources != 2 || call.n_sinks != 1) {
-      for (; end - at >= kStep; at += kStep) general_step<F, kUnroll<F>>(fold, call, at);
-    } else if (call.sinks[0].streaming && sink % kBytes == 0) {
-      at = two_to_one<F, true>(fold, call, at, end);
-    } else {
-      at = two_to_one<F, false>(fold, call, at, end);
+    if (call.n_sinks == 1) {
+      at = !F::kIsLong && call.sinks[0].streaming && sink % kBytes == 0
+               ? common_steps<F, !F::kIsLong>(fold, call, at, end)
+               : common_steps<F, false>(fold, call, at, end);
     }
+    for (; end - at >= kStep; at += kStep) general_step<F, kUnroll<F>>(fold, call, at);
   }
   for (; end - at >= kBytes; at += kBytes) general_step<F, 1>(fold, call, at);
-  if (at != end) partial_step(fold, call, at, end - at);
+  if (at != end) fold_small<F>(call, at, end - at);
   if (call.sinks[0].streaming || call.n_sinks > 1) hwy::FlushStream();
+}
+
+template <class F>
+HWY_INLINE void fold_all(const ReduceCopy& call) noexcept {
+  const size_t bytes = call.count * F::kElementBytes;
+  if (bytes <= kSmallBytes<F>) {
+    if constexpr (kInPieces<F> && F::kParts == 1) {
+      if (call.n_sources == 2 && call.n_sinks == 1) return fold_small_two_to_one<F>(call, bytes);
+    }
+    return fold_small<F>(call, 0, bytes);
+  }
+  fold_large<F>(call, bytes);
 }
 
 // True when PreMulSum has a source to multiply, or Avg something to divide.

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "src/kernels/copy_small.h"
 #include "src/kernels/dtypes.h"
 #include "src/kernels/ops.h"
 
@@ -62,9 +63,16 @@ using ReduceCopyFn = void (*)(const ReduceCopy&) noexcept;
 // per call. Never null.
 ReduceCopyFn reduce_copy_for(DType dtype, Op op) noexcept;
 
+// More than kSmallCopyBytes, to other memory than they are in; for copy_bytes.
+void copy_large(void* sink, const void* source, size_t bytes, bool streaming) noexcept;
+
 // bytes copied unchanged; what reduce_copy does for one source and one sink. For callers without a
-// dtype.
-void copy_bytes(void* sink, const void* source, size_t bytes, bool streaming) noexcept;
+// dtype. A copy onto itself touches no memory.
+inline void copy_bytes(void* sink, const void* source, size_t bytes, bool streaming) noexcept {
+  if (sink == source) return;
+  if (bytes <= kSmallCopyBytes) return copy_small(sink, source, bytes);
+  copy_large(sink, source, bytes, streaming);
+}
 
 // Name of the instruction set in use, e.g. "AVX3", for reports.
 const char* instruction_set() noexcept;

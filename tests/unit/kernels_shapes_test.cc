@@ -203,24 +203,36 @@ TEST_P(Shapes, NothingMarkedForScaling_AvgAndPreMulSum_ArePlainSums) {
 INSTANTIATE_TEST_SUITE_P(Kernels, Shapes, ::testing::ValuesIn(all_dtypes()),
                          [](const auto& info) { return std::string(name(info.param)); });
 
+void expect_copies(size_t bytes, size_t source_misalignment, size_t sink_misalignment) {
+  Guarded source(bytes, source_misalignment);
+  Guarded sink(bytes, sink_misalignment);
+  const Bytes random = random_bytes(bytes, 7);
+  std::copy(random.begin(), random.end(), source.data());
+  for (const bool streaming : {false, true}) {
+    std::fill_n(sink.data(), bytes, uint8_t{0});
+    kernels::copy_bytes(sink.data(), source.data(), bytes, streaming);
+    EXPECT_TRUE(std::equal(random.begin(), random.end(), sink.data())) << bytes << ' ' << streaming;
+    EXPECT_TRUE(sink.guards_intact()) << bytes << ' ' << streaming;
+  }
+}
+
 TEST(CopyBytes, SizesAroundLinesAndPages_StreamingOrNot_CopiesExactlyThose) {
   for (const int64_t target : compiled_targets()) {
     const ForcedTarget forced(target);
-    for (const size_t bytes : {0, 1, 63, 64, 65, 4095, 4096, 4097, 16384, 16447, 33000, 70001}) {
-      for (const size_t misalignment : {0, 1, 31, 60}) {
-        Guarded source(bytes, misalignment / 2);
-        Guarded sink(bytes, misalignment);
-        const Bytes random = random_bytes(bytes, 7);
-        std::copy(random.begin(), random.end(), source.data());
-        for (const bool streaming : {false, true}) {
-          std::fill_n(sink.data(), bytes, uint8_t{0});
-          kernels::copy_bytes(sink.data(), source.data(), bytes, streaming);
-          EXPECT_TRUE(std::equal(random.begin(), random.end(), sink.data()))
-              << bytes << ' ' << streaming;
-          EXPECT_TRUE(sink.guards_intact()) << bytes << ' ' << streaming;
-        }
+    for (const size_t misalignment : {0, 1, 31, 60}) {
+      for (const size_t bytes : {2047, 2048, 2049, 2111, 2304, 4095, 4096, 4097, 16383, 16384,
+                                 16385, 16447, 33000, 70001}) {
+        expect_copies(bytes, misalignment / 2, misalignment);
+        expect_copies(bytes, misalignment, misalignment);
       }
     }
+  }
+}
+
+TEST(CopyBytes, EverySizeUpToSomeLines_CopiesExactlyThose) {
+  for (size_t bytes = 0; bytes <= 300; ++bytes) {
+    expect_copies(bytes, 0, 0);
+    expect_copies(bytes, 5, 3);
   }
 }
 

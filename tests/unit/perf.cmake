@@ -7,3 +7,7 @@ if(TARGET tutti)
     add_dependencies(${test} tutti)
   endforeach()
 endif()
+# Budgets are of optimised code, and sanitizers add instructions of their own.
+if(TARGET tutti_kernel_cases AND NOT TUTTI_SANITIZE AND CMAKE_BUILD_TYPE STREQUAL "Release")
+  tutti_add_test(perf_kernels_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/perf_kernels_test.cc DEPS tutti_kernel_cases LABELS unit)
+endif()

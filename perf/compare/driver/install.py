@@ -30,6 +30,12 @@ class Paths:
         self.tutti = os.path.join(self.build, "bin", "tutti")
         self.impi_launcher = os.path.join(self.venv, "bin", "mpiexec.hydra")
 
+    def impi_environment(self):
+        """The wheels do not find themselves."""
+        old = os.environ.get("LD_LIBRARY_PATH")
+        libraries = os.path.join(self.venv, "lib")
+        return {"I_MPI_ROOT": self.venv, "LD_LIBRARY_PATH": libraries + (":" + old if old else "")}
+
     def program(self, name):
         own = {"tutti": "compare_tutti", "limits": "compare_limits"}
         return os.path.join(self.build, "bin", own[name]) if name in own else os.path.join(self.bin, name)

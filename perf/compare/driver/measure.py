@@ -31,15 +31,20 @@ def batch_of(point, ns):
     return math.ceil(min(64, max(1, BATCH_NS / ns)) / roots) * roots
 
 
+def order(warmup, samples, batch, limit=1.0):
+    """The message for a measurement. `limit` seconds are for ranks that something else keeps from running."""
+    return f"measure warmup={warmup} samples={samples} batch={batch} limit_ms={int(limit * 1000)}"
+
+
 def plan_calls(point, best_ns, own_ns, seconds):
-    """(warm-up calls, samples, calls per sample) of one measurement; the same for all settings of a point, less for one
-    that would take too long."""
+    """(warm-up calls, samples, calls per sample, limit in seconds) of one measurement; the same for all settings of a
+    point, less for one that would take too long."""
     batch = batch_of(point, best_ns)
     share = min(1.0, SLOW_SHARE * best_ns / own_ns)
     samples = int(seconds * 1e9 / best_ns / batch * share)
     samples = max(LEAST_SAMPLES, min(MOST_SAMPLES, samples)) | 1  # odd: the median is a sample
     warmup = max(point.ranks if point.op == "broadcast" else 1, min(samples * batch // 4, int(5e6 / own_ns)))
-    return warmup, samples, batch
+    return warmup, samples, batch, max(0.05, 2 * SLOW_SHARE * seconds)
 
 
 class Machine:
@@ -54,9 +59,9 @@ class Machine:
         point = ops.Point("all_reduce_in_place" if in_place else "all_reduce", size, 2)
         try:
             self.job.ask(message("prepare", point, self.options, op), 60)
-            first, _, _ = run_counts(self.job.ask("measure warmup=1 samples=3 batch=1", 60))
-            warmup, samples, batch = plan_calls(point, max(first, 1.0), max(first, 1.0), seconds)
-            ns, _, wrong = run_counts(self.job.ask(f"measure warmup={warmup} samples={samples} batch={batch}", 60))
+            first, _, _ = run_counts(self.job.ask(order(1, 3, 1), 60))
+            calls = plan_calls(point, max(first, 1.0), max(first, 1.0), seconds)
+            ns, _, wrong = run_counts(self.job.ask(order(*calls), 60))
             self.job.ask("release", 60)
         except (Refused, JobFailed):
             return None
@@ -69,7 +74,7 @@ class Machine:
         try:
             point = ops.Point("all_reduce", 64, 2)
             self.job.ask(message("prepare", point, self.options, "line"), 10)
-            ns, _, _ = run_counts(self.job.ask("measure warmup=200 samples=15 batch=100", 10))
+            ns, _, _ = run_counts(self.job.ask(order(200, 15, 100), 10))
         except (Refused, JobFailed):
             return 0.0
         self.lines.append(ns)
@@ -119,8 +124,7 @@ class PointRun:
 
     def sample(self, job, counts):
         """(median, least), or None. A wrong result excludes the measurement."""
-        warmup, samples, batch = counts
-        answers = self.ask(job, f"measure warmup={warmup} samples={samples} batch={batch}")
+        answers = self.ask(job, order(*counts))
         if answers is None:
             return None
         ns, least, wrong = run_counts(answers)
@@ -132,7 +136,7 @@ class PointRun:
     def calibrate(self, job):
         """A first estimate of the time of one call."""
         roots = self.point.ranks if self.point.op == "broadcast" else 1
-        first = self.sample(job, (roots, 3, roots))
+        first = self.sample(job, (roots, 3, roots, 1.0))
         if first is None:
             return
         ns = max(first[1], 1.0)
@@ -194,7 +198,8 @@ class PointRun:
                 break
         for job in list(self.jobs):
             self.ask(job, "release")
-        warmup, samples, batch = plan_calls(self.point, max(1.0, min(self.best(lambda _: True), 1e12)), 1.0, each)
+        best = min(max(1.0, self.best(lambda _: True)), 1e12)
+        warmup, samples, batch, _ = plan_calls(self.point, best, best, each)
         return {"op": self.point.op, "size": self.point.size, "bytes": self.point.bytes, "ranks": self.point.ranks,
                 "moved": ops.MOVED[self.point.op],
                 "rounds_wanted": rounds, "rounds": records, "samples": samples, "batch": batch, "warmup": warmup,

@@ -61,7 +61,7 @@ class Setting:
             "mpich": ["mpirun.mpich", "-n", str(n_ranks)],
             "impi": [self.paths.impi_launcher, "-n", str(n_ranks)],
         }[self.launcher]
-        return [(launcher + list(self.arguments) + [program], {})]
+        return [(launcher + list(self.arguments) + [program], self.paths.impi_environment() if self.launcher == "impi" else {})]
 
 
 def mca(values):

@@ -1,17 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // The loop that every peer is measured with.
+#include <fcntl.h>
 #include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
+
+#include <sys/mman.h>
 
 #include "perf/compare/ranks/backend.h"
 #include "perf/compare/ranks/control.h"
@@ -48,6 +55,53 @@ class UserBuffer {
   float* data_ = nullptr;
 };
 
+// A word that all ranks of a job share, in a file of the job's folder: rank 0 says in it that time
+// is up. Ranks read and write it on different sides of the library's barrier.
+class StopWord {
+ public:
+  StopWord() {
+    const char* folder = std::getenv("COMPARE_STORE");
+    const std::string path = std::string(folder != nullptr ? folder : ".") + "/stop";
+    const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0 && ftruncate(fd, sizeof(*word_)) == 0) {
+      void* memory = mmap(nullptr, sizeof(*word_), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+      word_ = memory != MAP_FAILED ? static_cast<std::atomic<int>*>(memory) : nullptr;
+    }
+    close(fd);
+    if (word_ == nullptr) {
+      throw std::runtime_error("cannot map " + path + ": " + std::strerror(errno));
+    }
+  }
+  ~StopWord() { munmap(word_, sizeof(*word_)); }
+  StopWord(const StopWord&) = delete;
+  StopWord& operator=(const StopWord&) = delete;
+
+  // Collective: whether rank 0 is past the deadline.
+  bool agree(Backend& backend, int64_t deadline_ns) {
+    if (backend.rank() == 0) {
+      word_->store(now_ns() > deadline_ns ? 1 : 0);
+    }
+    backend.barrier();
+    const bool stop = word_->load() != 0;
+    backend.barrier();
+    return stop;
+  }
+
+ private:
+  std::atomic<int>* word_ = nullptr;
+};
+
+// How one measurement is done; times of ranks that others keep from running add up, so there is a
+// limit, looked at kLooks times.
+struct Plan {
+  size_t warmup = 0;
+  size_t samples = 1;
+  size_t batch = 1;
+  int64_t limit_ns = 0;
+};
+constexpr size_t kLooks = 8;
+constexpr size_t kLeastSamples = 5;
+
 // One point on one rank: buffers, values, measurement.
 class Session {
  public:
@@ -56,15 +110,17 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  std::string measure(size_t warmup, size_t samples, size_t batch);
+  std::string measure(const Plan& plan);
 
  private:
   void refill();
+  std::vector<double> time_calls(const Plan& plan);
   size_t wrong_after(int root) const;
   size_t check_once();
 
   Backend& backend_;
   Call call_;
+  StopWord stop_;
   std::unique_ptr<UserBuffer> input_;
   std::unique_ptr<UserBuffer> output_;
   std::vector<Table> tables_;  // by rank
@@ -137,7 +193,8 @@ size_t Session::check_once() {
   return wrong;
 }
 
-std::string Session::measure(size_t warmup, size_t samples, size_t batch) {
+// Times of batches of calls, in ns of one call; sorted.
+std::vector<double> Session::time_calls(const Plan& plan) {
   const int n_ranks = backend_.size();
   int root = 0;
   const auto run = [&](size_t times) {
@@ -146,16 +203,29 @@ std::string Session::measure(size_t warmup, size_t samples, size_t batch) {
       root = root + 1 == n_ranks ? 0 : root + 1;
     }
   };
-  refill();
-  std::vector<double> ns(samples);
+  const int64_t deadline_ns = now_ns() + plan.limit_ns;
+  const size_t look_every = std::max(kLeastSamples, plan.samples / kLooks);
+  std::vector<double> ns;
+  ns.reserve(plan.samples);
   backend_.barrier();
-  run(warmup);
+  run(plan.warmup);
   backend_.barrier();
-  for (double& sample : ns) {
+  while (ns.size() < plan.samples) {
     const int64_t begin = now_ns();
-    run(batch);
-    sample = static_cast<double>(now_ns() - begin) / static_cast<double>(batch);
+    run(plan.batch);
+    ns.push_back(static_cast<double>(now_ns() - begin) / static_cast<double>(plan.batch));
+    if (ns.size() % look_every == 0 && ns.size() < plan.samples &&
+        stop_.agree(backend_, deadline_ns)) {
+      break;
+    }
   }
+  std::sort(ns.begin(), ns.end());
+  return ns;
+}
+
+std::string Session::measure(const Plan& plan) {
+  refill();
+  const std::vector<double> ns = time_calls(plan);
   size_t wrong = 0;
   if (call_.point.checked()) {
     // What the measured calls have left, where each of them computes the same; then a fresh call.
@@ -164,11 +234,10 @@ std::string Session::measure(size_t warmup, size_t samples, size_t batch) {
     }
     wrong += check_once();
   }
-  std::sort(ns.begin(), ns.end());
   const double ways = call_.point.one_way() ? 2 : 1;
   std::ostringstream reply;
-  reply << "result median_ns=" << ns[samples / 2] / ways << " min_ns=" << ns[0] / ways
-        << " wrong=" << wrong;
+  reply << "result median_ns=" << ns[ns.size() / 2] / ways << " min_ns=" << ns[0] / ways
+        << " samples=" << ns.size() << " wrong=" << wrong;
   return reply.str();
 }
 
@@ -185,8 +254,11 @@ std::string answer(Backend& backend, std::unique_ptr<Session>& session, const Me
     return "ok";
   }
   if (message.verb == "measure" && session != nullptr) {
-    return session->measure(message.number("warmup"), message.number("samples"),
-                            message.number("batch"));
+    return session->measure(
+        {.warmup = message.number("warmup"),
+         .samples = message.number("samples"),
+         .batch = message.number("batch"),
+         .limit_ns = static_cast<int64_t>(message.number("limit_ms")) * 1000000});
   }
   if (message.verb == "release") {
     session.reset();

@@ -45,7 +45,7 @@ class Run:
         self.paths = install.Paths(options.build, options.cache)
         self.settings = [replace(s, paths=self.paths) for s in options.settings if s.peer in ready]
         self.server = ControlServer()
-        self.cpus = len(os.sched_getaffinity(0))
+        self.cpus = options.cpus = len(os.sched_getaffinity(0))
         self.jobs, self.versions, self.skipped, self.points = [], {}, {}, []
         self.machine = measure.Machine(None, options)
         self.began = time.monotonic()
@@ -77,6 +77,8 @@ class Run:
     def start_ranks(self, ranks, points):
         started = []
         for setting in self.settings:
+            if setting.lacks:
+                self.skipped[f"{setting.name}#{ranks}"] = setting.lacks
             if any(setting.covers(p) for p in points):
                 self.progress.say(f"starting {setting.name} with {ranks} ranks")
                 job = self.start_job(setting, ranks)

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <numeric>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -193,7 +194,7 @@ size_t Session::check_once() {
   return wrong;
 }
 
-// Times of batches of calls, in ns of one call; sorted.
+// Times of batches of calls, in ns of one call, in order.
 std::vector<double> Session::time_calls(const Plan& plan) {
   const int n_ranks = backend_.size();
   int root = 0;
@@ -219,13 +220,12 @@ std::vector<double> Session::time_calls(const Plan& plan) {
       break;
     }
   }
-  std::sort(ns.begin(), ns.end());
   return ns;
 }
 
 std::string Session::measure(const Plan& plan) {
   refill();
-  const std::vector<double> ns = time_calls(plan);
+  std::vector<double> ns = time_calls(plan);
   size_t wrong = 0;
   if (call_.point.checked()) {
     // What the measured calls have left, where each of them computes the same; then a fresh call.
@@ -234,10 +234,12 @@ std::string Session::measure(const Plan& plan) {
     }
     wrong += check_once();
   }
+  std::sort(ns.begin(), ns.end());
+  const double mean = std::accumulate(ns.begin(), ns.end(), 0.0) / static_cast<double>(ns.size());
   const double ways = call_.point.one_way() ? 2 : 1;
   std::ostringstream reply;
   reply << "result median_ns=" << ns[ns.size() / 2] / ways << " min_ns=" << ns[0] / ways
-        << " samples=" << ns.size() << " wrong=" << wrong;
+        << " mean_ns=" << mean / ways << " samples=" << ns.size() << " wrong=" << wrong;
   return reply.str();
 }
 

@@ -28,7 +28,8 @@ class ControlServer:
 
     def __init__(self):
         base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        self.folder = tempfile.mkdtemp(prefix="compare.", dir=base)
+        remove_orphans(base)
+        self.folder = tempfile.mkdtemp(prefix=f"compare.{os.getpid()}.", dir=base)
         self.path = os.path.join(self.folder, "control")
         self.began = time.time()
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -224,6 +225,20 @@ def process_job(pid):
     except OSError:
         return None
     return next((w.partition(b"=")[2].decode() for w in words if w.startswith(b"COMPARE_JOB=")), None)
+
+
+def remove_orphans(base):
+    """Folders of earlier runs that were killed before they could remove them."""
+    base = base or tempfile.gettempdir()
+    for name in os.listdir(base):
+        words = name.split(".")
+        path = os.path.join(base, name)
+        if len(words) == 3 and words[0] == "compare" and words[1].isdigit() and not os.path.exists(f"/proc/{words[1]}"):
+            try:
+                if os.stat(path).st_uid == os.getuid():
+                    shutil.rmtree(path, ignore_errors=True)
+            except OSError:
+                pass
 
 
 def remove_leftovers(since):

@@ -6,6 +6,7 @@ from . import ops, settings, stats
 from .jobs import JobFailed, Refused
 
 PRUNE = 2.5           # a setting this much slower than the best can't become the best; it sits out the rounds
+FAR = 6.0             # how much slower a setting may have seemed because the cores were far apart for a moment
 BATCH_NS = 3000       # a sample is timed over at least this, so that reading the clock (20 ns) does not matter
 CALIBRATION_SECONDS = 30
 LEAST_SAMPLES = 5
@@ -154,9 +155,10 @@ class PointRun:
         """Least estimate among settings."""
         return min((ns for name, ns in self.estimates.items() if wanted(name)), default=math.inf)
 
-    def is_hopeless(self, job):
-        """Whether the setting can't be the best peer nor the best default one."""
-        ns = self.estimates.get(job.setting.name, math.inf)
+    def is_hopeless(self, job, doubt=1.0):
+        """Whether the setting can't be the best peer nor the best default one, even if it is `doubt` times faster than it
+        seems."""
+        ns = self.estimates.get(job.setting.name, math.inf) / doubt
         if job.setting.is_tutti or ns <= PRUNE * self.best(lambda n: not n.startswith("tutti/")):
             return False
         defaults = {s.name for s in settings.SETTINGS if s.default and not s.is_tutti}
@@ -166,7 +168,7 @@ class PointRun:
         for job in list(self.jobs):
             if self.ask(job, message("prepare", self.point, self.options)) is not None:
                 self.calibrate(job)
-        for job in [j for j in self.jobs if self.is_hopeless(j)]:
+        for job in [j for j in self.jobs if self.is_hopeless(j) and not self.is_hopeless(j, FAR)]:
             self.calibrate(job)  # the cores may have been far apart
         for job in [j for j in self.jobs if self.is_hopeless(j)]:
             self.pruned[job.setting.name] = self.estimates.get(job.setting.name)

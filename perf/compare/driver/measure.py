@@ -45,7 +45,7 @@ def plan_calls(point, best_ns, own_ns, seconds):
     samples = int(seconds * 1e9 / best_ns / batch * share)
     samples = max(LEAST_SAMPLES, min(MOST_SAMPLES, samples)) | 1  # odd: the median is a sample
     warmup = max(point.ranks if point.op == "broadcast" else 1, min(samples * batch // 4, int(5e6 / own_ns)))
-    return warmup, samples, batch, max(0.05, 2 * SLOW_SHARE * seconds)
+    return warmup, samples, batch, max(0.05, 1.25 * SLOW_SHARE * seconds)
 
 
 class Machine:

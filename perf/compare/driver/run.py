@@ -10,7 +10,6 @@ from dataclasses import replace
 from . import install, measure, settings
 from .jobs import ControlServer, Job, JobFailed
 
-LARGE = 8 << 20  # points from here on take longer, whatever the iterations
 
 
 class Progress:
@@ -110,7 +109,7 @@ class Run:
         done = len(self.points)
         left = self.options.budget * 60 - (time.monotonic() - self.began)
         share = weight(point) / sum(weight(p) for p in self.options.points[done:])
-        self.progress.say(f"point {done + 1} of {len(self.options.points)}: {point}")
+        self.progress.say(f"point {done + 1} of {len(self.options.points)}, about {max(0.0, left) / 60:.0f} min left: {point}")
         runner = measure.PointRun(point, jobs, self.machine, self.options)
         self.points.append(runner.run(self.options.rounds, max(0.3, left * share)))
 
@@ -166,15 +165,18 @@ def free_name(folder):
 def one_run(options, ready, skipped, progress):
     run = Run(options, ready, progress)
     run.skipped.update(skipped)
+    limits, interrupt = {}, None
     try:
         limits = run.measure_all()
+    except KeyboardInterrupt as error:
+        interrupt = error
     finally:
         run.close()
-    return run.result(limits)
+    return run.result(limits), interrupt
 
 
 def runs(options):
-    """The results of all runs, each written as it ends; an interrupted one is left out."""
+    """The results of all runs, each written as it ends; an interrupted one with the points that it has."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
     progress = Progress()
@@ -185,15 +187,20 @@ def runs(options):
         peers = dict.fromkeys(s.peer for s in options.settings)
         ready, skipped = install.prepare(paths, peers, not options.no_install, progress.say)
         for _ in range(options.runs):
-            results.append(one_run(options, ready, skipped, progress))
+            result, interrupt = one_run(options, ready, skipped, progress)
+            if interrupt and not result["points"]:
+                raise interrupt
+            results.append(result)
             name = free_name(options.out)
             with open(name, "w", encoding="utf-8") as stream:
                 json.dump(results[-1], stream, indent=1)
             progress.end()
             print(f"wrote {name}")
+            if interrupt:
+                raise interrupt
     except KeyboardInterrupt:
         progress.end()
-        print("compare: interrupted; " + ("what ended before is reported" if results else "nothing to report"), file=sys.stderr)
+        print("compare: interrupted; " + ("what was measured before is reported" if results else "nothing to report"), file=sys.stderr)
     except (OSError, socket.error) as error:
         sys.exit(f"compare: {error}")
     finally:

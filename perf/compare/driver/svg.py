@@ -9,7 +9,9 @@ from .verdict import MALLOC, MEMALLOC
 WIDTH, HEIGHT = 860, 500
 LEFT, RIGHT, TOP, BOTTOM = 80, 230, 50, 60
 COLOURS = {MALLOC: "#c0392b", MEMALLOC: "#e67e22", "openmpi": "#2471a3", "mpich": "#1e8449", "impi": "#7d3c98", "gloo": "#7f8c8d",
-           "oneccl": "#b7950b", "floor": "#000000"}
+           "oneccl": "#b7950b", "floor": "#000000", "all_reduce": "#c0392b", "all_reduce_in_place": "#e67e22", "all_gather": "#2471a3",
+           "reduce_scatter": "#1e8449", "broadcast": "#7d3c98", "all_to_all": "#b7950b", "ping_pong": "#34495e"}
+DASHES = ("", "7 3", "3 3", "9 3 2 3", "1 3", "12 4")  # of a peer's settings, one after the other
 
 
 class Axis:
@@ -54,10 +56,18 @@ class Plot:
             out.append(f'<line x1="{LEFT}" y1="{at:.1f}" x2="{WIDTH - RIGHT}" y2="{at:.1f}" class="mark"/>')
         return out
 
+    def dash(self, name):
+        """Tells the settings of a peer apart."""
+        if name == "floor":
+            return ' stroke-dasharray="2 3"'
+        alike = [n for n in self.curves if n.split("/")[0] == name.split("/", maxsplit=1)[0]]
+        kind = DASHES[alike.index(name) % len(DASHES)]
+        return f' stroke-dasharray="{kind}"' if kind and not name.startswith("tutti") else ""
+
     def curve(self, number, name, points):
         colour = COLOURS.get(name) or COLOURS.get(name.split("/", maxsplit=1)[0], "#34495e")
         ours = name.startswith("tutti")
-        dash = "" if ours else ' stroke-dasharray="2 3"' if name == "floor" else "" if name.endswith("/default") else ' stroke-dasharray="6 3"'
+        dash = self.dash(name)
         places = [(self.x(x), self.y(y)) for x, y in sorted(points)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         out = [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{2.5 if ours else 1.4}"{dash}/>']
@@ -65,7 +75,7 @@ class Plot:
         at = TOP + 10 + 18 * number
         left = WIDTH - RIGHT + 15
         out.append(f'<line x1="{left}" y1="{at}" x2="{left + 28}" y2="{at}" stroke="{colour}" stroke-width="{2.5 if ours else 1.4}"{dash}/>')
-        out.append(f'<text x="{left + 34}" y="{at + 4}">{escape(name)}</text>')
+        out.append(f'<text x="{left + 34}" y="{at + 4}">{escape(ops.TITLES.get(name, name))}</text>')
         return out
 
     def text(self):
@@ -94,9 +104,9 @@ def times(points):
     for point in points:
         for name, judgement in point["tutti"].items():
             curves.setdefault(name, []).append((point["size"], judgement["ns"]))
+    for name in sorted({n for p in points for n in p["peers"]}, key=lambda n: (n.split("/")[0], not n.endswith("/default"))):
+        curves[name] = [(p["size"], p["peers"][name]) for p in points if name in p["peers"]]
     for point in points:
-        for name, ns in point["peers"].items():
-            curves.setdefault(name, []).append((point["size"], ns))
         floor = next((j["floor_ns"] for j in point["tutti"].values() if j["floor_ns"]), None)
         if floor:
             curves.setdefault("floor", []).append((point["size"], floor))
@@ -104,12 +114,12 @@ def times(points):
 
 
 def ratios(points, variant):
-    """{operation: [(size, ratio to the best peer)]}."""
+    """{operation: [(size, ratio to the best peer)]}, by the name in ops."""
     curves = {}
     for point in points:
         value = point["tutti"].get(variant, {}).get("to_best")
         if value is not None:
-            curves.setdefault(ops.TITLES[point["op"]], []).append((point["size"], value))
+            curves.setdefault(point["op"], []).append((point["size"], value))
     return curves
 
 

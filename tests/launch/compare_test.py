@@ -179,7 +179,7 @@ class FakeMachine:
     def is_far(self, ns):
         return ns > 200
 
-    def of_point(self, _point, _seconds):
+    def of_point(self, _point, _number, _seconds):
         return {}
 
 
@@ -214,6 +214,12 @@ class Measuring(unittest.TestCase):
     def test_rounds_far_apart_are_repeated(self):
         got = self.run_point([FakeJob("tutti/malloc", [100.0])], FakeMachine([300.0, 60.0, 60.0, 300.0, 60.0]))
         self.assertEqual([r["far"] for r in got["rounds"]], [True, True, False, False, False])
+
+    def test_rounds_are_as_many_as_time_allows_and_five_at_least(self):
+        point = ops.Point("all_reduce", 8, 2)
+        for seconds, rounds in ((60.0, 9), (0.0, 5)):
+            got = measure.PointRun(point, [FakeJob("tutti/malloc", [100.0])], FakeMachine(), OPTIONS).run(9, seconds)
+            self.assertEqual(len(got["rounds"]), rounds)
 
     def test_failures_end_only_their_job(self):
         for failure in (JobFailed("died"), Refused("can't")):

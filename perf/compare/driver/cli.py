@@ -37,7 +37,7 @@ def parser():
     choose.add_argument("--peers", help=f"comma-separated peers or settings: {', '.join(settings.PEERS)}, openmpi/default, ...")
     how = p.add_argument_group("how")
     how.add_argument("--budget", type=float, default=23, metavar="MINUTES", help="time of one run; scales iterations (default: 23)")
-    how.add_argument("--rounds", type=int, default=7, help="rounds per point; an acceptance needs 5 or more (default: 7)")
+    how.add_argument("--rounds", type=int, default=7, help="rounds per point (default: 7, and down to 5 when time is short); an acceptance needs 5")
     how.add_argument("--runs", type=int, default=1, help="whole runs one after the other, judged together (default: 1)")
     how.add_argument("--quick", action="store_true", help="few sizes, 2 rounds, 2 ranks: a smoke test")
     how.add_argument("--pages", choices=("4k", "huge"), default="4k", help="pages of all peers' ordinary user buffers (default: 4k)")

@@ -10,6 +10,8 @@ FAR = 6.0             # how much slower a setting may have seemed because the co
 BATCH_NS = 3000       # a sample is timed over at least this, so that reading the clock (20 ns) does not matter
 CALIBRATION_SECONDS = 30
 LEAST_SAMPLES = 5
+LEAST_ROUNDS = 5      # of an acceptance; more are measured while there is time
+HUGE = 32 << 20       # points from here on take long: fewer samples, and the machine's limits in the first rounds only
 MOST_SAMPLES = 2001
 SLOW_SHARE = 4        # a slower setting does fewer calls than the best when it would take more than this many times as long
 
@@ -43,7 +45,7 @@ def plan_calls(point, best_ns, own_ns, seconds):
     batch = batch_of(point, best_ns)
     share = min(1.0, SLOW_SHARE * best_ns / own_ns)
     samples = int(seconds * 1e9 / best_ns / batch * share)
-    samples = max(LEAST_SAMPLES, min(MOST_SAMPLES, samples)) | 1  # odd: the median is a sample
+    samples = max(3 if point.size >= HUGE else LEAST_SAMPLES, min(MOST_SAMPLES, samples)) | 1  # odd: the median is a sample
     warmup = max(point.ranks if point.op == "broadcast" else 1, min(samples * batch // 4, int(5e6 / own_ns)))
     return warmup, samples, batch, max(0.05, 1.25 * SLOW_SHARE * seconds)
 
@@ -60,9 +62,10 @@ class Machine:
         point = ops.Point("all_reduce_in_place" if in_place else "all_reduce", size, 2)
         try:
             self.job.ask(message("prepare", point, self.options, op), 60)
-            first, _, _ = run_counts(self.job.ask(order(1, 3, 1), 60))
-            calls = plan_calls(point, max(first, 1.0), max(first, 1.0), seconds)
-            ns, _, wrong = run_counts(self.job.ask(order(*calls), 60))
+            ns, _, wrong = run_counts(self.job.ask(order(1, 3, 1), 60))
+            if ns < 5e6:
+                calls = plan_calls(point, max(ns, 1.0), max(ns, 1.0), seconds)
+                ns, _, wrong = run_counts(self.job.ask(order(*calls), 60))
             self.job.ask("release", 60)
         except (Refused, JobFailed):
             return None
@@ -87,12 +90,14 @@ class Machine:
     def is_far(self, ns):
         return bool(self.lines) and stats.is_far(ns, self.usual_line())
 
-    def of_point(self, point, seconds):
+    def of_point(self, point, number, seconds):
         """What of the machine is measured in a round of this point: {name: ns}."""
         if self.job is None or self.job.problem or point.ranks != 2:
             return {}
-        names = ["memcpy"] + (["ntcopy"] if point.size >= 2 << 20 else [])
-        if point.op.startswith("all_reduce"):
+        names = (["ntcopy"] if point.size >= 2 << 20 else []) + ["memcpy"]
+        if point.size >= HUGE and number >= 2:
+            names = names[:1]
+        elif point.op.startswith("all_reduce"):
             names += ["floor_private", "floor_shared"] + (["flag8"] if point.size == 8 else [])
         out = {}
         for name in names:
@@ -186,7 +191,7 @@ class PointRun:
             measured = self.sample(job, plan_calls(self.point, best, own, seconds))
             if measured is not None:
                 times[job.setting.name], least[job.setting.name] = measured
-        times.update(self.machine.of_point(self.point, seconds / 2))
+        times.update(self.machine.of_point(self.point, number, seconds / 2))
         line = max(before, self.machine.line())
         return {"line_ns": line, "far": self.machine.is_far(line), "ns": times, "min_ns": least}
 
@@ -196,11 +201,12 @@ class PointRun:
         self.prepare()
         left = max(0.0, seconds - (time.monotonic() - began))
         each = min(0.25, max(0.03 if self.oversubscribed else 0.004, 0.5 * left / rounds / max(1, len(self.jobs) + 2)))
-        records = []
+        records, enough = [], min(rounds, LEAST_ROUNDS)
         for number in range(2 * rounds):
             records.append(self.round(number, each))
             near = sum(not r["far"] for r in records)
-            if near >= rounds or (number + 1 >= rounds and time.monotonic() - began > 2 * seconds):
+            spent = time.monotonic() - began
+            if near >= rounds or (near >= enough and spent > seconds) or (number + 1 >= rounds and spent > 2 * seconds):
                 break
         for job in list(self.jobs):
             self.ask(job, "release")
@@ -208,6 +214,6 @@ class PointRun:
         warmup, samples, batch, _ = plan_calls(self.point, best, best, each)
         return {"op": self.point.op, "size": self.point.size, "bytes": self.point.bytes, "ranks": self.point.ranks,
                 "moved": ops.MOVED[self.point.op],
-                "rounds_wanted": rounds, "rounds": records, "statistic": self.statistic, "samples": samples, "batch": batch, "warmup": warmup,
+                "rounds_wanted": enough, "rounds": records, "statistic": self.statistic, "samples": samples, "batch": batch, "warmup": warmup,
                 "pruned": self.pruned, "excluded": self.excluded, "wrong": self.wrong,
                 "seconds": round(time.monotonic() - began, 2)}

@@ -2,11 +2,11 @@
 import statistics
 
 from . import ops, stats
+from .measure import LEAST_ROUNDS
 
 MALLOC, MEMALLOC = "tutti/malloc", "tutti/memalloc"
 TUTTI = (MALLOC, MEMALLOC)
 BIG_ALL_REDUCE = 32 << 20
-LEAST_ROUNDS = 5
 
 
 def names(results, wanted):

@@ -114,10 +114,11 @@ class Session {
   std::string measure(const Plan& plan);
 
  private:
-  void refill();
+  void fill_input();
+  void poison_output();
   std::vector<double> time_calls(const Plan& plan);
   size_t wrong_after(int root) const;
-  size_t check_once();
+  size_t check_in_place();
 
   Backend& backend_;
   Call call_;
@@ -142,16 +143,15 @@ Session::Session(Backend& backend, const Point& point) : backend_(backend) {
     tables_.push_back(input_table(point.seed, rank));
   }
   reduced_ = reduced_table(point.seed, backend.size());
-  refill();
+  fill_input();
   backend.prepare(call_);
 }
 
-void Session::refill() {
+void Session::fill_input() {
   fill(call_.input, tables_[static_cast<size_t>(backend_.rank())], 0, call_.shape.input_elems);
-  if (output_ != nullptr) {
-    std::fill_n(call_.output, call_.shape.output_elems, kPoison);
-  }
 }
+
+void Session::poison_output() { std::fill_n(call_.output, call_.shape.output_elems, kPoison); }
 
 // Wrong elements of the result of the last call.
 size_t Session::wrong_after(int root) const {
@@ -180,13 +180,14 @@ size_t Session::wrong_after(int root) const {
   return count_wrong(call_.output, reduced_, 0, block);
 }
 
-// Fresh values, one call (per root), and what is wrong with the result.
-size_t Session::check_once() {
+// For calls that change their own input: fresh values, one call (per root), and what is wrong with
+// the result.
+size_t Session::check_in_place() {
   const int roots = call_.point.op == Op::broadcast ? backend_.size() : 1;
   size_t wrong = 0;
   for (int root = 0; root < roots; ++root) {
     backend_.barrier();
-    refill();
+    fill_input();
     backend_.barrier();
     backend_.run(root);
     wrong += wrong_after(root);
@@ -224,15 +225,12 @@ std::vector<double> Session::time_calls(const Plan& plan) {
 }
 
 std::string Session::measure(const Plan& plan) {
-  refill();
+  poison_output();
   std::vector<double> ns = time_calls(plan);
   size_t wrong = 0;
   if (call_.point.checked()) {
-    // What the measured calls have left, where each of them computes the same; then a fresh call.
-    if (output_ != nullptr) {
-      wrong += wrong_after(0);
-    }
-    wrong += check_once();
+    // Out of place, every measured call computes the same, and what they have left is looked at.
+    wrong = output_ != nullptr ? wrong_after(0) : check_in_place();
   }
   std::sort(ns.begin(), ns.end());
   const double mean = std::accumulate(ns.begin(), ns.end(), 0.0) / static_cast<double>(ns.size());

@@ -7,6 +7,7 @@ from .jobs import JobFailed, Refused
 
 PRUNE = 2.5           # a setting this much slower than the best can't become the best; it sits out the rounds
 FAR = 6.0             # how much slower a setting may have seemed because the cores were far apart for a moment
+SHARED_BATCH_NS = 50000  # where ranks share cores, so that the most samples last for many turns of the scheduler
 BATCH_NS = 3000       # a sample is timed over at least this, so that reading the clock (20 ns) does not matter
 CALIBRATION_SECONDS = 30
 LEAST_SAMPLES = 5
@@ -28,10 +29,10 @@ def run_counts(answers, statistic="median_ns"):
             sum(int(f["wrong"]) for f in fields))
 
 
-def batch_of(point, ns):
+def batch_of(point, ns, least_ns=BATCH_NS):
     """Calls per sample: long enough for the clock, and for Broadcast every rank is root equally often."""
     roots = point.ranks if point.op == "broadcast" else 1
-    return math.ceil(min(64, max(1, BATCH_NS / ns)) / roots) * roots
+    return math.ceil(min(64, max(1, least_ns / ns)) / roots) * roots
 
 
 def order(warmup, samples, batch, limit=1.0):
@@ -39,10 +40,10 @@ def order(warmup, samples, batch, limit=1.0):
     return f"measure warmup={warmup} samples={samples} batch={batch} limit_ms={int(limit * 1000)}"
 
 
-def plan_calls(point, best_ns, own_ns, seconds):
+def plan_calls(point, best_ns, own_ns, seconds, batch_ns=BATCH_NS):
     """(warm-up calls, samples, calls per sample, limit in seconds) of one measurement; the same for all settings of a
     point, less for one that would take too long."""
-    batch = batch_of(point, best_ns)
+    batch = batch_of(point, best_ns, batch_ns)
     share = min(1.0, SLOW_SHARE * best_ns / own_ns)
     samples = int(seconds * 1e9 / best_ns / batch * share)
     samples = max(3 if point.size >= HUGE else LEAST_SAMPLES, min(MOST_SAMPLES, samples)) | 1  # odd: the median is a sample
@@ -116,6 +117,7 @@ class PointRun:
         # moments when the right ranks run, and the rest of the time is gone between them.
         self.oversubscribed = point.ranks > options.cpus
         self.statistic = "mean_ns" if self.oversubscribed else "median_ns"
+        self.batch_ns = SHARED_BATCH_NS if self.oversubscribed else BATCH_NS
         self.jobs = [j for j in jobs if j.setting.covers(point) and not j.problem]
         self.estimates, self.excluded, self.wrong, self.pruned = {}, {}, {}, {}
         self.deadline = CALIBRATION_SECONDS
@@ -188,7 +190,7 @@ class PointRun:
         turn = number % max(1, len(self.jobs))
         for job in self.jobs[turn:] + self.jobs[:turn]:
             own = self.estimates.get(job.setting.name, best)
-            measured = self.sample(job, plan_calls(self.point, best, own, seconds))
+            measured = self.sample(job, plan_calls(self.point, best, own, seconds, self.batch_ns))
             if measured is not None:
                 times[job.setting.name], least[job.setting.name] = measured
         times.update(self.machine.of_point(self.point, number, seconds / 2))
@@ -211,7 +213,7 @@ class PointRun:
         for job in list(self.jobs):
             self.ask(job, "release")
         best = min(max(1.0, self.best(lambda _: True)), 1e12)
-        warmup, samples, batch, _ = plan_calls(self.point, best, best, each)
+        warmup, samples, batch, _ = plan_calls(self.point, best, best, each, self.batch_ns)
         return {"op": self.point.op, "size": self.point.size, "bytes": self.point.bytes, "ranks": self.point.ranks,
                 "moved": ops.MOVED[self.point.op],
                 "rounds_wanted": enough, "rounds": records, "statistic": self.statistic, "samples": samples, "batch": batch, "warmup": warmup,

@@ -75,7 +75,7 @@ def tables(judged):
                 if rows:
                     kind = "ordinary buffers" if variant == MALLOC else "tuttiMemAlloc buffers"
                     out.append(f"{ops.TITLES[op]}, {ranks} ranks, {kind}\n" + table(header, rows))
-    notes = ("Times are medians; `least` is the least of all. Ratios: Tutti over the other, in the same round; below 1 is faster. `private` and "
+    notes = ("Times are medians (means where ranks share cores); `least` is the least of all. Ratios: Tutti over the other, in the same round; below 1 is faster. `private` and "
              "`shared`: over\nhand-written AllReduce loops. ~ the cores were far apart too often; ! a peer's wrong result was left out.")
     return "\n\n".join(out + [notes]) if out else "no point was measured with Tutti and a peer"
 

@@ -76,12 +76,15 @@ class Run:
     def start_ranks(self, ranks, points):
         started = []
         for setting in self.settings:
-            if setting.lacks:
-                self.skipped[f"{setting.name}#{ranks}"] = setting.lacks
+            if setting.lacks and any(p.op not in setting.ops for p in points):
+                self.skipped[f"{setting.peer} in part"] = setting.lacks
             if any(setting.covers(p) for p in points):
                 self.progress.say(f"starting {setting.name} with {ranks} ranks")
                 job = self.start_job(setting, ranks)
                 started += [job] if job else []
+        for peer in dict.fromkeys(s.peer for s in self.settings):
+            if all(s.most_ranks < ranks for s in self.settings if s.peer == peer):
+                self.skipped[f"{peer}#{ranks}"] = "left out: with 4 ranks on 2 cores it was already 100 times slower than others"
         return started
 
     def end_jobs(self, jobs):

@@ -126,6 +126,9 @@ class Verdicts(unittest.TestCase):
         data["points"][0] = record(rounds=near(103.0, 100.0, 40.0, **{"limit/flag8": 60.0}))
         self.assertEqual(self.verdicts([data])[0], "PASS")
 
+    def test_a_run_on_far_cores_is_doubted(self):
+        self.assertIn("far apart", " ".join(verdict.doubts([dict(self.full(40.0, 100.0), usual_line_ns=270.0)] * 3)))
+
     def test_missing_points_are_partial(self):
         data = self.full(40.0, 100.0)
         data["points"] = data["points"][1:]

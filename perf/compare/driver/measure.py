@@ -86,7 +86,7 @@ class Machine:
         return ns
 
     def usual_line(self):
-        return stats.percentile(self.lines, 0.25) if self.lines else 0.0
+        return stats.percentile(self.lines, 0.05) if self.lines else 0.0
 
     def is_far(self, ns):
         return bool(self.lines) and stats.is_far(ns, self.usual_line())

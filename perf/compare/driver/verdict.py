@@ -7,6 +7,7 @@ from .measure import LEAST_ROUNDS
 MALLOC, MEMALLOC = "tutti/malloc", "tutti/memalloc"
 TUTTI = (MALLOC, MEMALLOC)
 BIG_ALL_REDUCE = 32 << 20
+FAR_LINE_NS = 180  # a cache line takes 30 to 70 ns between near cores, 280 between far ones
 
 
 def names(results, wanted):
@@ -197,6 +198,8 @@ def doubts(results):
         out.append(f"fewer than {LEAST_ROUNDS} rounds per point")
     if any(r["pages"] != "4k" for r in results):
         out.append("huge pages")
+    if any(r["usual_line_ns"] > FAR_LINE_NS for r in results):
+        out.append("the cores were far apart for a whole run")
     if any(r["seconds"] > 25 * 60 for r in results):
         out.append("a run took more than 25 minutes")
     return out

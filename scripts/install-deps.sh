@@ -7,7 +7,7 @@ set -euo pipefail
 build=(g++ cmake ninja-build ccache pkg-config libhwloc-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libhwy-dev
        libsodium-dev libpugixml-dev)
 test=(libgtest-dev libgmock-dev libbenchmark-dev python3 clang-format clang-tidy clang libclang-rt-14-dev git
-      openmpi-bin mpich procps valgrind)
+      openmpi-bin libopenmpi-dev mpich procps valgrind)
 
 packages=("${build[@]}")
 [[ "${1:-}" == --build ]] || packages+=("${test[@]}")

@@ -1,0 +1,122 @@
+"""The command line."""
+import argparse
+import json
+import os
+import sys
+
+from . import install, ops, report, run, settings, svg, verdict
+
+EPILOG = """
+examples
+  compare                                a whole run: every operation, size and number of ranks (25 minutes)
+  compare --quick                        does it work? (less than a minute)
+  compare --ops all_reduce --sizes 8,32K,8M --ranks 2 --peers openmpi,mpich
+  compare --runs 3 --out results         three runs, judged together as the acceptance asks
+  compare report results/*.json          judge and draw again what has been measured
+  compare list                           the peers and their settings
+
+reading the tables
+  best peer     Tutti's time over that of the fastest peer at its fastest setting in the same round; median of the rounds
+  default       the same over the fastest peer as installed
+  floor         the same over what the machine can do: bytes that must move, at the rate at which both cores copy
+  less than 1 is faster. docs/howto/compare-with-peers.md says more.
+"""
+
+
+def parser():
+    p = argparse.ArgumentParser(prog="compare", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EPILOG,
+                                description="Measures Tutti against other communication libraries and against this machine's limits, "
+                                            "in turns within one run, checks every result, and judges.")
+    p.add_argument("what", nargs="?", choices=("run", "list", "report"), default="run",
+                   help="run (the default); list: show peers and settings; report: read earlier results")
+    p.add_argument("files", nargs="*", help="with report: JSON files of runs, judged together")
+    choose = p.add_argument_group("what to measure")
+    choose.add_argument("--ops", help=f"comma-separated: {', '.join(ops.PEER_OPS)}")
+    choose.add_argument("--sizes", help="comma-separated bytes, as nccl-tests counts them: 8,32K,128M (default: 8 to 128M by x4)")
+    choose.add_argument("--ranks", help="comma-separated (default: 2,4,8; more than 2 only at 8, 8K and 1M unless --sizes is given)")
+    choose.add_argument("--peers", help=f"comma-separated peers or settings: {', '.join(settings.PEERS)}, openmpi/default, ...")
+    how = p.add_argument_group("how")
+    how.add_argument("--budget", type=float, default=23, metavar="MINUTES", help="time of one run; scales iterations (default: 23)")
+    how.add_argument("--rounds", type=int, default=7, help="rounds per point (default: 7, and down to 5 when time is short); an acceptance needs 5")
+    how.add_argument("--runs", type=int, default=1, help="whole runs one after the other, judged together (default: 1)")
+    how.add_argument("--quick", action="store_true", help="few sizes, 2 rounds, 2 ranks: a smoke test")
+    how.add_argument("--pages", choices=("4k", "huge"), default="4k", help="pages of all peers' ordinary user buffers (default: 4k)")
+    how.add_argument("--offset", type=int, default=0, metavar="BYTES", help="of every user buffer from a page's start (default: 0)")
+    how.add_argument("--placement", choices=("auto", "pinned", "free"), default="auto",
+                     help="auto: rank r on CPU r while there are enough CPUs, else left to the system; for all peers alike")
+    how.add_argument("--seed", type=int, default=1, help="of the values in the buffers")
+    files = p.add_argument_group("files")
+    files.add_argument("--out", default=None, metavar="FOLDER", help="where results go (default: build/compare/results)")
+    files.add_argument("--build", default=os.path.join(install.ROOT, "build", "release"), metavar="FOLDER", help="build folder of Tutti")
+    files.add_argument("--cache", default=os.path.join(install.ROOT, "build", "compare"), metavar="FOLDER",
+                       help="where wheels and the peers' programs are kept")
+    files.add_argument("--no-install", action="store_true", help="use what is there; install nothing")
+    return p
+
+
+def parse(arguments):
+    p = parser()
+    options = p.parse_args(arguments)
+    if options.files and options.what != "report":
+        p.error(f"unexpected {options.files[0]}")
+    names = options.ops.split(",") if options.ops else list(ops.PEER_OPS)
+    for name in names:
+        if name not in ops.PEER_OPS:
+            p.error(f"no operation is called {name}; there are {', '.join(ops.PEER_OPS)}")
+    try:
+        sizes = [ops.parse_size(s) for s in options.sizes.split(",")] if options.sizes else None
+        ranks = [int(r) for r in options.ranks.split(",")] if options.ranks else None
+    except ValueError as error:
+        p.error(f"a number was expected: {error}")
+    if any(r < 2 or r % 2 for r in ranks or []):
+        p.error("--ranks takes even numbers (ping-pong is between pairs)")
+    if options.rounds < 1 or options.runs < 1 or options.budget <= 0 or options.offset % 4 or options.offset < 0:
+        p.error("--rounds, --runs and --budget are positive, --offset is a multiple of 4")
+    if options.quick:
+        sizes, ranks = sizes or [8, 32 << 10, 1 << 20], ranks or [2]
+        options.rounds, options.budget = 2, 0.5
+    options.settings = settings.select(options.peers.split(",") if options.peers else None)
+    options.points = ops.acceptance_points(names, sizes, ranks or ops.RANKS)
+    options.out = options.out or os.path.join(options.cache, "results")
+    return options
+
+
+def load(files):
+    results = []
+    for name in files:
+        try:
+            with open(name, encoding="utf-8") as stream:
+                results.append(json.load(stream))
+        except (OSError, ValueError) as error:
+            sys.exit(f"compare: cannot read {name}: {error}")
+        if "points" not in results[-1]:
+            sys.exit(f"compare: {name} is not a result of this command")
+    return results
+
+
+def conclude(results, folder):
+    """Prints the report of all runs together and writes it and the plots."""
+    judged = verdict.judge(results)
+    text = report.text(results, judged)
+    print(text)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "report.txt"), "w", encoding="utf-8") as stream:
+        stream.write(text + "\n")
+    with open(os.path.join(folder, "report.json"), "w", encoding="utf-8") as stream:
+        json.dump(judged, stream, indent=1)
+    for name in svg.write_all(results, judged, folder):
+        print(f"wrote {name}")
+    return 0
+
+
+def main(arguments):
+    options = parse(arguments)
+    if options.what == "list":
+        print(settings.table())
+        return 0
+    if options.what == "report":
+        if not options.files:
+            sys.exit("compare: which results? e.g. compare report build/compare/results/run-*.json")
+        return conclude(load(options.files), options.out)
+    results = run.runs(options)
+    return conclude(results, options.out) if results else 130

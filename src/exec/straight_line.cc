@@ -3,33 +3,12 @@
 #include "src/exec/straight_line.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace tutti::exec {
 namespace {
 
 using transport::MessageKind;
 using transport::Peeked;
-
-// Small sizes by two moves of a power of two that may overlap, instead of a call.
-inline void copy_bytes(std::byte* to, const std::byte* from, size_t bytes) noexcept {
-  const auto halves = [&]<typename Word>(Word first) {
-    Word last;
-    std::memcpy(&first, from, sizeof first);
-    std::memcpy(&last, from + bytes - sizeof last, sizeof last);
-    std::memcpy(to, &first, sizeof first);
-    std::memcpy(to + bytes - sizeof last, &last, sizeof last);
-  };
-  if (bytes > 16) {
-    std::memcpy(to, from, bytes);
-  } else if (bytes >= 8) {
-    halves(uint64_t{});
-  } else if (bytes >= 4) {
-    halves(uint32_t{});
-  } else {
-    for (size_t i = 0; i < bytes; ++i) to[i] = from[i];
-  }
-}
 
 constexpr uint32_t kEagerPolls = 64;  // without a pause: about the time that a line needs to come
 
@@ -213,8 +192,7 @@ inline void StraightLine::move(const Step& step) const noexcept {
   for (size_t i = 0; i < step.n_sinks; ++i) {
     // Onto itself (one's own block in place): see Operation::run_step.
     if (to[i].data == from->data) continue;
-    copy_bytes(static_cast<std::byte*>(to[i].data), static_cast<const std::byte*>(from->data),
-               step.bytes);
+    kernels::copy_bytes(to[i].data, from->data, step.bytes, false);
   }
 }
 
@@ -291,7 +269,7 @@ inline bool StraightLine::send(const Step& step, const CallBuffers& buffers,
   if (!view.line_free()) return false;
   transport::SlotLine& line = view.line();
   const size_t bytes = step.bytes;
-  copy_bytes(line.inline_bytes, (step.output ? buffers.output : buffers.input) + step.from, bytes);
+  kernels::copy_small(line.inline_bytes, (step.output ? buffers.output : buffers.input) + step.from, bytes);
   view.commit_at(line, message_signature(signature, bytes), MessageKind::kInline);
   PeerTraffic::Protocol& counted = *step.counted;
   add(counted.sent_messages, 1);
@@ -321,7 +299,7 @@ inline bool StraightLine::receive(const Step& step, const CallBuffers& buffers,
   const std::byte* const theirs = arrived(step, signature);
   if (theirs == nullptr) return false;
   const size_t bytes = step.bytes;
-  copy_bytes(buffers.output + step.to, theirs, bytes);
+  kernels::copy_small(buffers.output + step.to, theirs, bytes);
   release(step, bytes);
   return true;
 }

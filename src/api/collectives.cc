@@ -57,7 +57,7 @@ struct Repeated {
 };
 
 // True when that was all (see comm::run_repeated).
-inline bool repeated(const Repeated& call, comm::Communicator& comm, tuttiStream_t stream) {
+[[gnu::always_inline]] inline bool repeated(const Repeated& call, comm::Communicator& comm, tuttiStream_t stream) {
   if (stream != nullptr || comm::Group::active() ||
       static_cast<unsigned>(call.dtype) >= kDTypeCount ||
       static_cast<unsigned>(call.op) >= static_cast<unsigned>(Op::kPreMulSum)) {

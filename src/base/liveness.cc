@@ -143,14 +143,11 @@ const ProcessIdentity& this_process() {
   return *ProcessLocal<OwnIdentity>::with([](OwnIdentity& own) { return &own.identity; });
 }
 
-int32_t own_pid() noexcept {
-  static constinit std::atomic<int32_t> pid{0};  // relaxed: a child sees what its handler wrote
-  if (const int32_t known = pid.load(std::memory_order_relaxed); known != 0) [[likely]]
-    return known;
-  static const int registered =
-      ::pthread_atfork(nullptr, nullptr, [] { pid.store(::getpid(), std::memory_order_relaxed); });
+int32_t detail::learn_pid() noexcept {
+  static const int registered = ::pthread_atfork(
+      nullptr, nullptr, [] { known_pid.store(::getpid(), std::memory_order_relaxed); });
   const int32_t fresh = ::getpid();
-  if (registered == 0) pid.store(fresh, std::memory_order_relaxed);
+  if (registered == 0) known_pid.store(fresh, std::memory_order_relaxed);
   return fresh;
 }
 

@@ -2,6 +2,7 @@
 // Who a process is, and whether it still runs.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 
@@ -22,8 +23,16 @@ struct ProcessIdentity {
 // Identity of this process; computed once per process, and anew after fork.
 const ProcessIdentity& this_process();
 std::string host_name();
+namespace detail {
+// 0: not asked yet. relaxed: a child sees what its fork handler wrote.
+inline constinit std::atomic<int32_t> known_pid{0};
+int32_t learn_pid() noexcept;
+}  // namespace detail
 // The id of this process, also in a forked child. One load: no system call.
-int32_t own_pid() noexcept;
+inline int32_t own_pid() noexcept {
+  const int32_t known = detail::known_pid.load(std::memory_order_relaxed);
+  return known != 0 ? known : detail::learn_pid();
+}
 
 // A pidfd: becomes readable (poll) when the process ends. Throws SystemError.
 FileDescriptor open_pidfd(int32_t pid);

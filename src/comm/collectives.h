@@ -120,7 +120,7 @@ class Collectives {
     uint64_t described = 0;  // version of the facts in the journal
   };
   // The short way, for a call that has been made before. recall() returns null when there is none:
-  // begin() then. Else begin_again(), run its line, and end_again(); or, when the line has to wait for
+  // begin() then. Else extend_history(), begin_again(), run its line, and end_again(); or, when the line has to wait for
   // too long, go_on() from that step as a call that has been started.
   Prepared* recall(const CallKey& key, const char* name) noexcept {
     const size_t slot = slot_of(key);
@@ -130,11 +130,15 @@ class Collectives {
         call.recorded->name == name && journal_.lasts(call.described) && !links_.resting();
     return as_it_was ? &call : nullptr;
   }
+  // Returns the call's signature, which its messages carry; begin_again() follows before anybody
+  // waits.
+  uint32_t extend_history(const Prepared& call) noexcept {
+    return history_ = extended(history_, call.digest);
+  }
   // Returns the call's number.
   uint64_t begin_again(const Prepared& call) noexcept {
     const uint64_t number = begun();
     begun_.store(number + 1, std::memory_order_relaxed);
-    history_ = extended(history_, call.digest);
     journal_.begin(number, call.described);
     return number;
   }

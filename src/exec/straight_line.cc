@@ -263,60 +263,6 @@ void StraightLine::set_form(Step& step) noexcept {
   step.from = ours.offset;
 }
 
-inline bool StraightLine::send(const Step& step, const CallBuffers& buffers,
-                               uint32_t signature) noexcept {
-  transport::SendView& view = *step.send;
-  if (!view.line_free()) return false;
-  transport::SlotLine& line = view.line();
-  const size_t bytes = step.bytes;
-  kernels::copy_small(line.inline_bytes, (step.output ? buffers.output : buffers.input) + step.from, bytes);
-  view.commit_at(line, message_signature(signature, bytes), MessageKind::kInline);
-  PeerTraffic::Protocol& counted = *step.counted;
-  add(counted.sent_messages, 1);
-  add(counted.sent_bytes, bytes);
-  return true;
-}
-
-// Null: it has not come, or is not as usual.
-inline const std::byte* StraightLine::arrived(const Step& step, uint32_t signature) noexcept {
-  MessageKind kind;
-  const transport::SlotLine& line = step.receive->line();
-  const Peeked peeked =
-      step.receive->peek_at(line, message_signature(signature, step.bytes), &kind);
-  const bool usual = peeked == Peeked::kMessage && kind == MessageKind::kInline;
-  return usual ? line.inline_bytes : nullptr;
-}
-
-inline void StraightLine::release(const Step& step, size_t bytes) noexcept {
-  PeerTraffic::Protocol& counted = *step.counted;
-  add(counted.received_messages, 1);
-  add(counted.received_bytes, bytes);
-  step.receive->release();
-}
-
-inline bool StraightLine::receive(const Step& step, const CallBuffers& buffers,
-                                  uint32_t signature) noexcept {
-  const std::byte* const theirs = arrived(step, signature);
-  if (theirs == nullptr) return false;
-  const size_t bytes = step.bytes;
-  kernels::copy_small(buffers.output + step.to, theirs, bytes);
-  release(step, bytes);
-  return true;
-}
-
-inline bool StraightLine::fold(const Step& step, const CallBuffers& buffers,
-                               uint32_t signature) noexcept {
-  const std::byte* const theirs = arrived(step, signature);
-  if (theirs == nullptr) return false;
-  kernels::Source* const sources = from_.data() + step.first_source;
-  sources[step.second ? 1 : 0].data = theirs;
-  sources[step.second ? 0 : 1].data = (step.output ? buffers.output : buffers.input) + step.from;
-  to_[step.first_sink].data = buffers.output + step.to;
-  kernel_(fold_);
-  release(step, step.bytes);
-  return true;
-}
-
 // False: nothing has been done.
 bool StraightLine::run_any(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept {
   for (size_t i = step.first_source; i < size_t{step.first_source} + step.n_sources; ++i) {
@@ -335,34 +281,15 @@ bool StraightLine::run_any(const Step& step, const CallBuffers& buffers, uint32_
   return true;
 }
 
-// False: nothing has been done.
-inline bool StraightLine::run_step(const Step& step, const CallBuffers& buffers,
-                                   uint32_t signature) noexcept {
-  switch (step.form) {
-    case Form::kSend:
-      return send(step, buffers, signature);
-    case Form::kReceive:
-      return receive(step, buffers, signature);
-    case Form::kFold:
-      return fold(step, buffers, signature);
-    case Form::kAny:
-      break;
+uint32_t StraightLine::poll(const CallBuffers& buffers, uint32_t signature, uint32_t next,
+                            uint32_t polls) noexcept {
+  const uint32_t pausing = polls > kEagerPolls ? polls - kEagerPolls : 0;
+  for (; polls != 0; --polls) {
+    next = run(buffers, signature, next);
+    if (next == n_steps_) return next;
+    if (polls <= pausing) cpu_relax();
   }
-  return run_any(step, buffers, signature);
-}
-
-uint32_t StraightLine::run(const CallBuffers& buffers, uint32_t signature,
-                           uint32_t polls) noexcept {
-  const uint32_t eager = polls > kEagerPolls ? polls - kEagerPolls : 0;
-  const Step* step = steps_.data();
-  const Step* const end = step + n_steps_;
-  for (; step != end; ++step) {
-    while (!run_step(*step, buffers, signature)) {
-      if (polls == 0) return static_cast<uint32_t>(step - steps_.data());
-      if (polls-- <= eager) cpu_relax();
-    }
-  }
-  return n_steps_;
+  return next;
 }
 
 }  // namespace tutti::exec

@@ -43,10 +43,17 @@ class StraightLine {
   // Which step of the program's lane it is.
   uint32_t program_step(uint32_t step) const noexcept { return steps_[step].program_step; }
 
-  // Runs the steps, and looks `polls` times more when one has to wait; returns the step that still
-  // waits, or n_steps(). Whatever is unusual (a mismatch, a reference) counts as waiting: an
-  // Operation that goes on from that step knows what to do.
-  uint32_t run(const CallBuffers& buffers, uint32_t signature, uint32_t polls) noexcept;
+  // Runs the steps from `next` on until one has to wait; returns that step, or n_steps(). Whatever is
+  // unusual (a mismatch, a reference) counts as waiting: an Operation that goes on from that step
+  // knows what to do.
+  [[gnu::always_inline]] uint32_t run(const CallBuffers& buffers, uint32_t signature,
+                                      uint32_t next) noexcept {
+    while (next != n_steps_ && run_step(steps_[next], buffers, signature)) ++next;
+    return next;
+  }
+  // The same, looking `polls` times more.
+  uint32_t poll(const CallBuffers& buffers, uint32_t signature, uint32_t next,
+                uint32_t polls) noexcept;
   // The kinds of message that it sends, as in SentKinds.
   uint32_t sent_mask() const noexcept { return sent_mask_; }
 
@@ -116,5 +123,77 @@ class StraightLine {
   std::array<kernels::Source, kMostOperands> from_;
   std::array<kernels::Sink, kMostOperands> to_;
 };
+
+// The rest is inlined where the calls begin: prologues would cost more than the work.
+
+// Null: it has not come, or is not as usual.
+inline const std::byte* StraightLine::arrived(const Step& step, uint32_t signature) noexcept {
+  transport::MessageKind kind;
+  const transport::SlotLine& line = step.receive->line();
+  const transport::Peeked peeked =
+      step.receive->peek_at(line, message_signature(signature, step.bytes), &kind);
+  const bool usual = peeked == transport::Peeked::kMessage && kind == transport::MessageKind::kInline;
+  return usual ? line.inline_bytes : nullptr;
+}
+
+inline void StraightLine::release(const Step& step, size_t bytes) noexcept {
+  PeerTraffic::Protocol& counted = *step.counted;
+  add(counted.received_messages, 1);
+  add(counted.received_bytes, bytes);
+  step.receive->release();
+}
+
+[[gnu::always_inline]] inline bool StraightLine::send(const Step& step, const CallBuffers& buffers,
+                               uint32_t signature) noexcept {
+  transport::SendView& view = *step.send;
+  if (!view.line_free()) return false;
+  transport::SlotLine& line = view.line();
+  const size_t bytes = step.bytes;
+  kernels::copy_small(line.inline_bytes, (step.output ? buffers.output : buffers.input) + step.from, bytes);
+  view.commit_at(line, message_signature(signature, bytes), transport::MessageKind::kInline);
+  PeerTraffic::Protocol& counted = *step.counted;
+  add(counted.sent_messages, 1);
+  add(counted.sent_bytes, bytes);
+  return true;
+}
+
+[[gnu::always_inline]] inline bool StraightLine::receive(const Step& step, const CallBuffers& buffers,
+                                  uint32_t signature) noexcept {
+  const std::byte* const theirs = arrived(step, signature);
+  if (theirs == nullptr) return false;
+  const size_t bytes = step.bytes;
+  kernels::copy_small(buffers.output + step.to, theirs, bytes);
+  release(step, bytes);
+  return true;
+}
+
+[[gnu::always_inline]] inline bool StraightLine::fold(const Step& step, const CallBuffers& buffers,
+                               uint32_t signature) noexcept {
+  const std::byte* const theirs = arrived(step, signature);
+  if (theirs == nullptr) return false;
+  kernels::Source* const sources = from_.data() + step.first_source;
+  sources[step.second ? 1 : 0].data = theirs;
+  sources[step.second ? 0 : 1].data = (step.output ? buffers.output : buffers.input) + step.from;
+  to_[step.first_sink].data = buffers.output + step.to;
+  kernel_(fold_);
+  release(step, step.bytes);
+  return true;
+}
+
+// False: nothing has been done.
+[[gnu::always_inline]] inline bool StraightLine::run_step(const Step& step, const CallBuffers& buffers,
+                                   uint32_t signature) noexcept {
+  switch (step.form) {
+    case Form::kSend:
+      return send(step, buffers, signature);
+    case Form::kReceive:
+      return receive(step, buffers, signature);
+    case Form::kFold:
+      return fold(step, buffers, signature);
+    case Form::kAny:
+      break;
+  }
+  return run_any(step, buffers, signature);
+}
 
 }  // namespace tutti::exec

@@ -59,7 +59,7 @@ const ProcessIdentity& this_process() {
 
 std::string host_name() { return "simulated"; }
 
-int32_t own_pid() noexcept { return 1; }
+int32_t detail::learn_pid() noexcept { return 1; }
 
 FileDescriptor open_pidfd(int32_t) {
   throw Error(StatusCode::kSystemError, "a simulated process has no pidfd");

@@ -182,7 +182,10 @@ void Collectives::go_on(Prepared& known, CollectiveCall& call, uint32_t step) {
   recorded_ = known.recorded;
   start();
   sent_.mask |= known.line->sent_mask();
-  operation_.skip_to(known.line->program_step(step));
+  for (uint32_t done = 0; done < step; ++done) {
+    const exec::StraightLine::Place place = known.line->place_of(done);
+    operation_.skip(place.lane, place.step);
+  }
 }
 
 Collectives::Prepared Collectives::prepare(const CollectiveCall& call) {

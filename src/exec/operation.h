@@ -75,8 +75,8 @@ struct Span {
 class Operation final : public Task {
  public:
   void start(const Launch& launch);
-  // After start(), of a program with one lane whose steps before `step` have been done.
-  void skip_to(uint32_t step) noexcept { lanes_.front().step = step; }
+  // After start(): the lane's steps up to this one have been done.
+  void skip(uint32_t lane, uint32_t step) noexcept { lanes_[lane].step = step + 1; }
   Status progress(bool* advanced) noexcept override;
   int waiting_for() const noexcept override;
   bool needs(int rank) const noexcept override;

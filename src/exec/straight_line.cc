@@ -33,14 +33,23 @@ class StraightLine::Builder {
         policy_(policy),
         elem_bytes_(size_of(size.dtype)) {}
 
+  // What waits for nobody comes first: then no lane keeps another one from sending.
   bool build() noexcept {
     const bool fits = static_cast<uint64_t>(program_.shape.n_ranks) * size_.block_count <
                       UINT32_MAX / elem_bytes_;
-    if (program_.lanes.size() != 1 || tiling_.n_tiles != 1 || !fits) return false;
-    for (size_t i = 0; i < program_.steps.size(); ++i) {
-      if (program_.steps[i].n_waits != 0 || !add(i)) return false;
+    if (program_.lanes.size() > kMostLanes || tiling_.n_tiles != 1 || !fits) return false;
+    for (size_t lane = 0; lane < program_.lanes.size(); ++lane) {
+      if (program_.lanes[lane].n_steps > UINT8_MAX || !add_ready(lane)) return false;
     }
-    return true;
+    while (true) {
+      bool added = false;
+      for (size_t lane = 0; lane < program_.lanes.size(); ++lane) {
+        if (next_[lane] == program_.lanes[lane].n_steps) continue;
+        added = true;
+        if (!add(lane) || !add_ready(lane)) return false;
+      }
+      if (!added) return true;
+    }
   }
 
  private:
@@ -57,8 +66,29 @@ class StraightLine::Builder {
     return {begin, std::min(end - begin, tiling_.chunk_elems)};
   }
 
-  bool add(size_t index) noexcept {
-    const CompiledStep& step = program_.steps[index];
+  const CompiledStep& next_step(size_t lane) const noexcept {
+    return program_.steps[program_.lanes[lane].first_step + next_[lane]];
+  }
+
+  bool receives(const CompiledStep& step) const noexcept {
+    const CompiledOperand* const source = program_.operands.data() + step.first_source;
+    return std::any_of(source, source + step.n_sources,
+                       [](const CompiledOperand& o) { return o.kind == Kind::kPeer; });
+  }
+
+  // The lane's next steps, as far as they receive nothing.
+  bool add_ready(size_t lane) noexcept {
+    while (next_[lane] != program_.lanes[lane].n_steps && !receives(next_step(lane))) {
+      if (!add(lane)) return false;
+    }
+    return true;
+  }
+
+  // The lane's next step.
+  bool add(size_t lane) noexcept {
+    const CompiledStep& step = next_step(lane);
+    const size_t index = next_[lane]++;
+    if (step.n_waits != 0) return false;
     const Extent extent = extent_of(step);
     if (extent.count == 0 && !step.signal) return true;  // both ends of its messages skip it
     if (line_.n_steps_ == kMostSteps || line_.n_sources_ + step.n_sources > kMostOperands ||
@@ -71,7 +101,8 @@ class StraightLine::Builder {
                     .n_sinks = static_cast<uint8_t>(step.n_sinks),
                     .copies = copies(step),
                     .post = step.post,
-                    .program_step = static_cast<uint16_t>(index),
+                    .lane = static_cast<uint8_t>(lane),
+                    .lane_step = static_cast<uint8_t>(index),
                     .count = static_cast<uint32_t>(extent.count),
                     .bytes = static_cast<uint32_t>(extent.count * elem_bytes_)};
     const CompiledOperand* operand = program_.operands.data() + step.first_source;
@@ -133,6 +164,7 @@ class StraightLine::Builder {
   const CallSize& size_;
   const MessagePolicy& policy_;
   const size_t elem_bytes_;
+  std::array<uint32_t, kMostLanes> next_{};  // by lane
 };
 
 bool StraightLine::make(const Program& program, const Connections& connections,

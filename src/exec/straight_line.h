@@ -24,8 +24,8 @@ struct CallBuffers {
   std::byte* output = nullptr;
 };
 
-// Made from a program with one lane, for calls that fit in one tile, whose messages travel inline or
-// staged, and which need no scratch: then nothing is left to be looked up, and each step is a few
+// Made from a program whose lanes do not wait for each other, for calls that fit in one tile, whose
+// messages travel inline or staged, and which need no scratch: then nothing is left to be looked up, and each step is a few
 // dozen instructions. What it does to the connections is what Operation does, so ranks may differ in
 // which of the two they use, and a call may change over from this to an Operation between two steps.
 // Holds everything in itself.
@@ -40,8 +40,14 @@ class StraightLine {
             const CallSize& size, const MessagePolicy& policy, int32_t post_divisor) noexcept;
 
   uint32_t n_steps() const noexcept { return n_steps_; }
-  // Which step of the program's lane it is.
-  uint32_t program_step(uint32_t step) const noexcept { return steps_[step].program_step; }
+  // Which step of which lane of the program it is.
+  struct Place {
+    uint32_t lane = 0;
+    uint32_t step = 0;
+  };
+  Place place_of(uint32_t step) const noexcept {
+    return {steps_[step].lane, steps_[step].lane_step};
+  }
 
   // Runs the steps from `next` on until one has to wait; returns that step, or n_steps(). Whatever is
   // unusual (a mismatch, a reference) counts as waiting: an Operation that goes on from that step
@@ -59,6 +65,7 @@ class StraightLine {
 
  private:
   static constexpr size_t kMostSteps = 16;
+  static constexpr size_t kMostLanes = 16;
   static constexpr size_t kMostOperands = 24;  // sources, and sinks
 
   // A local chunk, or a peer.
@@ -81,7 +88,8 @@ class StraightLine {
     uint8_t n_sinks = 0;
     bool copies = false;  // one source whose bytes do not change
     bool post = false;
-    uint16_t program_step = 0;
+    uint8_t lane = 0;
+    uint8_t lane_step = 0;
     uint32_t count = 0;  // elements
     uint32_t bytes = 0;
     uint32_t from = 0;  // kSend, kFold: offset of the local source; bytes

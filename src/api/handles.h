@@ -18,10 +18,9 @@
 
 namespace tutti::api {
 
-// What a live handle stands for, and the process that made it.
+// What a live handle stands for.
 template <typename T>
 struct Resource {
-  int32_t pid;
   T value;
 };
 
@@ -47,12 +46,15 @@ class Handles {
 
   template <typename... Arguments>
   static Owner make(Arguments&&... arguments) {
-    return Owner(new Resource<Value>{own_pid(), {std::forward<Arguments>(arguments)...}});
+    return Owner(new Resource<Value>{{std::forward<Arguments>(arguments)...}});
   }
   // Throws SystemError when kMost handles are live.
   static Slot* publish(Owner owner) {
     for (size_t tries = 0; tries < kMost; ++tries) {
       Slot& slot = slots_[next_.fetch_add(1, std::memory_order_relaxed) % kMost];
+      if (slot.resource.load(std::memory_order_relaxed) != nullptr) continue;
+      // Whoever else tries for this slot now is of this process too.
+      slot.pid.store(own_pid(), std::memory_order_relaxed);
       Resource<Value>* expected = nullptr;
       // release pairs with the acquire in peek(): whoever sees the resource sees it whole.
       if (!slot.resource.compare_exchange_strong(expected, owner.get(), std::memory_order_release,
@@ -80,7 +82,9 @@ class Handles {
   // Null for what find() would refuse.
   static Value* find_if_live(Slot* handle) noexcept {
     Resource<Value>* resource = peek(handle);
-    return resource == nullptr || resource->pid != own_pid() ? nullptr : &resource->value;
+    return resource == nullptr || handle->pid.load(std::memory_order_relaxed) != own_pid()
+               ? nullptr
+               : &resource->value;
   }
 
  private:
@@ -96,8 +100,10 @@ class Handles {
     Resource<Value>* resource = peek(handle);
     if (resource == nullptr) [[unlikely]]
       refuse_dead(name, handle, Slot::kKind);
-    if (resource->pid != own_pid()) [[unlikely]]
-      refuse_inherited(name, handle, Slot::kKind, resource->pid);
+    // Read in the slot: another thread may be ending the handle, and the resource with it.
+    const int32_t pid = handle->pid.load(std::memory_order_relaxed);
+    if (pid != own_pid()) [[unlikely]]
+      refuse_inherited(name, handle, Slot::kKind, pid);
     return resource;
   }
 
@@ -112,21 +118,25 @@ struct WindowRef {
 
 }  // namespace tutti::api
 
-// Slots. `resource`: null unless the handle is live; release in publish(), acquire in peek().
+// Slots. `resource`: null unless the handle is live; release in publish(), acquire in peek(). `pid`:
+// of the process that made it; relaxed, written before `resource` is.
 struct tuttiComm final {
   using Value = tutti::comm::Handle;
   static constexpr tutti::api::HandleKind kKind{"communicator", "tuttiCommInit* or tuttiCommSplit"};
   std::atomic<tutti::api::Resource<Value>*> resource{nullptr};
+  std::atomic<int32_t> pid{0};
 };
 struct tuttiStream final {
   using Value = tutti::comm::Stream;
   static constexpr tutti::api::HandleKind kKind{"stream", "tuttiStreamCreate"};
   std::atomic<tutti::api::Resource<Value>*> resource{nullptr};
+  std::atomic<int32_t> pid{0};
 };
 struct tuttiWindow final {
   using Value = tutti::api::WindowRef;
   static constexpr tutti::api::HandleKind kKind{"window", "tuttiCommWindowRegister"};
   std::atomic<tutti::api::Resource<Value>*> resource{nullptr};
+  std::atomic<int32_t> pid{0};
 };
 
 namespace tutti::api {

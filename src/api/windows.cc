@@ -22,6 +22,7 @@ struct RegistrationSlot {  // as those of handles.h
   using Value = Registration;
   static constexpr HandleKind kKind{"registration", "tuttiCommRegister"};
   std::atomic<Resource<Value>*> resource{nullptr};
+  std::atomic<int32_t> pid{0};
 };
 using Registrations = Handles<RegistrationSlot>;
 using Windows = Handles<tuttiWindow>;

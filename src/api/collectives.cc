@@ -57,7 +57,8 @@ struct Repeated {
 };
 
 // True when that was all (see comm::run_repeated).
-[[gnu::always_inline]] inline bool repeated(const Repeated& call, comm::Communicator& comm, tuttiStream_t stream) {
+[[gnu::always_inline]] inline bool repeated(const Repeated& call, comm::Communicator& comm,
+                                            tuttiStream_t stream) {
   if (stream != nullptr || comm::Group::active() ||
       static_cast<unsigned>(call.dtype) >= kDTypeCount ||
       static_cast<unsigned>(call.op) >= static_cast<unsigned>(Op::kPreMulSum)) {
@@ -86,7 +87,15 @@ tuttiResult_t tuttiAllReduce(const void* sendbuff, void* recvbuff, size_t count,
                              tuttiStream_t stream) {
   return guard_call("tuttiAllReduce", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
-    if (repeated({.name = "AllReduce", .collective = Collective::kAllReduce, .input = sendbuff, .output = recvbuff, .count = count, .dtype = number_of(datatype), .op = number_of(op)}, c, stream)) return;
+    if (repeated({.name = "AllReduce",
+                  .collective = Collective::kAllReduce,
+                  .input = sendbuff,
+                  .output = recvbuff,
+                  .count = count,
+                  .dtype = number_of(datatype),
+                  .op = number_of(op)},
+                 c, stream))
+      return;
     const tutti::DType dtype = dtype_of(datatype);
     run({.name = "AllReduce",
          .collective = Collective::kAllReduce,
@@ -101,7 +110,16 @@ tuttiResult_t tuttiReduce(const void* sendbuff, void* recvbuff, size_t count,
                           tuttiStream_t stream) {
   return guard_call("tuttiReduce", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
-    if (repeated({.name = "Reduce", .collective = Collective::kReduce, .input = sendbuff, .output = recvbuff, .count = count, .dtype = number_of(datatype), .op = number_of(op), .root = root}, c, stream)) return;
+    if (repeated({.name = "Reduce",
+                  .collective = Collective::kReduce,
+                  .input = sendbuff,
+                  .output = recvbuff,
+                  .count = count,
+                  .dtype = number_of(datatype),
+                  .op = number_of(op),
+                  .root = root},
+                 c, stream))
+      return;
     const tutti::DType dtype = dtype_of(datatype);
     require_rank(root, c.n_ranks(), "root");
     run({.name = "Reduce",
@@ -118,7 +136,15 @@ tuttiResult_t tuttiBroadcast(const void* sendbuff, void* recvbuff, size_t count,
                              tuttiStream_t stream) {
   return guard_call("tuttiBroadcast", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
-    if (repeated({.name = "Broadcast", .collective = Collective::kBroadcast, .input = sendbuff, .output = recvbuff, .count = count, .dtype = number_of(datatype), .root = root}, c, stream)) return;
+    if (repeated({.name = "Broadcast",
+                  .collective = Collective::kBroadcast,
+                  .input = sendbuff,
+                  .output = recvbuff,
+                  .count = count,
+                  .dtype = number_of(datatype),
+                  .root = root},
+                 c, stream))
+      return;
     const tutti::DType dtype = dtype_of(datatype);
     require_rank(root, c.n_ranks(), "root");
     run({.name = "Broadcast",
@@ -134,7 +160,15 @@ tuttiResult_t tuttiBcast(void* buff, size_t count, tuttiDataType_t datatype, int
                          tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiBcast", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
-    if (repeated({.name = "Bcast", .collective = Collective::kBroadcast, .input = buff, .output = buff, .count = count, .dtype = number_of(datatype), .root = root}, c, stream)) return;
+    if (repeated({.name = "Bcast",
+                  .collective = Collective::kBroadcast,
+                  .input = buff,
+                  .output = buff,
+                  .count = count,
+                  .dtype = number_of(datatype),
+                  .root = root},
+                 c, stream))
+      return;
     const tutti::DType dtype = dtype_of(datatype);
     require_rank(root, c.n_ranks(), "root");
     run({.name = "Bcast",
@@ -150,7 +184,14 @@ tuttiResult_t tuttiAllGather(const void* sendbuff, void* recvbuff, size_t sendco
                              tuttiDataType_t datatype, tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiAllGather", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
-    if (repeated({.name = "AllGather", .collective = Collective::kAllGather, .input = sendbuff, .output = recvbuff, .count = sendcount, .dtype = number_of(datatype)}, c, stream)) return;
+    if (repeated({.name = "AllGather",
+                  .collective = Collective::kAllGather,
+                  .input = sendbuff,
+                  .output = recvbuff,
+                  .count = sendcount,
+                  .dtype = number_of(datatype)},
+                 c, stream))
+      return;
     const tutti::DType dtype = dtype_of(datatype);
     run({.name = "AllGather",
          .collective = Collective::kAllGather,
@@ -166,7 +207,15 @@ tuttiResult_t tuttiReduceScatter(const void* sendbuff, void* recvbuff, size_t re
                                  tuttiStream_t stream) {
   return guard_call("tuttiReduceScatter", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
-    if (repeated({.name = "ReduceScatter", .collective = Collective::kReduceScatter, .input = sendbuff, .output = recvbuff, .count = recvcount, .dtype = number_of(datatype), .op = number_of(op)}, c, stream)) return;
+    if (repeated({.name = "ReduceScatter",
+                  .collective = Collective::kReduceScatter,
+                  .input = sendbuff,
+                  .output = recvbuff,
+                  .count = recvcount,
+                  .dtype = number_of(datatype),
+                  .op = number_of(op)},
+                 c, stream))
+      return;
     const tutti::DType dtype = dtype_of(datatype);
     run({.name = "ReduceScatter",
          .collective = Collective::kReduceScatter,
@@ -181,7 +230,14 @@ tuttiResult_t tuttiAllToAll(const void* sendbuff, void* recvbuff, size_t count,
                             tuttiDataType_t datatype, tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiAllToAll", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
-    if (repeated({.name = "AllToAll", .collective = Collective::kAllToAll, .input = sendbuff, .output = recvbuff, .count = count, .dtype = number_of(datatype)}, c, stream)) return;
+    if (repeated({.name = "AllToAll",
+                  .collective = Collective::kAllToAll,
+                  .input = sendbuff,
+                  .output = recvbuff,
+                  .count = count,
+                  .dtype = number_of(datatype)},
+                 c, stream))
+      return;
     const tutti::DType dtype = dtype_of(datatype);
     const size_t blocks = blocks_if(true, c.n_ranks());
     run({.name = "AllToAll",
@@ -203,7 +259,15 @@ tuttiResult_t tuttiGather(const void* sendbuff, void* recvbuff, size_t sendcount
                           tuttiStream_t stream) {
   return guard_call("tuttiGather", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
-    if (repeated({.name = "Gather", .collective = Collective::kGather, .input = sendbuff, .output = recvbuff, .count = sendcount, .dtype = number_of(datatype), .root = root}, c, stream)) return;
+    if (repeated({.name = "Gather",
+                  .collective = Collective::kGather,
+                  .input = sendbuff,
+                  .output = recvbuff,
+                  .count = sendcount,
+                  .dtype = number_of(datatype),
+                  .root = root},
+                 c, stream))
+      return;
     const tutti::DType dtype = dtype_of(datatype);
     require_rank(root, c.n_ranks(), "root");
     run({.name = "Gather",
@@ -223,7 +287,15 @@ tuttiResult_t tuttiScatter(const void* sendbuff, void* recvbuff, size_t recvcoun
                            tuttiStream_t stream) {
   return guard_call("tuttiScatter", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
-    if (repeated({.name = "Scatter", .collective = Collective::kScatter, .input = sendbuff, .output = recvbuff, .count = recvcount, .dtype = number_of(datatype), .root = root}, c, stream)) return;
+    if (repeated({.name = "Scatter",
+                  .collective = Collective::kScatter,
+                  .input = sendbuff,
+                  .output = recvbuff,
+                  .count = recvcount,
+                  .dtype = number_of(datatype),
+                  .root = root},
+                 c, stream))
+      return;
     const tutti::DType dtype = dtype_of(datatype);
     require_rank(root, c.n_ranks(), "root");
     run({.name = "Scatter",

@@ -118,8 +118,8 @@ struct WindowRef {
 
 }  // namespace tutti::api
 
-// Slots. `resource`: null unless the handle is live; release in publish(), acquire in peek(). `pid`:
-// of the process that made it; relaxed, written before `resource` is.
+// Slots. `resource`: null unless the handle is live; release in publish(), acquire in peek().
+// `pid`: of the process that made it; relaxed, written before `resource` is.
 struct tuttiComm final {
   using Value = tutti::comm::Handle;
   static constexpr tutti::api::HandleKind kKind{"communicator", "tuttiCommInit* or tuttiCommSplit"};

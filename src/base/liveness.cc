@@ -102,8 +102,8 @@ struct OwnIdentity {
   }
 };
 
-// None where the system has no pidfds, or forbids them. Throws for every other failure but a process
-// that is gone.
+// None where the system has no pidfds, or forbids them. Throws for every other failure but a
+// process that is gone.
 FileDescriptor pidfd_or_none(int32_t pid) {
   FileDescriptor fd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
   if (!fd && errno != ESRCH && errno != ENOSYS && errno != EPERM)

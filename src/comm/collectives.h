@@ -110,8 +110,8 @@ class Collectives {
     int line_protocol = 0;               // see Stats::publish()
     const char* algorithm = nullptr;
     trace::Recorder::Described* recorded = nullptr;  // of its slot
-    uint64_t next_line = 0;              // call from which on one may be made
-    ProgramEntry* program = nullptr;  // null: unused, or refused
+    uint64_t next_line = 0;                          // call from which on one may be made
+    ProgramEntry* program = nullptr;                 // null: unused, or refused
     exec::Tiling tiling;
     size_t scratch_bytes = 0;
     size_t bounce_bytes = 0;  // behind the scratch
@@ -120,8 +120,8 @@ class Collectives {
     uint64_t described = 0;  // version of the facts in the journal
   };
   // The short way, for a call that has been made before. recall() returns null when there is none:
-  // begin() then. Else extend_history(), begin_again(), run its line, and end_again(); or, when the line has to wait for
-  // too long, go_on() from that step as a call that has been started.
+  // begin() then. Else extend_history(), begin_again(), run its line, and end_again(); or, when the
+  // line has to wait for too long, go_on() from that step as a call that has been started.
   Prepared* recall(const CallKey& key, const char* name) noexcept {
     const size_t slot = slot_of(key);
     Prepared& call = remembered_[slot];
@@ -171,8 +171,8 @@ class Collectives {
 
  private:
   static constexpr uint64_t kLineCalls = 256;  // at least, between two lines of one call
-  static constexpr size_t kRemembered = 32;  // calls, direct-mapped; a power of two
-  static constexpr size_t kLines = 8;        // of them with a straight line; a power of two
+  static constexpr size_t kRemembered = 32;    // calls, direct-mapped; a power of two
+  static constexpr size_t kLines = 8;          // of them with a straight line; a power of two
 
   static size_t slot_of(const CallKey& key) noexcept {
     const uint64_t mixed = (key.count ^ key.kind << 24) * 0x9e3779b97f4a7c15ULL;
@@ -212,8 +212,8 @@ class Collectives {
   std::array<Prepared, kRemembered> remembered_;
   Prepared uneven_;
   Prepared* current_ = &uneven_;
-  std::array<exec::StraightLine, kLines> lines_;       // of remembered_[i] at i % kLines
-  std::array<Prepared*, kLines> line_owners_{};  // parallel to lines_
+  std::array<exec::StraightLine, kLines> lines_;  // of remembered_[i] at i % kLines
+  std::array<Prepared*, kLines> line_owners_{};   // parallel to lines_
   // Parallel to remembered_, and one for uneven calls.
   std::array<trace::Recorder::Described, kRemembered + 1> described_;
   trace::Recorder::Described* recorded_ = nullptr;  // of the current call

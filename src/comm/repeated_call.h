@@ -31,20 +31,21 @@ struct BegunCall {
   uint64_t record = 0;
   uint32_t step = 0;
 };
-// Looks a while longer, then waits as every call does, with deadlines and an eye on failures. Throws
-// Error.
+// Looks a while longer, then waits as every call does, with deadlines and an eye on failures.
+// Throws Error.
 void complete_late(Communicator& comm, Collectives::Prepared& known,
                    const exec::CallBuffers& buffers, const BegunCall& begun);
 
 // Runs a collective with even blocks on the calling thread, to its end, if this communicator has
-// made one like it before (then its arguments are right, but for the buffers, which are checked), it
-// is its turn at once, and it is short enough for a straight line. Returns false when it is not, and
-// nothing has been done. Throws Error when it fails. Not in a group, and without a stream; the
+// made one like it before (then its arguments are right, but for the buffers, which are checked),
+// it is its turn at once, and it is short enough for a straight line. Returns false when it is not,
+// and nothing has been done. Throws Error when it fails. Not in a group, and without a stream; the
 // communicator is open. `name`: a literal, as the user has called it.
 //
 // What the peer waits for goes first: the call is written down while the messages are on their way.
-[[gnu::always_inline]] inline bool run_repeated(Communicator& comm, const char* name, const CallKey& key,
-                         const void* input, void* output) {
+[[gnu::always_inline]] inline bool run_repeated(Communicator& comm, const char* name,
+                                                const CallKey& key, const void* input,
+                                                void* output) {
   comm.team().claim();
   if (comm.team().crowded()) [[unlikely]]
     return false;

@@ -96,15 +96,15 @@ class StraightLine::Builder {
       return false;
     }
     Step made{.first_source = line_.n_sources_,
-                    .first_sink = line_.n_sinks_,
-                    .n_sources = static_cast<uint8_t>(step.n_sources),
-                    .n_sinks = static_cast<uint8_t>(step.n_sinks),
-                    .copies = copies(step),
-                    .post = step.post,
-                    .lane = static_cast<uint8_t>(lane),
-                    .lane_step = static_cast<uint8_t>(index),
-                    .count = static_cast<uint32_t>(extent.count),
-                    .bytes = static_cast<uint32_t>(extent.count * elem_bytes_)};
+              .first_sink = line_.n_sinks_,
+              .n_sources = static_cast<uint8_t>(step.n_sources),
+              .n_sinks = static_cast<uint8_t>(step.n_sinks),
+              .copies = copies(step),
+              .post = step.post,
+              .lane = static_cast<uint8_t>(lane),
+              .lane_step = static_cast<uint8_t>(index),
+              .count = static_cast<uint32_t>(extent.count),
+              .bytes = static_cast<uint32_t>(extent.count * elem_bytes_)};
     const CompiledOperand* operand = program_.operands.data() + step.first_source;
     for (uint16_t i = 0; i < step.n_sources; ++i) {
       if (!add_source(operand[i], extent)) return false;
@@ -296,7 +296,8 @@ void StraightLine::set_form(Step& step) noexcept {
 }
 
 // False: nothing has been done.
-bool StraightLine::run_any(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept {
+bool StraightLine::run_any(const Step& step, const CallBuffers& buffers,
+                           uint32_t signature) noexcept {
   for (size_t i = step.first_source; i < size_t{step.first_source} + step.n_sources; ++i) {
     from_[i].data = find(sources_[i], buffers, signature, step.bytes);
     if (from_[i].data == nullptr) return false;

@@ -25,10 +25,10 @@ struct CallBuffers {
 };
 
 // Made from a program whose lanes do not wait for each other, for calls that fit in one tile, whose
-// messages travel inline or staged, and which need no scratch: then nothing is left to be looked up, and each step is a few
-// dozen instructions. What it does to the connections is what Operation does, so ranks may differ in
-// which of the two they use, and a call may change over from this to an Operation between two steps.
-// Holds everything in itself.
+// messages travel inline or staged, and which need no scratch: then nothing is left to be looked
+// up, and each step is a few dozen instructions. What it does to the connections is what Operation
+// does, so ranks may differ in which of the two they use, and a call may change over from this to
+// an Operation between two steps. Holds everything in itself.
 class StraightLine {
  public:
   StraightLine() = default;
@@ -49,9 +49,9 @@ class StraightLine {
     return {steps_[step].lane, steps_[step].lane_step};
   }
 
-  // Runs the steps from `next` on until one has to wait; returns that step, or n_steps(). Whatever is
-  // unusual (a mismatch, a reference) counts as waiting: an Operation that goes on from that step
-  // knows what to do.
+  // Runs the steps from `next` on until one has to wait; returns that step, or n_steps(). Whatever
+  // is unusual (a mismatch, a reference) counts as waiting: an Operation that goes on from that
+  // step knows what to do.
   [[gnu::always_inline]] uint32_t run(const CallBuffers& buffers, uint32_t signature,
                                       uint32_t next) noexcept {
     while (next != n_steps_ && run_step(steps_[next], buffers, signature)) ++next;
@@ -92,11 +92,11 @@ class StraightLine {
     uint8_t lane_step = 0;
     uint32_t count = 0;  // elements
     uint32_t bytes = 0;
-    uint32_t from = 0;  // kSend, kFold: offset of the local source; bytes
-    uint32_t to = 0;    // kReceive, kFold: offset in the output; bytes
-    transport::SendView* send = nullptr;             // kSend
-    transport::RecvView* receive = nullptr;          // kReceive, kFold
-    PeerTraffic::Protocol* counted = nullptr;        // of inline messages with that peer
+    uint32_t from = 0;                         // kSend, kFold: offset of the local source; bytes
+    uint32_t to = 0;                           // kReceive, kFold: offset in the output; bytes
+    transport::SendView* send = nullptr;       // kSend
+    transport::RecvView* receive = nullptr;    // kReceive, kFold
+    PeerTraffic::Protocol* counted = nullptr;  // of inline messages with that peer
   };
   class Builder;
 
@@ -140,7 +140,8 @@ inline const std::byte* StraightLine::arrived(const Step& step, uint32_t signatu
   const transport::SlotLine& line = step.receive->line();
   const transport::Peeked peeked =
       step.receive->peek_at(line, message_signature(signature, step.bytes), &kind);
-  const bool usual = peeked == transport::Peeked::kMessage && kind == transport::MessageKind::kInline;
+  const bool usual =
+      peeked == transport::Peeked::kMessage && kind == transport::MessageKind::kInline;
   return usual ? line.inline_bytes : nullptr;
 }
 
@@ -152,12 +153,13 @@ inline void StraightLine::release(const Step& step, size_t bytes) noexcept {
 }
 
 [[gnu::always_inline]] inline bool StraightLine::send(const Step& step, const CallBuffers& buffers,
-                               uint32_t signature) noexcept {
+                                                      uint32_t signature) noexcept {
   transport::SendView& view = *step.send;
   if (!view.line_free()) return false;
   transport::SlotLine& line = view.line();
   const size_t bytes = step.bytes;
-  kernels::copy_small(line.inline_bytes, (step.output ? buffers.output : buffers.input) + step.from, bytes);
+  kernels::copy_small(line.inline_bytes, (step.output ? buffers.output : buffers.input) + step.from,
+                      bytes);
   view.commit_at(line, message_signature(signature, bytes), transport::MessageKind::kInline);
   PeerTraffic::Protocol& counted = *step.counted;
   add(counted.sent_messages, 1);
@@ -165,8 +167,9 @@ inline void StraightLine::release(const Step& step, size_t bytes) noexcept {
   return true;
 }
 
-[[gnu::always_inline]] inline bool StraightLine::receive(const Step& step, const CallBuffers& buffers,
-                                  uint32_t signature) noexcept {
+[[gnu::always_inline]] inline bool StraightLine::receive(const Step& step,
+                                                         const CallBuffers& buffers,
+                                                         uint32_t signature) noexcept {
   const std::byte* const theirs = arrived(step, signature);
   if (theirs == nullptr) return false;
   const size_t bytes = step.bytes;
@@ -176,7 +179,7 @@ inline void StraightLine::release(const Step& step, size_t bytes) noexcept {
 }
 
 [[gnu::always_inline]] inline bool StraightLine::fold(const Step& step, const CallBuffers& buffers,
-                               uint32_t signature) noexcept {
+                                                      uint32_t signature) noexcept {
   const std::byte* const theirs = arrived(step, signature);
   if (theirs == nullptr) return false;
   kernels::Source* const sources = from_.data() + step.first_source;
@@ -189,8 +192,9 @@ inline void StraightLine::release(const Step& step, size_t bytes) noexcept {
 }
 
 // False: nothing has been done.
-[[gnu::always_inline]] inline bool StraightLine::run_step(const Step& step, const CallBuffers& buffers,
-                                   uint32_t signature) noexcept {
+[[gnu::always_inline]] inline bool StraightLine::run_step(const Step& step,
+                                                          const CallBuffers& buffers,
+                                                          uint32_t signature) noexcept {
   switch (step.form) {
     case Form::kSend:
       return send(step, buffers, signature);

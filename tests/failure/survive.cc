@@ -225,8 +225,8 @@ class Rank {
   }
 
   // Calls until something fails. In a step: a thread of the victim lets it fall after a share of
-  // the time that a call has taken, or later, when the system gives it a core. A barrier closes each
-  // round, so that ranks which need nothing of the victim hear of its end too.
+  // the time that a call has taken, or later, when the system gives it a core. A barrier closes
+  // each round, so that ranks which need nothing of the victim hear of its end too.
   tuttiResult_t work() {
     int64_t call_ns = 0;
     const int64_t limit = now_ns() + 10'000'000'000;

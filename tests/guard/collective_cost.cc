@@ -62,9 +62,14 @@ tuttiResult_t receive(Buffers& b, int rank, tuttiComm_t comm) {
 
 constexpr long kWarmUpCalls = 100;  // set up what later calls find
 
-constexpr Row kRows[] = {{"AllReduce", all_reduce}, {"AllGather", all_gather},
-                         {"ReduceScatter", reduce_scatter}, {"AllToAll", all_to_all},
-                         {"Broadcast", broadcast}, {"Barrier", barrier}, {"Send", send}, {"Recv", receive}};
+constexpr Row kRows[] = {{"AllReduce", all_reduce},
+                         {"AllGather", all_gather},
+                         {"ReduceScatter", reduce_scatter},
+                         {"AllToAll", all_to_all},
+                         {"Broadcast", broadcast},
+                         {"Barrier", barrier},
+                         {"Send", send},
+                         {"Recv", receive}};
 
 bool ok(const char* what, tuttiResult_t result) {
   if (result == tuttiSuccess) return true;
@@ -95,8 +100,8 @@ tuttiResult_t repeat(const Row& row, Buffers& buffers, int rank, tuttiComm_t com
 
 }  // namespace
 
-// What callgrind counts, each by itself (--toggle-collect, --dump-after); outside of the namespace so
-// that its name is known.
+// What callgrind counts, each by itself (--toggle-collect, --dump-after); outside of the namespace
+// so that its name is known.
 extern "C" [[gnu::noinline]] tuttiResult_t counted_call(const Row& row, Buffers& buffers, int rank,
                                                         tuttiComm_t comm) {
   return row.issue(buffers, rank, comm);

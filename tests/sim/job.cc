@@ -293,16 +293,15 @@ void Job::run_step(int rank, size_t index, comm::Communicator& comm) {
     if (!comm::run_repeated(comm, name,
                             comm::make_key(step.count, step.collective, step.dtype, op, step.root),
                             b.input, b.output))
-    comm::run_now(comm,
-                  comm::CollectiveCall{.name = name,
-                                       .collective = step.collective,
-                                       .input = b.input,
-                                       .output = b.output,
-                                       .count = step.count,
-                                       .dtype = step.dtype,
-                                       .op = op,
-                                       .root = step.root,
-                                       .in_place = overlap(b)});
+      comm::run_now(comm, comm::CollectiveCall{.name = name,
+                                               .collective = step.collective,
+                                               .input = b.input,
+                                               .output = b.output,
+                                               .count = step.count,
+                                               .dtype = step.dtype,
+                                               .op = op,
+                                               .root = step.root,
+                                               .in_place = overlap(b)});
   }
   check_output(rank, index);
 }

@@ -72,8 +72,7 @@ class Caller {
   void all_reduce(tuttiRedOp_t op) {
     Ints in = inputs(1), out(count_);
     Ints& to = in_place_ ? in : out;
-    EXPECT_TUTTI(
-        tuttiAllReduce(in.data(), to.data(), count_, tuttiInt32, op, comm_, nullptr));
+    EXPECT_TUTTI(tuttiAllReduce(in.data(), to.data(), count_, tuttiInt32, op, comm_, nullptr));
     expect(to, [&](size_t i) { return folded(i, op); });
   }
   void average() {
@@ -97,15 +96,15 @@ class Caller {
     const size_t own = static_cast<size_t>(rank_) * count_;
     EXPECT_TUTTI(tuttiReduceScatter(in.data(), in_place_ ? in.data() + own : out.data(), count_,
                                     tuttiInt32, tuttiSum, comm_, nullptr));
-    if (in_place_) out.assign(in.begin() + static_cast<std::ptrdiff_t>(own),
-                              in.begin() + static_cast<std::ptrdiff_t>(own + count_));
+    if (in_place_)
+      out.assign(in.begin() + static_cast<std::ptrdiff_t>(own),
+                 in.begin() + static_cast<std::ptrdiff_t>(own + count_));
     expect(out, [&](size_t i) { return folded(own + i, tuttiSum); });
   }
   void broadcast() {
     Ints in = inputs(1), out(count_);
     Ints& to = in_place_ ? in : out;
-    EXPECT_TUTTI(
-        tuttiBroadcast(in.data(), to.data(), count_, tuttiInt32, root_, comm_, nullptr));
+    EXPECT_TUTTI(tuttiBroadcast(in.data(), to.data(), count_, tuttiInt32, root_, comm_, nullptr));
     expect(to, [&](size_t i) { return input(root_, i); });
   }
   void all_to_all() {
@@ -113,8 +112,7 @@ class Caller {
     Ints out(blocks() * count_);
     EXPECT_TUTTI(tuttiAllToAll(in.data(), out.data(), count_, tuttiInt32, comm_, nullptr));
     const size_t own = static_cast<size_t>(rank_) * count_;
-    expect(out,
-           [&](size_t i) { return input(static_cast<int>(i / count_), own + i % count_); });
+    expect(out, [&](size_t i) { return input(static_cast<int>(i / count_), own + i % count_); });
   }
 
   int n_, rank_;
@@ -141,7 +139,8 @@ TEST_P(Repeated, EachCallManyTimes_GivesTheRightResults) {
   world.each([&](int rank, tuttiComm_t comm) {
     Caller caller(GetParam(), rank, comm);
     for (uint32_t kind = 0; kind < Caller::kKinds; ++kind) {
-      for (uint32_t time = 0; time < 40; ++time) caller.call(kind + (time % 2) * 3 * Caller::kKinds);
+      for (uint32_t time = 0; time < 40; ++time)
+        caller.call(kind + (time % 2) * 3 * Caller::kKinds);
     }
   });
 }

@@ -160,6 +160,8 @@ void Collectives::start() {
 void Collectives::make_line(const CollectiveCall& call) noexcept {
   current_->next_line = begun() + kLineCalls;
   if (call.uneven != nullptr || call.op == Op::kPreMulSum) return;
+  // A call that goes the long way after all must not fail then for want of memory.
+  if (current_->scratch_bytes + current_->bounce_bytes != 0) return;
   const size_t at = slot_of(current_->key) % kLines;
   const ProgramEntry& entry = *current_->program;
   if (line_owners_[at] != nullptr) line_owners_[at]->line = nullptr;

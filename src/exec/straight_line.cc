@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Resolves a program's only lane for one size, and runs it.
+// Resolves a program's lanes for one size, and runs them.
 #include "src/exec/straight_line.h"
 
 #include <algorithm>

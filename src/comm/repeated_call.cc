@@ -45,10 +45,7 @@ void complete_late(Communicator& comm, Collectives::Prepared& known,
   late.step =
       line.poll(buffers, collectives.signature(), late.step, comm.idle_policy().spin_rounds);
   if (late.step != line.n_steps()) return wait_on(comm, known, buffers, late);
-  collectives.end_again(collectives.number());
-  comm.stats().publish(known.line_protocol, known.algorithm);
-  comm.recorder().end(late.record, known.line_protocol);
-  comm.order().leave(late.ticket, comm.bell());
+  complete(comm, known, collectives.number(), late);
 }
 
 }  // namespace tutti::comm

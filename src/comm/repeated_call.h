@@ -31,6 +31,14 @@ struct BegunCall {
   uint64_t record = 0;
   uint32_t step = 0;
 };
+// The last touch of the communicator.
+inline void complete(Communicator& comm, const Collectives::Prepared& known, uint64_t number,
+                     const BegunCall& begun) noexcept {
+  comm.path().collectives.end_again(number);
+  comm.stats().publish(known.line_protocol, known.algorithm);
+  comm.recorder().end(begun.record, known.line_protocol);
+  comm.order().leave(begun.ticket, comm.bell());
+}
 // Looks a while longer, then waits as every call does, with deadlines and an eye on failures.
 // Throws Error.
 void complete_late(Communicator& comm, Collectives::Prepared& known,
@@ -72,10 +80,7 @@ void complete_late(Communicator& comm, Collectives::Prepared& known,
     complete_late(comm, *known, buffers, begun);
     return true;
   }
-  collectives.end_again(number);
-  comm.stats().publish(known->line_protocol, known->algorithm);
-  recorder.end(begun.record, known->line_protocol);
-  comm.order().leave(begun.ticket, comm.bell());
+  complete(comm, *known, number, begun);
   return true;
 }
 

@@ -141,7 +141,7 @@ Operation::Outcome Operation::run_step(const CompiledStep& step, uint32_t tile,
   if (outcome != Outcome::kDone) return outcome;
   outcome = gather_sinks(step, span, tile, failure);
   if (outcome != Outcome::kDone) return outcome;
-  if (is_plain_copy(step)) {
+  if (is_plain_copy(*launch_.program, step, launch_.binding.op)) {
     // A copy onto itself (one's own block in place) must not touch memory that peers may be
     // reading: the proof counts on it.
     std::erase_if(sinks_, [&](const kernels::Sink& sink) { return sink.data == sources_[0].data; });
@@ -201,20 +201,13 @@ Operation::Outcome Operation::gather_sources(const CompiledStep& step, const Spa
   return Outcome::kDone;
 }
 
-// One source whose bytes reach the sinks unchanged.
-bool Operation::is_plain_copy(const CompiledStep& step) const noexcept {
-  if (step.n_sources != 1 || (step.post && launch_.binding.op == Op::kAvg)) return false;
-  return !(launch_.program->operands[step.first_source].pre &&
-           launch_.binding.op == Op::kPreMulSum);
-}
-
 // Bytes may stay where they are when the step only copies an input or output chunk and the proof
 // covers this mode.
 bool Operation::may_reference(const CompiledStep& step, const Endpoint& to,
                               size_t bytes) const noexcept {
   const MessagePolicy& policy = launch_.policy;
   if (bytes < policy.direct_min_bytes && bytes < policy.pull_min_bytes) return false;
-  if (!is_plain_copy(step)) return false;
+  if (!is_plain_copy(*launch_.program, step, launch_.binding.op)) return false;
   const CompiledOperand& source = launch_.program->operands[step.first_source];
   if (source.kind != CompiledOperand::Kind::kInput && source.kind != CompiledOperand::Kind::kOutput)
     return false;
@@ -269,7 +262,7 @@ Status Operation::move_data(const CompiledStep& step, const Span& span) noexcept
                                  .scaling = &launch_.binding.scaling};
   const bool pulled = std::any_of(sources_.begin(), sources_.end(),
                                   [](const kernels::Source& s) { return s.data == nullptr; });
-  if (pulled && is_plain_copy(step) && sinks_.size() == 1) {
+  if (pulled && is_plain_copy(*launch_.program, step, launch_.binding.op) && sinks_.size() == 1) {
     transport::RecvConnection& from = *incoming_[0].connection;
     return from.pull(from.view.line().direct, 0, static_cast<std::byte*>(sinks_[0].data),
                      span.count * elem_bytes_);

@@ -98,7 +98,6 @@ class Operation final : public Task {
                          Status* failure) noexcept;
   Outcome gather_sinks(const CompiledStep& step, const Span& span, uint32_t tile,
                        Status* failure) noexcept;
-  bool is_plain_copy(const CompiledStep& step) const noexcept;
   bool may_reference(const CompiledStep& step, const Endpoint& to, size_t bytes) const noexcept;
   Status read_and_move(const CompiledStep& step, const Span& span) noexcept;
   Status move_data(const CompiledStep& step, const Span& span) noexcept;

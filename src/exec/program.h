@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "src/kernels/ops.h"
 #include "src/planner/planner.h"
 
 namespace tutti::exec {
@@ -70,6 +71,12 @@ struct Program {
 // owner's rank; for AllToAll seen from `rank`, the destination for blocks that it sends and n_ranks
 // + source for blocks that it receives; 0 where there is one block.
 int32_t block_index(const plan::Shape& shape, int32_t rank, int32_t block) noexcept;
+
+// One source whose bytes reach the sinks unchanged.
+inline bool is_plain_copy(const Program& program, const CompiledStep& step, Op op) noexcept {
+  if (step.n_sources != 1 || (step.post && op == Op::kAvg)) return false;
+  return !(program.operands[step.first_source].pre && op == Op::kPreMulSum);
+}
 
 // Projects the plan on `rank`.
 Program compile(std::shared_ptr<const planner::VerifiedPlan> plan, int32_t rank);

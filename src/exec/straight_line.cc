@@ -99,7 +99,7 @@ class StraightLine::Builder {
               .first_sink = line_.n_sinks_,
               .n_sources = static_cast<uint8_t>(step.n_sources),
               .n_sinks = static_cast<uint8_t>(step.n_sinks),
-              .copies = copies(step),
+              .copies = is_plain_copy(program_, step, size_.op),
               .post = step.post,
               .lane = static_cast<uint8_t>(lane),
               .lane_step = static_cast<uint8_t>(index),
@@ -116,11 +116,6 @@ class StraightLine::Builder {
     line_.set_form(made);
     line_.steps_[line_.n_steps_++] = made;
     return true;
-  }
-
-  bool copies(const CompiledStep& step) const noexcept {
-    if (step.n_sources != 1 || (step.post && size_.op == Op::kAvg)) return false;
-    return !(program_.operands[step.first_source].pre && size_.op == Op::kPreMulSum);
   }
 
   Operand local(const CompiledOperand& operand, const Extent& extent) const noexcept {

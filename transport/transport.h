@@ -26,6 +26,7 @@
 #include "src/base/traffic.h"
 #include "src/base/wait.h"
 #include "transport/fifo.h"
+#include "transport/slot_stores.h"
 
 namespace tutti::transport {
 
@@ -77,6 +78,7 @@ class Counted {
 class SendConnection : public Counted {
  public:
   SendView view;
+  SlotStores stores;
   uint64_t retried = 0;         // number of the last message that found no room at first
   bool needs_progress = false;  // progress() does something: set by transports that are not memory
   bool same_process = false;    // the receiver reads references at their address in this process

@@ -2,9 +2,34 @@
 // Asks the system for cores. A simulation puts its own in place of this file.
 #include <sched.h>
 
+#include <fstream>
+#include <string>
+
 #include "src/base/cores.h"
 
 namespace tutti {
+namespace {
+
+constexpr size_t kUsualCacheBytes = 32 << 20;
+
+// "32768K" or "32M" in a file of /sys/devices/system/cpu; 0 where there is none.
+size_t cache_bytes(int index) {
+  std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/size");
+  size_t size = 0;
+  char unit = 0;
+  if (!(file >> size >> unit)) return 0;
+  return unit == 'K' ? size << 10 : unit == 'M' ? size << 20 : 0;
+}
+
+}  // namespace
+
+size_t last_level_cache_bytes() {
+  constexpr int kDeepest = 4;
+  for (int index = kDeepest; index > 0; --index) {
+    if (const size_t bytes = cache_bytes(index); bytes != 0) return bytes;
+  }
+  return kUsualCacheBytes;
+}
 
 CoreSet usable_cores() {
   CoreSet cores{};

@@ -68,9 +68,19 @@ PeerRecord LocalEnd::record(const AgreedConfig& agreed) const {
           .transports = transports.addresses(board.data(), board.bytes())};
 }
 
+// The agreed settings, and what depends on where this rank runs.
+Tuning tuning_of(const std::vector<PeerRecord>& records, const HostFacts& facts) {
+  constexpr size_t kLeastStreaming = 2 << 20;
+  Tuning tuning = resolve(records[0].agreed, records[0].plan);
+  // Inputs and outputs of all ranks that share the cache no longer fit in it.
+  tuning.policy.streaming_min_bytes = std::max(
+      kLeastStreaming, last_level_cache_bytes() / (2 * static_cast<size_t>(facts.local_ranks)));
+  return tuning;
+}
+
 DataPath::DataPath(const Seat& seat, LocalEnd& local, const std::vector<PeerRecord>& records)
     : facts(host_facts(records, seat.rank)),
-      tuning(resolve(records[0].agreed, records[0].plan)),
+      tuning(tuning_of(records, facts)),
       boards(local.transports, records),
       links(local.transports, seat.comm_id, local.recorder, seat.rank, tuning.layout),
       collectives({.rank = seat.rank, .n_ranks = seat.n_ranks, .cores = facts.cores}, tuning, links,

@@ -126,6 +126,7 @@ bool acquire_message(transport::SendConnection& connection, const Sending& what,
   }
   message->connection = &connection;
   message->slot = nullptr;
+  message->streaming = false;
   if (!connection.view.line_free()) return no_room(connection);
   const MessagePolicy& policy = *what.policy;
   if (what.bytes == 0 || (policy.allow_inline && what.bytes <= transport::kInlineBytes)) {
@@ -143,6 +144,7 @@ bool acquire_message(transport::SendConnection& connection, const Sending& what,
   message->fell_back = direct;
   message->kind = MessageKind::kStaged;
   message->slot = connection.view.area();
+  message->streaming = connection.stores.begin(what.bytes);
   return true;
 }
 
@@ -156,6 +158,7 @@ void commit_message(const OutgoingMessage& message, uint32_t signature, size_t b
       view.commit(signature, MessageKind::kInline);
       break;
     case MessageKind::kStaged:
+      message.connection->stores.end(bytes);
       if (message.fell_back) [[unlikely]]
         note_fallback(*message.connection, bytes);
       view.commit_staged(signature, bytes);

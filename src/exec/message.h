@@ -54,6 +54,7 @@ struct OutgoingMessage {
   transport::MessageKind kind = transport::MessageKind::kInline;
   transport::DirectReference reference{};
   std::byte* slot = nullptr;  // where to write the bytes; null for references
+  bool streaming = false;     // to be written with non-temporal stores
   bool fell_back = false;     // staged, although it may go by reference
 };
 

@@ -56,7 +56,9 @@ void Operation::start(const Launch& launch) {
   const Binding& binding = launch.binding;
   kernel_ = kernels::reduce_copy_for(binding.dtype, binding.op);
   elem_bytes_ = size_of(binding.dtype);
-  streaming_ = launch.tiling.n_tiles * launch.tiling.tile_elems * elem_bytes_ >=
+  const auto n_out =
+      static_cast<size_t>(plan::blocks_in(program.shape, program.rank, plan::Buffer::kOutput));
+  streaming_ = n_out * launch.tiling.n_tiles * launch.tiling.tile_elems * elem_bytes_ >=
                launch.policy.streaming_min_bytes;
   lanes_.assign(program.lanes.size(), LaneState{});
   lanes_done_ = 0;
@@ -233,7 +235,7 @@ Operation::Outcome Operation::gather_sinks(const CompiledStep& step, const Span&
       return failure->ok() ? Outcome::kBlocked : Outcome::kFailed;
     }
     if (message.slot != nullptr) {
-      if (bytes != 0) sinks_.push_back({message.slot, false});
+      if (bytes != 0) sinks_.push_back({message.slot, message.streaming});
     } else {
       referenced_[operand->endpoint] = 1;
       any_referenced_ = true;

@@ -43,19 +43,21 @@ bool P2pOperation::send_some(Status* failure) noexcept {
   if (message.slot == nullptr) {
     referenced_ = true;
   } else if (bytes != 0) {
-    kernels::copy_bytes(message.slot, data, bytes, false);
+    kernels::copy_bytes(message.slot, data, bytes, message.streaming);
   }
   commit_message(message, transfer.signature, bytes, *launch_.sent);
   advance(bytes);
   return true;
 }
 
-Status P2pOperation::take(const IncomingMessage& message, std::byte* into, size_t bytes) noexcept {
+Status P2pOperation::take(const IncomingMessage& message, std::byte* into,
+                          size_t bytes) const noexcept {
   Status status = begin_reading({&message, 1});
   if (status.ok() && message.data == nullptr) {
     status = message.connection->pull(message.connection->view.line().direct, 0, into, bytes);
   } else if (status.ok() && bytes != 0) {
-    kernels::copy_bytes(into, message.data, bytes, false);
+    const bool streaming = launch_.transfers[next_].bytes >= launch_.policy.streaming_min_bytes;
+    kernels::copy_bytes(into, message.data, bytes, streaming);
   }
   const Status after = end_reading({&message, 1});
   return status.ok() ? after : status;

@@ -47,7 +47,7 @@ class P2pOperation final : public Task {
   // Each moves at most one message; true when it did.
   bool send_some(Status* failure) noexcept;
   bool receive_some(Status* failure) noexcept;
-  static Status take(const IncomingMessage& message, std::byte* into, size_t bytes) noexcept;
+  Status take(const IncomingMessage& message, std::byte* into, size_t bytes) const noexcept;
   size_t chunk_bytes() const noexcept;
   void advance(size_t bytes) noexcept;
 

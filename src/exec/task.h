@@ -23,8 +23,8 @@ struct MessagePolicy {
   uint64_t direct_min_bytes = UINT64_MAX;  // references to mapped memory from this message size on
   uint64_t pull_min_bytes =
       UINT64_MAX;  // references that the receiver pulls, from this message size on
-  uint64_t streaming_min_bytes =
-      64 << 20;  // operations writing at least this much bypass the caches for it
+  // Who writes at least this much bypasses the caches for it. Each rank decides for itself.
+  uint64_t streaming_min_bytes = 64 << 20;
 };
 
 class Task {

@@ -30,12 +30,13 @@ HWY_INLINE void stream_line(const uint8_t* from, uint8_t* to) {
   for (size_t i = 0; i < kLineBytes; i += kLanes) hn::Stream(hn::LoadU(tag, from + i), tag, to + i);
 }
 
-// Whole lines, `to` aligned to a line. Four pages advance together: a hardware prefetcher stops at
-// the end of a page, so four of its streams hide each other's restarts (18 -> 24 GB/s from DRAM on
-// Sapphire Rapids).
-void stream_lines(const uint8_t* from, uint8_t* to, size_t bytes) {
+// Whole lines, `to` aligned to a line. `by_pages`: four pages advance together. A hardware
+// prefetcher stops at the end of a page, so four of its streams hide each other's restarts (18 ->
+// 24 GB/s from DRAM on Sapphire Rapids); where cores combine few lines at a time it breaks them up
+// (15 -> 7 GB/s on Zen 3).
+void stream_lines(const uint8_t* from, uint8_t* to, size_t bytes, bool by_pages) {
   size_t at = 0;
-  for (; bytes - at >= kPages * kPageBytes; at += kPages * kPageBytes) {
+  for (; by_pages && bytes - at >= kPages * kPageBytes; at += kPages * kPageBytes) {
     for (size_t line = 0; line < kPageBytes; line += 2 * kLineBytes) {
       for (size_t page = 0; page < kPages; ++page) {
         const size_t offset = at + page * kPageBytes + line;
@@ -47,11 +48,11 @@ void stream_lines(const uint8_t* from, uint8_t* to, size_t bytes) {
   for (; at != bytes; at += kLineBytes) stream_line(from + at, to + at);
 }
 
-void copy_streaming(const uint8_t* from, uint8_t* to, size_t bytes) {
+void copy_streaming(const uint8_t* from, uint8_t* to, size_t bytes, bool by_pages) {
   const size_t head = std::min(bytes, (0 - reinterpret_cast<uintptr_t>(to)) % kLineBytes);
   memcpy(to, from, head);
   const size_t lines = (bytes - head) / kLineBytes * kLineBytes;
-  stream_lines(from + head, to + head, lines);
+  stream_lines(from + head, to + head, lines, by_pages);
   memcpy(to + head + lines, from + head + lines, bytes - head - lines);
   hwy::FlushStream();
 }
@@ -125,6 +126,15 @@ bool lie_alike(const void* sink, const void* source) noexcept {
   return (reinterpret_cast<uintptr_t>(sink) - reinterpret_cast<uintptr_t>(source)) % 64 == 0;
 }
 
+bool streams_by_pages() noexcept {
+#if defined(__x86_64__)
+  static const bool intel = __builtin_cpu_is("intel") != 0;
+  return intel;
+#else
+  return false;
+#endif
+}
+
 // Below this a non-temporal copy costs more than it saves: heads, tails and the final fence.
 constexpr size_t kStreamingMinBytes = 4096;
 // With several sinks the source is read piece by piece, each piece small enough to stay in the
@@ -139,7 +149,7 @@ HWY_NOINLINE void copy_large(void* sink, const void* source, size_t bytes,
   const auto* from = static_cast<const uint8_t*>(source);
   if (bytes <= 2 * kSmallCopyBytes) return copy_two_words<Line>(to, from, bytes);
   if (streaming && bytes >= kStreamingMinBytes) {
-    HWY_DYNAMIC_DISPATCH(copy_streaming)(from, to, bytes);
+    HWY_DYNAMIC_DISPATCH(copy_streaming)(from, to, bytes, streams_by_pages());
   } else if (bytes >= kAlignedMinBytes && bytes <= kAlignedMaxBytes && lie_alike(sink, source)) {
     HWY_DYNAMIC_DISPATCH(copy_aligned)(from, to, bytes);
   } else {

@@ -11,6 +11,7 @@ examples
   compare                                a whole run: every operation, size and number of ranks (25 minutes)
   compare --quick                        does it work? (less than a minute)
   compare --ops all_reduce --sizes 8,32K,8M --ranks 2 --peers openmpi,mpich
+  compare --peers tutti --ops ping_pong --variant small:TUTTI_SLOT_BYTES=16384 --variant pull:TUTTI_PULL_MIN_BYTES=1M
   compare --runs 3 --out results         three runs, judged together as the acceptance asks
   compare report results/*.json          judge and draw again what has been measured
   compare list                           the peers and their settings
@@ -35,6 +36,8 @@ def parser():
     choose.add_argument("--sizes", help="comma-separated bytes, as nccl-tests counts them: 8,32K,128M (default: 8 to 128M by x4)")
     choose.add_argument("--ranks", help="comma-separated (default: 2,4,8; more than 2 only at 8, 8K and 1M unless --sizes is given)")
     choose.add_argument("--peers", help=f"comma-separated peers or settings: {', '.join(settings.PEERS)}, openmpi/default, ...")
+    choose.add_argument("--variant", action="append", default=[], metavar="NAME:VAR=VALUE,...",
+                        help="measure Tutti with these environment variables too, as tutti/NAME; may be repeated")
     how = p.add_argument_group("how")
     how.add_argument("--budget", type=float, default=23, metavar="MINUTES", help="time of one run; scales iterations (default: 23)")
     how.add_argument("--rounds", type=int, default=7, help="rounds per point (default: 7, and down to 5 when time is short); an acceptance needs 5")
@@ -75,7 +78,11 @@ def parse(arguments):
     if options.quick:
         sizes, ranks = sizes or [8, 32 << 10, 1 << 20], ranks or [2]
         options.rounds, options.budget = 2, 0.5
-    options.settings = settings.select(options.peers.split(",") if options.peers else None)
+    try:
+        variants = [settings.variant(text) for text in options.variant]
+        options.settings = settings.select(options.peers.split(",") if options.peers else None) + variants
+    except ValueError as error:
+        p.error(str(error))
     options.points = ops.acceptance_points(names, sizes, ranks or ops.RANKS)
     options.out = options.out or os.path.join(options.cache, "results")
     return options

@@ -129,6 +129,17 @@ SETTINGS = (
     oneccl("caller-direct", "and collectives are those of the MPI",
            {"COMPARE_CCL_CACHE": "1", "CCL_WORKER_OFFLOAD": "0", **CCL_DIRECT, **KEEP_MEMORY}, most_ranks=2),
 )
+
+
+def variant(text):
+    """Tutti with environment variables of one's own: "name:VAR=VALUE,VAR=VALUE"."""
+    name, colon, values = text.partition(":")
+    env = dict(pair.partition("=")[::2] for pair in values.split(",") if "=" in pair)
+    if not name or not colon or len(env) != len(values.split(",")) or any(s.name == f"tutti/{name}" for s in SETTINGS):
+        raise ValueError(f"--variant takes NAME:VAR=VALUE,... with a name of its own, got {text}")
+    return Setting(f"tutti/{name}", values, "tutti", "tutti", env=env)
+
+
 LIMITS = Setting("limit/machine", "hand-written loops", "limits", "limits")
 PEERS = tuple(dict.fromkeys(s.peer for s in SETTINGS))
 

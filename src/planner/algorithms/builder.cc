@@ -74,6 +74,11 @@ LaneBuilder PlanBuilder::lane(int32_t rank) {
   return {&plan_, rank, lanes.size() - 1};
 }
 
+void PlanBuilder::let_lanes_run_apart() {
+  constexpr int32_t kTilesApart = 8;  // as many as a connection has slots by default
+  set_tiles_in_flight(kTilesApart);
+}
+
 plan::Plan PlanBuilder::finish() {
   for (const plan::RankProgram& program : plan_.ranks) {
     for (const plan::Lane& lane : program.lanes) {

@@ -60,6 +60,9 @@ class PlanBuilder {
   // How many tiles a rank may have under way; more than the default only helps plans whose lanes
   // run apart.
   void set_tiles_in_flight(int32_t tiles) { plan_.tiles_in_flight = tiles; }
+  // Sends may run ahead of receives by as much as fits in slots, so that no rank waits for a peer
+  // that is a little behind. For plans without scratch.
+  void let_lanes_run_apart();
   // The plan, with `channels` counted from the peers in use. The builder is spent.
   plan::Plan finish();
 

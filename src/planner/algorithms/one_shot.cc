@@ -77,10 +77,11 @@ plan::Plan all_gather(const PlanRequest& request) {
   if (n == 1) return local_plan(kName, request);
   PlanBuilder builder(kName, request, 1);
   for (int32_t rank = 0; rank < n; ++rank) {
+    builder.lane(rank).step(rank, output_and_peers(n, rank), {input()});
     LaneBuilder lane = builder.lane(rank);
-    lane.step(rank, output_and_peers(n, rank), {input()});
     for (const plan::Operand& from : all_peers(n, rank)) lane.step(from.index, {output()}, {from});
   }
+  builder.let_lanes_run_apart();
   return builder.finish();
 }
 
@@ -92,8 +93,9 @@ plan::Plan reduce_scatter(const PlanRequest& request) {
     LaneBuilder lane = builder.lane(rank);
     for (const plan::Operand& owner : all_peers(n, rank))
       lane.step(owner.index, {owner}, {scaled_input()});
-    lane.step(rank, {output()}, in_rank_order(n, rank, scaled_input()), Post::kYes);
+    builder.lane(rank).step(rank, {output()}, in_rank_order(n, rank, scaled_input()), Post::kYes);
   }
+  builder.let_lanes_run_apart();
   return builder.finish();
 }
 

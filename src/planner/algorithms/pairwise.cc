@@ -19,12 +19,15 @@ plan::Plan all_to_all(const PlanRequest& request) {
   const int32_t n = request.n_ranks;
   PlanBuilder builder(kName, request, 1);
   for (int32_t rank = 0; rank < n; ++rank) {
-    builder.lane(rank).step(rank * n + rank, {output()}, {input()});
+    LaneBuilder sends = builder.lane(rank);
+    LaneBuilder receives = builder.lane(rank);
     for (const plan::Operand& other : all_peers(n, rank)) {
-      builder.lane(rank).step(rank * n + other.index, {other}, {input()});
-      builder.lane(rank).step(other.index * n + rank, {output()}, {other});
+      sends.step(rank * n + other.index, {other}, {input()});
+      receives.step(other.index * n + rank, {output()}, {other});
     }
+    sends.step(rank * n + rank, {output()}, {input()});
   }
+  builder.let_lanes_run_apart();
   return builder.finish();
 }
 

@@ -79,7 +79,7 @@ class Fifo {
   bool room() { return staged_ ? send_.area_free() : send_.line_free(); }
   void send(const std::byte* from) {
     if (staged_) {
-      copy_bytes(send_.area(), from, bytes_, false);
+      copy_bytes(send_.area(bytes_), from, bytes_, false);
       send_.commit_staged(kSignature, bytes_);
     } else {
       copy_bytes(send_.line().inline_bytes, from, bytes_, false);
@@ -92,7 +92,7 @@ class Fifo {
   }
   void receive(std::byte* to) {
     const auto& line = recv_.line();
-    const void* from = staged_ ? static_cast<const void*>(recv_.area(line.staged.area))
+    const void* from = staged_ ? static_cast<const void*>(recv_.area(line.staged.area, bytes_))
                                : static_cast<const void*>(line.inline_bytes);
     copy_bytes(to, from, bytes_, false);
     recv_.release();

@@ -17,7 +17,9 @@
 // it writes a line or an area again. Nothing here is a read-modify-write.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
@@ -122,6 +124,14 @@ struct FifoLayout {
 };
 inline constexpr uint32_t kMaxAreas = 64;
 
+// Where in its staging slot a message of `bytes` lies. Slots are a power of two apart, so the
+// beginnings of all of them share a few sets of each cache; messages that fill only a part of their
+// slots are spread over other parts.
+constexpr size_t offset_in_area(uint32_t area, size_t bytes, uint32_t area_bytes) noexcept {
+  const size_t room = std::bit_ceil(std::max(bytes, kCacheLineBytes));
+  return (size_t{area} * room) & (std::bit_floor(area_bytes) - 1);
+}
+
 // The sender's end. One thread at a time.
 struct SendView {
   SlotLine* lines = nullptr;
@@ -181,7 +191,11 @@ struct SendView {
   }
   SlotLine& line() noexcept { return lines[committed & (n_lines - 1)]; }
   uint32_t area_index() const noexcept { return static_cast<uint32_t>(areas_used & (n_areas - 1)); }
-  std::byte* area() noexcept { return areas + size_t{area_index()} * area_bytes; }
+  // Of a message of that size.
+  std::byte* area(size_t bytes) noexcept {
+    return areas + size_t{area_index()} * area_bytes +
+           offset_in_area(area_index(), bytes, area_bytes);
+  }
 
   // Publishes the line. The payload (and area) must have been written before.
   void commit(uint32_t signature, MessageKind kind) noexcept { commit_at(line(), signature, kind); }
@@ -249,8 +263,10 @@ struct RecvView {
     }
     return (header >> 32) == (expected >> 32) ? Peeked::kMismatch : Peeked::kNothing;
   }
-  const std::byte* area(uint32_t index) const noexcept {
-    return areas + size_t{index & (n_areas - 1)} * area_bytes;
+  // `bytes` are no more than the slot has.
+  const std::byte* area(uint32_t index, size_t bytes) const noexcept {
+    index &= n_areas - 1;
+    return areas + size_t{index} * area_bytes + offset_in_area(index, bytes, area_bytes);
   }
 
   // Around reading the bytes behind a reference. False: the sender has given up, so its memory must

@@ -9,9 +9,7 @@
 // they run. So both ways are timed now and then, and the faster one is used in between.
 #pragma once
 
-#include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -29,9 +27,8 @@ class SlotStores {
   bool begin(size_t bytes) noexcept {
     if (bytes < kMinBytes) return false;
     const uint32_t turn = turn_++;
-    const bool begun = turn < kFirstTurns;
-    timed_ = begun || turn % kEvery == 0;
-    past_ = timed_ ? (begun ? turn % 2 != 0 : turn / kEvery % 2 != 0) : prefers_past_;
+    timed_ = turn % kEvery == 0 && turn >= kFirstTimed;
+    past_ = timed_ ? turn / kEvery % 2 != 0 : prefers_past_;
     if (timed_) [[unlikely]]
       started_ = read_ticks(by_counter_);
     return past_;
@@ -43,24 +40,11 @@ class SlotStores {
   }
 
  private:
-  static constexpr uint32_t kEvery = 32;      // slots from one that is timed to the next
-  static constexpr uint32_t kFirstTurns = 4;  // timed at the beginning, in turns
-  static constexpr size_t kKept = 2;          // times of each way
+  static constexpr uint32_t kEvery = 16;       // slots from one that is timed to the next
+  static constexpr uint32_t kFirstTimed = 32;  // before, slots may be touched for the first time
+  static constexpr size_t kKept = 4;           // times of each way
 
-  [[gnu::noinline]] void note(size_t bytes) noexcept {
-    // Waits until the stores have left this core; sequentially consistent for that reason alone.
-    std::atomic<uint32_t> drained{0};
-    drained.exchange(1, std::memory_order_seq_cst);
-    const uint64_t ticks = read_ticks(by_counter_) - started_;
-    std::array<uint64_t, kKept>& kept = past_ ? past_ticks_ : cached_ticks_;
-    kept[1] = kept[0];
-    kept[0] = std::max<uint64_t>(1, ticks * kMinBytes / bytes);
-    // The better of two: a thread that was interrupted has measured nothing. 0: not yet.
-    prefers_past_ = past_ticks_[0] != 0 && best(past_ticks_) < best(cached_ticks_);
-  }
-  static uint64_t best(const std::array<uint64_t, kKept>& kept) noexcept {
-    return kept[1] == 0 ? kept[0] : std::min(kept[0], kept[1]);
-  }
+  void note(size_t bytes) noexcept;
 
   uint32_t turn_ = 0;
   bool timed_ = false;
@@ -68,9 +52,10 @@ class SlotStores {
   bool prefers_past_ = false;
   bool by_counter_ = counter_is_steady();
   uint64_t started_ = 0;
+  static constexpr uint64_t kNone = UINT64_MAX;
   // Per kMinBytes, the latest first.
-  std::array<uint64_t, kKept> cached_ticks_{};
-  std::array<uint64_t, kKept> past_ticks_{};
+  std::array<uint64_t, kKept> cached_ticks_{kNone, kNone, kNone, kNone};
+  std::array<uint64_t, kKept> past_ticks_{kNone, kNone, kNone, kNone};
 };
 
 }  // namespace tutti::transport

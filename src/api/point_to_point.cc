@@ -4,6 +4,7 @@
 #include "src/api/guard.h"
 #include "src/api/handles.h"
 #include "src/comm/group.h"
+#include "src/comm/repeated_p2p.h"
 
 namespace tutti::api {
 namespace {
@@ -21,14 +22,15 @@ void transfer(const BufferArgument& buffer, bool is_send, const tuttiDataType_t&
         StatusCode::kInvalidUsage,
         "peer is the calling rank itself; a send to self and its receive go into one group");
   }
-  comm::issue(c,
-              {.name = is_send ? "Send" : "Recv",
-               .is_send = is_send,
-               .data = const_cast<void*>(buffer.base),
-               .count = buffer.count,
-               .dtype = dtype,
-               .peer = peer},
-              stream_of(stream));
+  const comm::P2pCall call{.name = is_send ? "Send" : "Recv",
+                           .is_send = is_send,
+                           .data = const_cast<void*>(buffer.base),
+                           .count = buffer.count,
+                           .dtype = dtype,
+                           .peer = peer};
+  const bool plain = stream == nullptr && !comm::Group::active();
+  if (plain && comm::run_repeated(c, call)) return;
+  comm::issue(c, call, stream_of(stream));
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include "src/comm/collectives.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <numeric>
 
@@ -172,7 +171,6 @@ void Collectives::make_line(const CollectiveCall& call) noexcept {
     current_->next_line = UINT64_MAX;
     return;
   }
-  current_->line_protocol = std::bit_width(lines_[at].sent_mask());
   current_->algorithm = algorithm();
   line_owners_[at] = current_;
   current_->line = &lines_[at];
@@ -184,9 +182,10 @@ void Collectives::go_on(Prepared& known, CollectiveCall& call, uint32_t step) {
   recorded_ = known.recorded;
   start();
   sent_.mask |= known.line->sent_mask();
+  if (known.line->refers()) operation_.expect_references();
   for (uint32_t done = 0; done < step; ++done) {
     const exec::StraightLine::Place place = known.line->place_of(done);
-    operation_.skip(place.lane, place.step);
+    operation_.skip(place.lane, place.tile, place.step);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -107,7 +108,6 @@ class Collectives {
     CallKey key;
     CallExtents extents;
     exec::StraightLine* line = nullptr;  // null: none, or another call has taken its place
-    int line_protocol = 0;               // see Stats::publish()
     const char* algorithm = nullptr;
     trace::Recorder::Described* recorded = nullptr;  // of its slot
     uint64_t next_line = 0;                          // call from which on one may be made

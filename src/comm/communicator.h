@@ -15,6 +15,7 @@
 #include "src/comm/exposures.h"
 #include "src/comm/health.h"
 #include "src/comm/issue_order.h"
+#include "src/comm/known_transfers.h"
 #include "src/comm/links.h"
 #include "src/comm/notice_board.h"
 #include "src/comm/options.h"
@@ -63,6 +64,7 @@ struct DataPath {
   Links links;
   Collectives collectives;
   Signals signals;
+  KnownTransfers transfers;
 };
 
 // Shared: queued works keep it until they have ended, also after the user has aborted it.

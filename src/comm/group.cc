@@ -13,6 +13,7 @@
 #include "src/base/liveness.h"
 #include "src/base/wait.h"
 #include "src/comm/driver.h"
+#include "src/comm/repeated_p2p.h"
 
 namespace tutti::comm {
 namespace {
@@ -111,6 +112,7 @@ void issue(Communicator& comm, const P2pCall& call, Stream* stream) {
   } else if (stream == nullptr) {
     check_not_crowded(comm);
     run_p2p_now(comm, call);
+    remember(comm, call);
   } else {
     auto unit = std::make_unique<Unit>(comm.shared_from_this());
     unit->p2p.emplace().assign({&call, 1}, comm.rank());

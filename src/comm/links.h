@@ -46,6 +46,23 @@ class Links {
     return std::exchange(next, next + n);
   }
 
+  // Null when there has been none.
+  uint32_t* p2p_count(int peer, bool is_send) noexcept {
+    const auto at = p2p_counts_.find(key(peer, is_send ? 1 : 0));
+    return at == p2p_counts_.end() ? nullptr : &at->second;
+  }
+  // Made before and ready to be used; else null.
+  transport::SendConnection* find_send(int peer, int channel) noexcept {
+    const auto at = sends_.find(key(peer, channel));
+    bool ready = false;
+    const bool usable = at != sends_.end() && at->second->ready(&ready).ok() && ready;
+    return usable ? at->second.get() : nullptr;
+  }
+  transport::RecvConnection* find_recv(int peer, int channel) noexcept {
+    const auto at = recvs_.find(key(peer, channel));
+    return at == recvs_.end() ? nullptr : at->second.get();
+  }
+
   // Tells the other end of every connection, once, that this rank has given up. Afterwards no
   // thread of this process reads memory that this rank has sent by reference.
   void announce(const Notice& notice) noexcept;

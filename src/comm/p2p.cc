@@ -14,22 +14,22 @@
 namespace tutti::comm {
 namespace {
 
-// Both ends compute it from their own arguments; a difference is noticed by the first message.
-uint32_t p2p_signature(const P2pCall& call) {
-  Hasher hash;
-  hash.value(call.count);
-  hash.value(call.dtype);
-  return transport::to_signature(hash.finish());
-}
-
 exec::P2pTransfer transfer_of(const P2pCall& call) {
   return {static_cast<std::byte*>(call.data), call.count * size_of(call.dtype),
-          p2p_signature(call)};
+          p2p_signature(call.count, call.dtype)};
 }
 
 }  // namespace
 
+uint32_t p2p_signature(size_t count, DType dtype) noexcept {
+  Hasher hash;
+  hash.value(count);
+  hash.value(dtype);
+  return transport::to_signature(hash.finish());
+}
+
 void P2pGroup::assign(std::span<const P2pCall> calls, int rank) {
+  begun_.reset();
   lanes_.clear();
   self_sends_.clear();
   self_recvs_.clear();
@@ -92,6 +92,11 @@ void P2pGroup::open(const Path& path, std::optional<Error>& caught) {
   caught_ = &caught;
   if (path.links.resting()) path.links.resume();
   for (Lane& lane : lanes_) {
+    if (begun_.has_value()) {
+      lane.first_ordinal = *path.links.p2p_count(lane.peer, lane.is_send) - 1;
+      if (lane.is_send) lane.send = &path.links.send_to(lane.peer, kP2pChannel);
+      continue;
+    }
     lane.first_ordinal =
         path.links.count_p2p(lane.peer, lane.is_send, static_cast<uint32_t>(lane.count));
     if (!lane.is_send) continue;
@@ -132,7 +137,8 @@ bool P2pGroup::try_connect(Lane& lane) {
                                          .transfers = {&transfers_[lane.first], lane.count},
                                          .max_chunk_bytes = path_->tuning.layout.area_bytes,
                                          .policy = path_->tuning.policy,
-                                         .sent = &path_->sent});
+                                         .sent = &path_->sent,
+                                         .begun = begun_.value_or(exec::P2pProgress{})});
   return true;
 }
 

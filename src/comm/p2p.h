@@ -19,6 +19,10 @@
 
 namespace tutti::comm {
 
+// The operation's part of the signature of its messages. Both ends compute it from their own
+// arguments; a difference is noticed by the first message.
+uint32_t p2p_signature(size_t count, DType dtype) noexcept;
+
 // Lanes do not wait for each other, neither to connect nor to move: calls that depend on each other
 // over several ranks must not. Owned by the communicator's progress.
 class P2pGroup final : public exec::Task {
@@ -28,6 +32,9 @@ class P2pGroup final : public exec::Task {
   // group is larger than any before. Throws InvalidUsage when a send to self has no receive, or one
   // of another size.
   void assign(std::span<const P2pCall> calls, int rank);
+  // After assign() of one call to another rank: it has been counted and written down already, and
+  // is that far.
+  void go_on(const exec::P2pProgress& progress) noexcept { begun_ = progress; }
 
   // For the recording.
   const trace::Call& recorded() const noexcept { return recorded_; }
@@ -78,7 +85,8 @@ class P2pGroup final : public exec::Task {
   std::vector<SelfCall> self_sends_;
   std::vector<SelfCall> self_recvs_;
   trace::Call recorded_;
-  std::optional<Path> path_;  // once opened
+  std::optional<exec::P2pProgress> begun_;  // of the only call, when it did not begin here
+  std::optional<Path> path_;                // once opened
   std::optional<Error>* caught_ = nullptr;
 };
 

@@ -3,6 +3,7 @@
 // anything up.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -35,8 +36,9 @@ struct BegunCall {
 inline void complete(Communicator& comm, const Collectives::Prepared& known, uint64_t number,
                      const BegunCall& begun) noexcept {
   comm.path().collectives.end_again(number);
-  comm.stats().publish(known.line_protocol, known.algorithm);
-  comm.recorder().end(begun.record, known.line_protocol);
+  const int protocol = std::bit_width(known.line->sent_mask());
+  comm.stats().publish(protocol, known.algorithm);
+  comm.recorder().end(begun.record, protocol);
   comm.order().leave(begun.ticket, comm.bell());
 }
 // Looks a while longer, then waits as every call does, with deadlines and an eye on failures.
@@ -62,20 +64,22 @@ void complete_late(Communicator& comm, Collectives::Prepared& known,
     return false;
   Collectives& collectives = comm.path().collectives;
   Collectives::Prepared* const known = collectives.recall(key, name);
-  if (known == nullptr || placing(known->extents, input, output) == Placing::kRefused ||
-      comm.local().board.any_notice()) [[unlikely]] {
+  const Placing placed =
+      known == nullptr ? Placing::kRefused : placing(known->extents, input, output);
+  if (placed == Placing::kRefused || comm.local().board.any_notice()) [[unlikely]] {
     comm.order().leave(begun.ticket, comm.bell());
     return false;
   }
   const exec::CallBuffers buffers{static_cast<const std::byte*>(input),
-                                  static_cast<std::byte*>(output)};
+                                  static_cast<std::byte*>(output), placed == Placing::kInPlace};
   exec::StraightLine& line = *known->line;
+  line.start();
   const uint32_t signature = collectives.extend_history(*known);
   begun.step = line.run(buffers, signature, 0);
   trace::Recorder& recorder = comm.recorder();
   const uint64_t number = collectives.begin_again(*known);
   begun.record = recorder.begin(*known->recorded, number, 0);
-  begun.step = line.run(buffers, signature, begun.step);
+  if (begun.step != line.n_steps()) begun.step = line.run_on(buffers, signature, begun.step);
   if (begun.step != line.n_steps()) [[unlikely]] {
     complete_late(comm, *known, buffers, begun);
     return true;

@@ -41,6 +41,16 @@ Work::Work(Communicator& comm, OrderedCall& call, const Started& started)
   sequence_.take_over(started.record);
 }
 
+Work::Work(Communicator& comm, P2pGroup& p2p, const Started& started)
+    : comm_(comm),
+      ticket_(started.ticket),
+      sequence_(comm, {}, caught_),
+      p2p_(&p2p),
+      state_(State::kRun),
+      p2p_record_(started.record) {
+  open_p2p();
+}
+
 void Work::queue(std::span<OrderedCall> calls) noexcept {
   trace::Call call = p2p_ != nullptr ? p2p_->recorded() : trace::Call{};
   if (!calls.empty()) {
@@ -69,10 +79,14 @@ void Work::start() noexcept {
   if (const auto notice = final_notice()) [[unlikely]]
     return fail_noticed(*notice);
   if (p2p_ == nullptr) return;
-  DataPath& path = comm_.path();
   trace::Recorder& recorder = comm_.recorder();
-  p2p_record_ = recorder.begin(recorder.describe(p2p_->recorded(), ""), path.collectives.begun(),
-                               queued_.issued);
+  p2p_record_ = recorder.begin(recorder.describe(p2p_->recorded(), ""),
+                               comm_.path().collectives.begun(), queued_.issued);
+  open_p2p();
+}
+
+void Work::open_p2p() noexcept {
+  DataPath& path = comm_.path();
   const Status status = contained(caught_, [&] {
     p2p_->open({path.links, path.tuning, path.collectives.sent(), comm_.local().board.journal()},
                caught_);

@@ -63,12 +63,14 @@ class CallSequence final : public exec::Task {
 class Work {
  public:
   Work(Communicator& comm, std::span<OrderedCall> calls, P2pGroup* p2p);
-  // Of one collective that has been started, and whose turn it is.
+  // Of one collective that has been started, and whose turn it is; the collective's record.
   struct Started {
     uint64_t ticket = 0;
     uint64_t record = 0;
   };
   Work(Communicator& comm, OrderedCall& call, const Started& started);
+  // Of sends and receives that have been recorded, and whose turn it is.
+  Work(Communicator& comm, P2pGroup& p2p, const Started& started);
   ~Work() = default;
   Work(const Work&) = delete;
   Work& operator=(const Work&) = delete;
@@ -94,6 +96,7 @@ class Work {
 
   void queue(std::span<OrderedCall> calls) noexcept;
   void start() noexcept;
+  void open_p2p() noexcept;
   void run(bool* advanced) noexcept;
   std::optional<Notice> find_notice() const noexcept;
   std::optional<Notice> final_notice() const noexcept;

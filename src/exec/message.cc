@@ -2,6 +2,9 @@
 // Decides how a message travels and where its bytes lie.
 #include "src/exec/message.h"
 
+#include <algorithm>
+#include <bit>
+
 #include "src/base/log.h"
 
 namespace tutti::exec {
@@ -40,7 +43,7 @@ Arrival locate(transport::RecvConnection& connection, int peer, size_t bytes,
     return Arrival::kFailed;
   }
   if (message->kind == MessageKind::kStaged) {
-    message->data = connection.view.area(line.staged.area);
+    message->data = connection.view.area(line.staged.area, bytes);
   } else if (message->kind == MessageKind::kMapped) {
     const Status status = connection.map(line.direct, &message->data);
     if (status.in_progress()) return Arrival::kNothing;
@@ -74,6 +77,13 @@ bool no_room(transport::SendConnection& connection) noexcept {
 }
 
 }  // namespace
+
+size_t pipelined_bytes(size_t bytes, size_t max_chunk_bytes) noexcept {
+  constexpr size_t kPieces = 4;
+  constexpr size_t kLeast = 8 << 10;  // below, a message costs more than it hides
+  return std::clamp(std::bit_floor(bytes / kPieces), std::min(kLeast, max_chunk_bytes),
+                    max_chunk_bytes);
+}
 
 Arrival peek_message(transport::RecvConnection& connection, int peer, uint32_t signature,
                      size_t bytes, IncomingMessage* message, Status* failure) noexcept {
@@ -143,7 +153,7 @@ bool acquire_message(transport::SendConnection& connection, const Sending& what,
   if (!connection.view.area_free()) return no_room(connection);
   message->fell_back = direct;
   message->kind = MessageKind::kStaged;
-  message->slot = connection.view.area();
+  message->slot = connection.view.area(what.bytes);
   message->streaming = connection.stores.begin(what.bytes);
   return true;
 }

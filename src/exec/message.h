@@ -19,6 +19,10 @@ constexpr uint32_t message_signature(uint32_t operation_signature, size_t bytes)
   return operation_signature + static_cast<uint32_t>(bytes) * kUnit;
 }
 
+// Bytes of each message of a transfer in one direction, so that the receiver reads one while the
+// sender writes the next; the last may be shorter.
+size_t pipelined_bytes(size_t bytes, size_t max_chunk_bytes) noexcept;
+
 // A message at the head of a connection, not yet released.
 struct IncomingMessage {
   transport::RecvConnection* connection = nullptr;  // null: the source is a local chunk

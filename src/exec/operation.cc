@@ -22,6 +22,10 @@ size_t largest_block(const plan::Shape& shape, const Binding& binding) noexcept 
   return *std::max_element(binding.block_counts, binding.block_counts + n);
 }
 
+// Some ranks only send while others only receive; so they work at the same time on different
+// pieces.
+bool flows_one_way(plan::Collective collective) noexcept { return plan::has_root(collective); }
+
 }  // namespace
 
 Tiling make_tiling(const plan::Shape& shape, const Binding& binding, size_t max_chunk_bytes,
@@ -33,6 +37,9 @@ Tiling make_tiling(const plan::Shape& shape, const Binding& binding, size_t max_
   const size_t align = kChunkAlignBytes / elem;
   const size_t largest = largest_block(shape, binding);
   tiling.chunk_elems = max_chunk_bytes / elem / align * align;
+  if (counts_agreed && flows_one_way(shape.collective)) {
+    tiling.chunk_elems = pipelined_bytes(largest * elem, max_chunk_bytes) / elem / align * align;
+  }
   if (counts_agreed) {
     const size_t even = divide_up(divide_up(largest, chunks), align) * align;
     tiling.chunk_elems = std::clamp(even, align, tiling.chunk_elems);

@@ -75,8 +75,15 @@ struct Span {
 class Operation final : public Task {
  public:
   void start(const Launch& launch);
-  // After start(): the lane's steps up to this one have been done.
-  void skip(uint32_t lane, uint32_t step) noexcept { lanes_[lane].step = step + 1; }
+  // After start(): references of ours may be on their way to any peer.
+  void expect_references() noexcept {
+    referenced_.assign(referenced_.size(), 1);
+    any_referenced_ = true;
+  }
+  // After start(): the lane's steps up to this one of this tile have been done.
+  void skip(uint32_t lane, uint32_t tile, uint32_t step) noexcept {
+    lanes_[lane] = {.step = step + 1, .tile = tile};
+  }
   Status progress(bool* advanced) noexcept override;
   int waiting_for() const noexcept override;
   bool needs(int rank) const noexcept override;

@@ -21,7 +21,8 @@ Status P2pOperation::progress(bool* advanced) noexcept {
 }
 
 size_t P2pOperation::chunk_bytes() const noexcept {
-  return std::min(launch_.max_chunk_bytes, launch_.transfers[next_].bytes - offset_);
+  const size_t whole = launch_.transfers[next_].bytes;
+  return std::min(pipelined_bytes(whole, launch_.max_chunk_bytes), whole - offset_);
 }
 
 void P2pOperation::advance(size_t bytes) noexcept {

@@ -19,6 +19,12 @@ struct P2pTransfer {
       0;  // the same at both ends (element count and datatype); transport::to_signature
 };
 
+// How far a transfer is.
+struct P2pProgress {
+  size_t bytes = 0;         // sent, or received
+  bool referenced = false;  // references have been sent
+};
+
 struct P2pLaunch {
   int peer = 0;
   // One of the two.
@@ -28,12 +34,16 @@ struct P2pLaunch {
   size_t max_chunk_bytes = 0;              // bytes of a staging slot
   MessagePolicy policy;
   SentKinds* sent = nullptr;
+  P2pProgress begun = {};  // of the first transfer
 };
 
 // Allocates nothing.
 class P2pOperation final : public Task {
  public:
-  explicit P2pOperation(const P2pLaunch& launch) noexcept : launch_(launch) {}
+  explicit P2pOperation(const P2pLaunch& launch) noexcept
+      : launch_(launch), referenced_(launch.begun.referenced) {
+    if (launch.begun.bytes != 0) advance(launch.begun.bytes);
+  }
   Status progress(bool* advanced) noexcept override;
   int waiting_for() const noexcept override { return complete() ? -1 : launch_.peer; }
   bool needs(int rank) const noexcept override { return rank == launch_.peer && !complete(); }

@@ -3,20 +3,14 @@
 #include "src/exec/straight_line.h"
 
 #include <algorithm>
+#include <span>
 
 namespace tutti::exec {
 namespace {
 
 using transport::MessageKind;
-using transport::Peeked;
 
 constexpr uint32_t kEagerPolls = 64;  // without a pause: about the time that a line needs to come
-
-void count_sent(transport::SendConnection& to, MessageKind kind, size_t bytes) noexcept {
-  PeerTraffic::Protocol& counted = to.traffic().protocols[static_cast<size_t>(kind)];
-  add(counted.sent_messages, 1);
-  add(counted.sent_bytes, bytes);
-}
 
 }  // namespace
 
@@ -37,18 +31,20 @@ class StraightLine::Builder {
   bool build() noexcept {
     const bool fits = static_cast<uint64_t>(program_.shape.n_ranks) * size_.block_count <
                       UINT32_MAX / elem_bytes_;
-    if (program_.lanes.size() > kMostLanes || tiling_.n_tiles != 1 || !fits) return false;
-    for (size_t lane = 0; lane < program_.lanes.size(); ++lane) {
+    const size_t n_lanes = program_.lanes.size();
+    if (n_lanes > kMostLanes || tiling_.n_tiles > kMostSteps || !fits) return false;
+    for (size_t lane = 0; lane < n_lanes; ++lane) {
       if (program_.lanes[lane].n_steps > UINT8_MAX || !add_ready(lane)) return false;
     }
     while (true) {
       bool added = false;
-      for (size_t lane = 0; lane < program_.lanes.size(); ++lane) {
-        if (next_[lane] == program_.lanes[lane].n_steps) continue;
+      for (size_t lane = 0; lane < n_lanes; ++lane) {
+        if (ended(lane) || !may_go_on(lane)) continue;
         added = true;
         if (!add(lane) || !add_ready(lane)) return false;
       }
-      if (!added) return true;
+      // The lane that is furthest behind may always go on.
+      if (!added) return !line_.refers_ || add_drain();
     }
   }
 
@@ -59,15 +55,35 @@ class StraightLine::Builder {
     size_t count = 0;
   };
 
-  Extent extent_of(const CompiledStep& step) const noexcept {
-    const size_t begin = static_cast<size_t>(step.chunk) * tiling_.chunk_elems;
-    const size_t end = std::min(size_.block_count, tiling_.tile_elems);
+  Extent extent_of(const CompiledStep& step, size_t tile) const noexcept {
+    const size_t tile_begin = tile * tiling_.tile_elems;
+    const size_t begin = tile_begin + static_cast<size_t>(step.chunk) * tiling_.chunk_elems;
+    const size_t end = std::min(size_.block_count, tile_begin + tiling_.tile_elems);
     if (step.signal || begin >= end) return {};
     return {begin, std::min(end - begin, tiling_.chunk_elems)};
   }
 
+  bool ended(size_t lane) const noexcept {
+    return tile_of(lane) == tiling_.n_tiles || program_.lanes[lane].n_steps == 0;
+  }
+  // The tile of the lane's next step.
+  size_t tile_of(size_t lane) const noexcept {
+    return next_[lane] / std::max(1u, program_.lanes[lane].n_steps);
+  }
+  // As Operation::may_start_tile().
+  bool may_go_on(size_t lane) const noexcept {
+    const size_t tile = tile_of(lane);
+    const auto window = static_cast<size_t>(program_.tiles_in_flight);
+    if (tile < window) return true;
+    for (size_t other = 0; other < program_.lanes.size(); ++other) {
+      if (tile_of(other) <= tile - window && program_.lanes[other].n_steps != 0) return false;
+    }
+    return true;
+  }
+
   const CompiledStep& next_step(size_t lane) const noexcept {
-    return program_.steps[program_.lanes[lane].first_step + next_[lane]];
+    const CompiledLane& code = program_.lanes[lane];
+    return program_.steps[code.first_step + next_[lane] % code.n_steps];
   }
 
   bool receives(const CompiledStep& step) const noexcept {
@@ -78,7 +94,7 @@ class StraightLine::Builder {
 
   // The lane's next steps, as far as they receive nothing.
   bool add_ready(size_t lane) noexcept {
-    while (next_[lane] != program_.lanes[lane].n_steps && !receives(next_step(lane))) {
+    while (!ended(lane) && may_go_on(lane) && !receives(next_step(lane))) {
       if (!add(lane)) return false;
     }
     return true;
@@ -87,11 +103,12 @@ class StraightLine::Builder {
   // The lane's next step.
   bool add(size_t lane) noexcept {
     const CompiledStep& step = next_step(lane);
-    const size_t index = next_[lane]++;
+    const size_t tile = tile_of(lane);
+    const size_t index = next_[lane]++ % program_.lanes[lane].n_steps;
     if (step.n_waits != 0) return false;
-    const Extent extent = extent_of(step);
+    const Extent extent = extent_of(step, tile);
     if (extent.count == 0 && !step.signal) return true;  // both ends of its messages skip it
-    if (line_.n_steps_ == kMostSteps || line_.n_sources_ + step.n_sources > kMostOperands ||
+    if (line_.n_sources_ + step.n_sources > kMostOperands ||
         line_.n_sinks_ + step.n_sinks > kMostOperands) {
       return false;
     }
@@ -103,6 +120,7 @@ class StraightLine::Builder {
               .post = step.post,
               .lane = static_cast<uint8_t>(lane),
               .lane_step = static_cast<uint8_t>(index),
+              .tile = static_cast<uint8_t>(tile),
               .count = static_cast<uint32_t>(extent.count),
               .bytes = static_cast<uint32_t>(extent.count * elem_bytes_)};
     const CompiledOperand* operand = program_.operands.data() + step.first_source;
@@ -113,8 +131,41 @@ class StraightLine::Builder {
     for (uint16_t i = 0; i < step.n_sinks; ++i) {
       if (!add_sink(operand[i], extent, made)) return false;
     }
+    return append(made);
+  }
+
+  // A small copy to a peer and to a local chunk is two steps: what the peer waits for, and what
+  // never waits, so that a call is not handed over in between.
+  bool append(const Step& step) noexcept {
+    const Operand* const sinks = line_.sinks_.data() + step.first_sink;
+    const auto is_local = [](const Operand& operand) {
+      return operand.from == nullptr && operand.to == nullptr;
+    };
+    const bool splits = step.copies && step.n_sinks == 2 && step.bytes != 0 &&
+                        is_local(line_.sources_[step.first_source]) &&
+                        is_local(sinks[0]) != is_local(sinks[1]) && !sinks[0].staged &&
+                        !sinks[1].staged;
+    if (!splits) return append_one(step);
+    const uint8_t local = is_local(sinks[0]) ? 0 : 1;
+    Step part = step;
+    part.n_sinks = 1;
+    part.first_sink = static_cast<uint8_t>(step.first_sink + 1 - local);
+    if (!append_one(part)) return false;
+    part.first_sink = static_cast<uint8_t>(step.first_sink + local);
+    return append_one(part);
+  }
+
+  bool append_one(const Step& step) noexcept {
+    if (line_.n_steps_ == kMostSteps) return false;
+    Step& made = line_.steps_[line_.n_steps_++];
+    made = step;
     line_.set_form(made);
-    line_.steps_[line_.n_steps_++] = made;
+    return true;
+  }
+
+  bool add_drain() noexcept {
+    if (line_.n_steps_ == kMostSteps) return false;
+    line_.steps_[line_.n_steps_++] = {.form = Form::kDrain};
     return true;
   }
 
@@ -147,9 +198,14 @@ class StraightLine::Builder {
     sink = {.to = connections_.send[operand.endpoint], .staged = step.bytes > 0 && !fits_inline};
     line_.sent_mask_ |=
         1u << static_cast<unsigned>(sink.staged ? MessageKind::kStaged : MessageKind::kInline);
-    const bool referable = step.copies && (step.bytes >= policy_.direct_min_bytes ||
-                                           step.bytes >= policy_.pull_min_bytes);
-    return !sink.to->needs_progress && !(sink.staged && referable);
+    if (sink.staged && step.copies && step.bytes >= policy_.direct_min_bytes) {
+      const Operand& source = line_.sources_[step.first_source];
+      const Endpoint& to = program_.send_peers[operand.endpoint];
+      sink.refer_in_place = source.from == nullptr && to.reference_safe_in_place;
+      sink.refer_out_of_place = source.from == nullptr && to.reference_safe_out_of_place;
+      line_.refers_ |= sink.refer_in_place || sink.refer_out_of_place;
+    }
+    return !sink.to->needs_progress && step.bytes < policy_.pull_min_bytes;
   }
 
   StraightLine& line_;
@@ -167,8 +223,8 @@ bool StraightLine::make(const Program& program, const Connections& connections,
                         int32_t post_divisor) noexcept {
   n_steps_ = 0;
   n_sources_ = n_sinks_ = 0;
-  folds_ = false;
-  sent_mask_ = 0;
+  folds_ = refers_ = false;
+  sent_mask_ = referred_mask_ = 0;
   kernel_ = kernels::reduce_copy_for(size.dtype, size.op);
   scaling_.post_divisor = post_divisor;
   if (!Builder(*this, program, connections, tiling, size, policy).build()) n_steps_ = 0;
@@ -180,33 +236,77 @@ inline const std::byte* StraightLine::local(const Operand& operand,
   return (operand.output ? buffers.output : buffers.input) + operand.offset;
 }
 
-// Null: it has not come, or is for an Operation to look at.
-inline const std::byte* StraightLine::find(const Operand& source, const CallBuffers& buffers,
-                                           uint32_t signature, size_t bytes) noexcept {
-  if (source.from == nullptr) return local(source, buffers);
-  MessageKind kind;
-  const transport::RecvView& view = source.from->view;
-  if (view.peek(message_signature(signature, bytes), &kind) != Peeked::kMessage) return nullptr;
-  const transport::SlotLine& line = view.line();
-  if (kind == MessageKind::kInline) [[likely]]
-    return line.inline_bytes;
-  if (kind != MessageKind::kStaged || line.staged.bytes != bytes) return nullptr;
-  return view.area(line.staged.area);
+// False: it has not come, or is for an Operation to look at.
+inline bool StraightLine::find(const Step& step, size_t source, const CallBuffers& buffers,
+                               uint32_t signature) noexcept {
+  const Operand& operand = sources_[source];
+  IncomingMessage& message = incoming_[source];
+  if (operand.from == nullptr) {
+    message = {};
+    from_[source].data = local(operand, buffers);
+    return true;
+  }
+  Status failure;
+  const Arrival arrival =
+      peek_message(*operand.from, -1, signature, step.bytes, &message, &failure);
+  from_[source].data = message.data;
+  return arrival == Arrival::kMessage && message.data != nullptr;
 }
 
-// Null: there is no room for the message.
-inline std::byte* StraightLine::place(const Operand& sink, const CallBuffers& buffers) noexcept {
-  if (sink.to == nullptr) return buffers.output + sink.offset;  // never the input, as is proved
-  transport::SendView& view = sink.to->view;
-  if (sink.staged) return view.area_free() ? view.area() : nullptr;
-  return view.line_free() ? view.line().inline_bytes : nullptr;
+// False: there is no room for the message.
+inline bool StraightLine::place(const Step& step, size_t sink,
+                                const CallBuffers& buffers) noexcept {
+  const Operand& operand = sinks_[sink];
+  OutgoingMessage& message = outgoing_[sink];
+  message.connection = operand.to;
+  if (operand.to == nullptr) {
+    to_[sink] = {buffers.output + operand.offset, false};  // never the input, as is proved
+    return true;
+  }
+  transport::SendView& view = operand.to->view;
+  message.kind = operand.staged ? MessageKind::kStaged : MessageKind::kInline;
+  if (!operand.staged) {
+    to_[sink] = {view.line().inline_bytes, false};
+    return view.line_free();
+  }
+  const bool may_refer = buffers.in_place ? operand.refer_in_place : operand.refer_out_of_place;
+  if (may_refer && operand.to->reference(from_[step.first_source].data, step.bytes, false,
+                                         &message.kind, &message.reference)) {
+    to_[sink].data = nullptr;
+    return view.line_free();
+  }
+  message.fell_back = may_refer;
+  if (!view.area_free()) return false;
+  to_[sink] = {view.area(step.bytes), operand.to->stores.begin(step.bytes)};
+  return true;
 }
 
-inline void StraightLine::move(const Step& step) const noexcept {
-  if (step.bytes == 0 || step.n_sinks == 0 || step.n_sources == 0) return;
+// False: what was read does not count, for its sender has given up.
+inline bool StraightLine::move(const Step& step) noexcept {
+  if (step.bytes == 0 || step.n_sinks == 0 || step.n_sources == 0) return true;
+  const std::span<const IncomingMessage> incoming{incoming_.data() + step.first_source,
+                                                  step.n_sources};
+  if (!begin_reading(incoming).ok()) return false;
   const kernels::Source* const from = from_.data() + step.first_source;
   const kernels::Sink* const to = to_.data() + step.first_sink;
-  if (!step.copies) {
+  if (step.copies) {
+    size_t n_sinks = 0;
+    std::array<kernels::Sink, kMostOperands> sinks;
+    for (size_t i = 0; i < step.n_sinks; ++i) {
+      // References move nothing; onto itself (one's own block in place): see Operation::run_step.
+      if (to[i].data != nullptr && to[i].data != from->data) sinks[n_sinks++] = to[i];
+    }
+    if (n_sinks == 1) {
+      kernels::copy_bytes(sinks[0].data, from->data, step.bytes, sinks[0].streaming);
+    } else if (n_sinks != 0) {
+      kernel_({.sources = from,
+               .n_sources = 1,
+               .sinks = sinks.data(),
+               .n_sinks = n_sinks,
+               .count = step.count,
+               .scaling = &scaling_});
+    }
+  } else {
     kernel_({.sources = from,
              .n_sources = step.n_sources,
              .sinks = to,
@@ -214,57 +314,59 @@ inline void StraightLine::move(const Step& step) const noexcept {
              .count = step.count,
              .post = step.post,
              .scaling = &scaling_});
-    return;
   }
-  for (size_t i = 0; i < step.n_sinks; ++i) {
-    // Onto itself (one's own block in place): see Operation::run_step.
-    if (to[i].data == from->data) continue;
-    kernels::copy_bytes(to[i].data, from->data, step.bytes, false);
-  }
+  return end_reading(incoming).ok();
 }
 
-inline void StraightLine::commit(const Step& step, uint32_t signature) const noexcept {
-  const uint32_t signed_length = message_signature(signature, step.bytes);
-  const Operand* sink = sinks_.data() + step.first_sink;
-  for (size_t i = 0; i < step.n_sinks; ++i, ++sink) {
-    if (sink->to == nullptr) continue;
-    MessageKind kind = MessageKind::kInline;
-    if (sink->staged) {
-      kind = MessageKind::kStaged;
-      sink->to->view.commit_staged(signed_length, step.bytes);
-    } else {
-      sink->to->view.commit(signed_length, kind);
+inline void StraightLine::commit(const Step& step, uint32_t signature) noexcept {
+  SentKinds sent;
+  for (size_t i = step.first_sink; i < size_t{step.first_sink} + step.n_sinks; ++i) {
+    if (outgoing_[i].connection != nullptr) {
+      commit_message(outgoing_[i], signature, step.bytes, sent);
     }
-    count_sent(*sink->to, kind, step.bytes);
   }
+  constexpr uint32_t kReferences = 1u << static_cast<unsigned>(MessageKind::kMapped);
+  referred_mask_ |= sent.mask & kReferences;
 }
 
 inline void StraightLine::release(const Step& step) const noexcept {
-  const Operand* source = sources_.data() + step.first_source;
-  for (size_t i = 0; i < step.n_sources; ++i, ++source) {
-    if (source->from == nullptr) continue;
-    // Relaxed: find() has acquired this header.
-    const uint64_t header = source->from->view.line().header.load(std::memory_order_relaxed);
-    release_message({.connection = source->from, .kind = static_cast<MessageKind>(header & 3)},
-                    step.bytes);
+  for (size_t i = step.first_source; i < size_t{step.first_source} + step.n_sources; ++i) {
+    if (incoming_[i].connection != nullptr) release_message(incoming_[i], step.bytes);
   }
 }
 
+bool StraightLine::drained() const noexcept {
+  if (referred_mask_ == 0 || planted(PlantedBug::kReferencesForgotten)) return true;
+  return std::all_of(sinks_.begin(), sinks_.begin() + n_sinks_, [](const Operand& sink) {
+    return sink.to == nullptr || sink.to->view.drained();
+  });
+}
+
 void StraightLine::set_form(Step& step) noexcept {
-  if (step.n_sinks != 1 || step.bytes == 0 || step.bytes > transport::kInlineBytes) return;
-  const Operand* const source = sources_.data() + step.first_source;
-  const Operand& sink = sinks_[step.first_sink];
+  const bool from_nothing = step.n_sources == 0 && step.n_sinks == 1;  // signals
+  const bool to_nothing = step.n_sources == 1 && step.n_sinks == 0;
+  if (step.bytes > transport::kInlineBytes || (step.n_sinks != 1 && !to_nothing)) return;
+  if (step.bytes == 0 && !from_nothing && !to_nothing) return;
   const auto inline_of = [](transport::Counted& connection) {
     return &connection.traffic().protocols[static_cast<size_t>(MessageKind::kInline)];
   };
-  step.to = sink.offset;
-  if (sink.to != nullptr) {
-    if (!step.copies || source->from != nullptr || sink.staged) return;
+  const Operand* const source = sources_.data() + step.first_source;
+  const Operand* const sink = sinks_.data() + step.first_sink;
+  const bool sends = !to_nothing && sink->to != nullptr;
+  step.to = sends || to_nothing ? 0 : sink->offset;
+  if (sends) {
+    if (sink->staged || (!from_nothing && (!step.copies || source->from != nullptr))) return;
     step.form = Form::kSend;
+    step.output = !from_nothing && source->output;
+    step.from = from_nothing ? 0 : source->offset;
+    step.send = &sink->to->view;
+    step.counted = inline_of(*sink->to);
+    return;
+  }
+  if (step.copies && source->from == nullptr) {
+    step.form = Form::kCopy;
     step.output = source->output;
     step.from = source->offset;
-    step.send = &sink.to->view;
-    step.counted = inline_of(*sink.to);
     return;
   }
   // What comes from a peer is inline like what goes to it; where it is not, arrived() sees it.
@@ -273,7 +375,7 @@ void StraightLine::set_form(Step& step) noexcept {
   if (theirs.from == nullptr) return;
   step.receive = &theirs.from->view;
   step.counted = inline_of(*theirs.from);
-  if (step.copies) step.form = Form::kReceive;
+  if (step.copies || to_nothing) step.form = Form::kReceive;
   if (step.n_sources != 2 || folds_) return;
   const Operand& ours = source[step.second ? 0 : 1];
   if (ours.from != nullptr) return;
@@ -290,23 +392,26 @@ void StraightLine::set_form(Step& step) noexcept {
   step.from = ours.offset;
 }
 
-// False: nothing has been done.
+// False: nothing has been done that anybody sees.
 bool StraightLine::run_any(const Step& step, const CallBuffers& buffers,
                            uint32_t signature) noexcept {
   for (size_t i = step.first_source; i < size_t{step.first_source} + step.n_sources; ++i) {
-    from_[i].data = find(sources_[i], buffers, signature, step.bytes);
-    if (from_[i].data == nullptr) return false;
+    if (!find(step, i, buffers, signature)) return false;
   }
   for (size_t i = step.first_sink; i < size_t{step.first_sink} + step.n_sinks; ++i) {
-    to_[i].data = place(sinks_[i], buffers);
-    if (to_[i].data == nullptr) return false;
+    if (!place(step, i, buffers)) return false;
   }
   if (planted(PlantedBug::kCommitBeforeData)) commit(step, signature);
   if (planted(PlantedBug::kReleaseBeforeRead)) release(step);
-  move(step);
+  if (!move(step)) return false;
   if (!planted(PlantedBug::kCommitBeforeData)) commit(step, signature);
   if (!planted(PlantedBug::kReleaseBeforeRead)) release(step);
   return true;
+}
+
+uint32_t StraightLine::run_on(const CallBuffers& buffers, uint32_t signature,
+                              uint32_t next) noexcept {
+  return run(buffers, signature, next);
 }
 
 uint32_t StraightLine::poll(const CallBuffers& buffers, uint32_t signature, uint32_t next,

@@ -22,11 +22,13 @@ struct CallSize {
 struct CallBuffers {
   const std::byte* input = nullptr;
   std::byte* output = nullptr;
+  bool in_place = false;
 };
 
-// Made from a program whose lanes do not wait for each other, for calls that fit in one tile, whose
-// messages travel inline or staged, and which need no scratch: then nothing is left to be looked
-// up, and each step is a few dozen instructions. What it does to the connections is what Operation
+// Made from a program whose lanes do not wait for each other, for calls of a few tiles, whose
+// messages nobody pulls, and which need no scratch: then nothing is left to be looked up, and each
+// step is a few dozen instructions. Its last step waits until references of ours have been
+// consumed, if it may send any. What it does to the connections is what Operation
 // does, so ranks may differ in which of the two they use, and a call may change over from this to
 // an Operation between two steps. Holds everything in itself.
 class StraightLine {
@@ -40,28 +42,35 @@ class StraightLine {
             const CallSize& size, const MessagePolicy& policy, int32_t post_divisor) noexcept;
 
   uint32_t n_steps() const noexcept { return n_steps_; }
-  // Which step of which lane of the program it is.
+  // Which step of which lane of the program it is; not for the one that waits for references.
   struct Place {
     uint32_t lane = 0;
+    uint32_t tile = 0;
     uint32_t step = 0;
   };
   Place place_of(uint32_t step) const noexcept {
-    return {steps_[step].lane, steps_[step].lane_step};
+    return {steps_[step].lane, steps_[step].tile, steps_[step].lane_step};
   }
 
+  // Before the first step.
+  void start() noexcept { referred_mask_ = 0; }
   // Runs the steps from `next` on until one has to wait; returns that step, or n_steps(). Whatever
-  // is unusual (a mismatch, a reference) counts as waiting: an Operation that goes on from that
-  // step knows what to do.
+  // is unusual (a mismatch, a broken connection) counts as waiting: an Operation that goes on from
+  // that step knows what to do.
   [[gnu::always_inline]] uint32_t run(const CallBuffers& buffers, uint32_t signature,
                                       uint32_t next) noexcept {
     while (next != n_steps_ && run_step(steps_[next], buffers, signature)) ++next;
     return next;
   }
+  // The same, not inlined.
+  uint32_t run_on(const CallBuffers& buffers, uint32_t signature, uint32_t next) noexcept;
   // The same, looking `polls` times more.
   uint32_t poll(const CallBuffers& buffers, uint32_t signature, uint32_t next,
                 uint32_t polls) noexcept;
-  // The kinds of message that it sends, as in SentKinds.
-  uint32_t sent_mask() const noexcept { return sent_mask_; }
+  // The kinds of message that the last run has sent, as in SentKinds.
+  uint32_t sent_mask() const noexcept { return sent_mask_ | referred_mask_; }
+  // It may send references, to any of its peers.
+  bool refers() const noexcept { return refers_; }
 
  private:
   static constexpr size_t kMostSteps = 16;
@@ -75,12 +84,16 @@ class StraightLine {
     uint32_t offset = 0;  // local: bytes from the buffer's start
     bool output = false;  // local: of the output
     bool staged = false;  // to a peer: not inline
+    // To a peer: by reference where the memory allows it, which is proved for calls of that kind.
+    bool refer_in_place = false;
+    bool refer_out_of_place = false;
   };
-  // What most steps of small calls are; their messages are inline. kFold: of two sources.
-  enum class Form : uint8_t { kAny, kSend, kReceive, kFold };
-  struct Step {
+  // What most steps of small calls are; their messages are inline. kFold: of two sources. kCopy:
+  // between local chunks. kDrain: references of ours have been consumed.
+  enum class Form : uint8_t { kAny, kSend, kReceive, kFold, kCopy, kDrain };
+  struct alignas(64) Step {  // found by a shift
     Form form = Form::kAny;
-    bool output = false;  // kSend, kFold: the local source is of the output
+    bool output = false;  // kSend, kFold, kCopy: the local source is of the output
     bool second = false;  // kFold: the peer's bytes are the second source
     uint8_t first_source = 0;
     uint8_t first_sink = 0;
@@ -90,11 +103,12 @@ class StraightLine {
     bool post = false;
     uint8_t lane = 0;
     uint8_t lane_step = 0;
+    uint8_t tile = 0;
     uint32_t count = 0;  // elements
     uint32_t bytes = 0;
-    uint32_t from = 0;                         // kSend, kFold: offset of the local source; bytes
-    uint32_t to = 0;                           // kReceive, kFold: offset in the output; bytes
-    transport::SendView* send = nullptr;       // kSend
+    uint32_t from = 0;                    // kSend, kFold, kCopy: offset of the local source; bytes
+    uint32_t to = 0;                      // kReceive, kFold, kCopy: offset in the output; bytes
+    transport::SendView* send = nullptr;  // kSend
     transport::RecvView* receive = nullptr;    // kReceive, kFold
     PeerTraffic::Protocol* counted = nullptr;  // of inline messages with that peer
   };
@@ -104,23 +118,27 @@ class StraightLine {
   bool run_step(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
   bool run_any(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
   static bool send(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
+  static void copy(const Step& step, const CallBuffers& buffers) noexcept;
   static bool receive(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
   bool fold(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
   static const std::byte* local(const Operand& operand, const CallBuffers& buffers) noexcept;
   static const std::byte* arrived(const Step& step, uint32_t signature) noexcept;
   static void release(const Step& step, size_t bytes) noexcept;
-  static const std::byte* find(const Operand& source, const CallBuffers& buffers,
-                               uint32_t signature, size_t bytes) noexcept;
-  static std::byte* place(const Operand& sink, const CallBuffers& buffers) noexcept;
-  void move(const Step& step) const noexcept;
-  void commit(const Step& step, uint32_t signature) const noexcept;
+  bool find(const Step& step, size_t source, const CallBuffers& buffers,
+            uint32_t signature) noexcept;
+  bool place(const Step& step, size_t sink, const CallBuffers& buffers) noexcept;
+  bool move(const Step& step) noexcept;
+  void commit(const Step& step, uint32_t signature) noexcept;
   void release(const Step& step) const noexcept;
+  bool drained() const noexcept;
 
   uint32_t n_steps_ = 0;
   uint8_t n_sources_ = 0;
   uint8_t n_sinks_ = 0;
   bool folds_ = false;
+  bool refers_ = false;
   uint32_t sent_mask_ = 0;
+  uint32_t referred_mask_ = 0;  // of the run: kMapped, once it has sent a reference
   kernels::ReduceCopyFn kernel_ = nullptr;
   kernels::ReduceCopy fold_;  // of the only step of that form, but for the addresses in from_, to_
   kernels::Scaling scaling_;
@@ -130,6 +148,8 @@ class StraightLine {
   // Parallel to them: where the bytes of the step that runs lie.
   std::array<kernels::Source, kMostOperands> from_;
   std::array<kernels::Sink, kMostOperands> to_;
+  std::array<IncomingMessage, kMostOperands> incoming_;
+  std::array<OutgoingMessage, kMostOperands> outgoing_;
 };
 
 // The rest is inlined where the calls begin: prologues would cost more than the work.
@@ -167,6 +187,13 @@ inline void StraightLine::release(const Step& step, size_t bytes) noexcept {
   return true;
 }
 
+[[gnu::always_inline]] inline void StraightLine::copy(const Step& step,
+                                                      const CallBuffers& buffers) noexcept {
+  kernels::copy_bytes(buffers.output + step.to,
+                      (step.output ? buffers.output : buffers.input) + step.from, step.bytes,
+                      false);
+}
+
 [[gnu::always_inline]] inline bool StraightLine::receive(const Step& step,
                                                          const CallBuffers& buffers,
                                                          uint32_t signature) noexcept {
@@ -195,17 +222,15 @@ inline void StraightLine::release(const Step& step, size_t bytes) noexcept {
 [[gnu::always_inline]] inline bool StraightLine::run_step(const Step& step,
                                                           const CallBuffers& buffers,
                                                           uint32_t signature) noexcept {
-  switch (step.form) {
-    case Form::kSend:
-      return send(step, buffers, signature);
-    case Form::kReceive:
-      return receive(step, buffers, signature);
-    case Form::kFold:
-      return fold(step, buffers, signature);
-    case Form::kAny:
-      break;
+  // Compared one after the other: a jump through a table costs more than the most usual forms do.
+  if (step.form == Form::kSend) return send(step, buffers, signature);
+  if (step.form == Form::kFold) return fold(step, buffers, signature);
+  if (step.form == Form::kReceive) return receive(step, buffers, signature);
+  if (step.form == Form::kCopy) {
+    copy(step, buffers);
+    return true;
   }
-  return run_any(step, buffers, signature);
+  return step.form == Form::kDrain ? drained() : run_any(step, buffers, signature);
 }
 
 }  // namespace tutti::exec

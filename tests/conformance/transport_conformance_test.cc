@@ -215,7 +215,7 @@ TEST_P(TransportConformance, Areas_AllUsed_LinesStillFree) {
           self.exchange.barrier();
         }
         self.wait("a staging slot", [&] { return view.area_free(); });
-        fill_pattern(view.area(), kSmall.area_bytes, i);
+        fill_pattern(view.area(kSmall.area_bytes), kSmall.area_bytes, i);
         view.commit_staged(kSignature, kSmall.area_bytes);
       }
       self.wait("all releases", [&] { return view.drained(); });
@@ -226,7 +226,8 @@ TEST_P(TransportConformance, Areas_AllUsed_LinesStillFree) {
         ASSERT_EQ(self.wait_message(*connection, kSignature), MessageKind::kStaged);
         const StagedPayload staged = connection->view.line().staged;
         EXPECT_EQ(staged.bytes, kSmall.area_bytes);
-        EXPECT_TRUE(has_pattern(connection->view.area(staged.area), staged.bytes, i)) << i;
+        EXPECT_TRUE(has_pattern(connection->view.area(staged.area, staged.bytes), staged.bytes, i))
+            << i;
         connection->view.release();
       }
     }
@@ -361,7 +362,7 @@ void send_stream(Rank& self, SendConnection& connection) {
       fill_pattern(view.line().inline_bytes, message.bytes, k);
       view.commit(kSignature, kind);
     } else {
-      fill_pattern(view.area(), message.bytes, k);
+      fill_pattern(view.area(message.bytes), message.bytes, k);
       view.commit_staged(kSignature, message.bytes);
     }
   }
@@ -385,7 +386,7 @@ void receive_stream(Rank& self, RecvConnection& connection) {
         break;
       case MessageKind::kStaged:
         bytes = view.line().staged.bytes;
-        data = view.area(view.line().staged.area);
+        data = view.area(view.line().staged.area, view.line().staged.bytes);
         break;
       case MessageKind::kMapped:
         bytes = view.line().direct.bytes;
@@ -610,7 +611,7 @@ TEST_P(TransportConformance, Rest_Drained_CreditsTheSlotsAndCarriesOn) {
       for (int round = 0; round < kRounds; ++round) {
         for (uint32_t i = 0; i < kPerRound; ++i) {
           self.wait("a slot", [&] { return connection->view.area_free(); });
-          std::memset(connection->view.area(), static_cast<int>(10 * round + i + 1), kBytes);
+          std::memset(connection->view.area(kBytes), static_cast<int>(10 * round + i + 1), kBytes);
           connection->view.commit_staged(kSignature, kBytes);
         }
         self.wait("all releases", [&] { return connection->view.drained(); });

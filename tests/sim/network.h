@@ -90,7 +90,8 @@ class Wire final : public Handler {
     uint64_t value = 0;  // header, count, or failure
     uint32_t area = UINT32_MAX;
     std::array<std::byte, transport::kInlineBytes> line{};
-    std::vector<std::byte> bytes;  // of the area
+    size_t offset = 0;             // of the bytes in the area
+    std::vector<std::byte> bytes;  // of the message
   };
   struct Lane {
     std::vector<Packet> packets;  // kept for their memory; a ring

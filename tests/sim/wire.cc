@@ -124,9 +124,11 @@ void Wire::carry_forward(bool rung) {
     std::memcpy(packet.line.data(), line.inline_bytes, transport::kInlineBytes);
     if (static_cast<MessageKind>(packet.value & 3) == MessageKind::kStaged) {
       packet.area = line.staged.area & (layout_.n_areas - 1);
-      const std::byte* area =
-          at_source_ + layout_.areas_offset() + size_t{packet.area} * layout_.area_bytes;
-      packet.bytes.assign(area, area + std::min<size_t>(line.staged.bytes, layout_.area_bytes));
+      const size_t bytes = std::min<size_t>(line.staged.bytes, layout_.area_bytes);
+      packet.offset = transport::offset_in_area(packet.area, bytes, layout_.area_bytes);
+      const std::byte* area = at_source_ + layout_.areas_offset() +
+                              size_t{packet.area} * layout_.area_bytes + packet.offset;
+      packet.bytes.assign(area, area + bytes);
     }
     packet.rung = rung;
     send(forward_, kForward);
@@ -214,7 +216,8 @@ void Wire::deliver_forward() {
     if (packet.kind == Kind::kLine) {
       const uint64_t message = (packet.value >> 32) - 1;
       if (packet.area != UINT32_MAX)
-        std::memcpy(sink_area(packet.area), packet.bytes.data(), packet.bytes.size());
+        std::memcpy(sink_area(packet.area) + packet.offset, packet.bytes.data(),
+                    packet.bytes.size());
       SlotLine& line = line_at(at_sink_, message, layout_);
       std::memcpy(line.inline_bytes, packet.line.data(), transport::kInlineBytes);
       line.header.store(packet.value, std::memory_order_release);

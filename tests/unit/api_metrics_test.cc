@@ -39,7 +39,7 @@ struct Transfer {
 TEST(PeerStats_Transfer, IsCountedAtBothEnds) {
   const Transfer cases[] = {{"inline", 56, kInline, 1},      {"inline", 57, kStaged, 1},
                             {"staged", 8, kStaged, 1},       {"staged", 0, kInline, 1},
-                            {"staged", 200'000, kStaged, 4},  // slots of 64 KiB
+                            {"staged", 200'000, kStaged, 7},  // pieces of 32 KiB
                             {"direct", 4096, kMapped, 1}};
   for (const Transfer& c : cases) {
     SCOPED_TRACE(std::string(c.protocol) + " " + std::to_string(c.bytes));

@@ -48,6 +48,8 @@ def parser():
     how.add_argument("--placement", choices=("auto", "pinned", "free"), default="auto",
                      help="auto: rank r on CPU r while there are enough CPUs, else left to the system; for all peers alike")
     how.add_argument("--seed", type=int, default=1, help="of the values in the buffers")
+    how.add_argument("--accept", action="store_true",
+                     help="end with 1 unless everything that the acceptance asks for was measured and holds")
     files = p.add_argument_group("files")
     files.add_argument("--out", default=None, metavar="FOLDER", help="where results go (default: build/compare/results)")
     files.add_argument("--build", default=os.path.join(install.ROOT, "build", "release"), metavar="FOLDER", help="build folder of Tutti")
@@ -101,8 +103,8 @@ def load(files):
     return results
 
 
-def conclude(results, folder):
-    """Prints the report of all runs together and writes it and the plots."""
+def conclude(results, folder, accept):
+    """Prints the report of all runs together and writes it and the plots; returns the exit code."""
     judged = verdict.judge(results)
     text = report.text(results, judged)
     print(text)
@@ -113,7 +115,8 @@ def conclude(results, folder):
         json.dump(judged, stream, indent=1)
     for name in svg.write_all(results, judged, folder):
         print(f"wrote {name}")
-    return 0
+    passed = not judged["doubts"] and all(a["verdict"] == "PASS" for a in judged["acceptance"])
+    return 1 if accept and not passed else 0
 
 
 def main(arguments):
@@ -124,6 +127,6 @@ def main(arguments):
     if options.what == "report":
         if not options.files:
             sys.exit("compare: which results? e.g. compare report build/compare/results/run-*.json")
-        return conclude(load(options.files), options.out)
+        return conclude(load(options.files), options.out, options.accept)
     results = run.runs(options)
-    return conclude(results, options.out) if results else 130
+    return conclude(results, options.out, options.accept) if results else 130

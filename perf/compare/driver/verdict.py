@@ -21,11 +21,11 @@ def names(results, wanted):
 
 
 def peers_of(results):
-    return names(results, lambda n, d: n not in TUTTI)
+    return names(results, lambda n, d: not n.startswith("tutti/"))
 
 
 def defaults_of(results):
-    return names(results, lambda n, d: n not in TUTTI and d["default"])
+    return names(results, lambda n, d: not n.startswith("tutti/") and d["default"])
 
 
 def middle(values):

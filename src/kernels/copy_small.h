@@ -33,7 +33,8 @@ inline void copy_two_words(unsigned char* to, const unsigned char* from, size_t 
 }
 
 // Up to kSmallCopyBytes bytes.
-[[gnu::always_inline]] inline void copy_small(void* sink, const void* source, size_t bytes) noexcept {
+[[gnu::always_inline]] inline void copy_small(void* sink, const void* source,
+                                              size_t bytes) noexcept {
   auto* to = static_cast<unsigned char*>(sink);
   const auto* from = static_cast<const unsigned char*>(source);
   if (bytes >= 16) {

@@ -9,6 +9,7 @@
 #include "src/kernels/convert_float8-inl.h"
 #include "src/kernels/export.h"
 #include "src/kernels/ordered-inl.h"
+#include "src/kernels/product_table-inl.h"
 #include "src/kernels/reduce_copy-inl.h"
 
 HWY_BEFORE_NAMESPACE();

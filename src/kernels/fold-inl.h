@@ -161,6 +161,7 @@ class Fold {
   using Vec = typename Codec::Vec;
   using WordTag = hn::ScalableTag<typename Codec::Word>;
   using Words = hn::Vec<WordTag>;
+  using Small = Fold;  // what to use for the ends of a call
   struct Block {
     Vec part[Codec::kParts];
   };
@@ -260,6 +261,12 @@ class Fold {
   const std::conditional_t<kOp == Op::kAvg, PostDivider<Lane>, Nothing> divider_;
   const Vec scale_;
   const bool round_scaled_;  // a lone source is rounded as the result
+};
+
+// The fold of calls of many vectors: another where that is worth a preparation.
+template <class Codec, Op kOp>
+struct LargeFold {
+  using type = Fold<typename CodecFor<Codec, kOp>::type, kOp>;
 };
 
 }  // namespace tutti::kernels::HWY_NAMESPACE

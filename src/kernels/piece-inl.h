@@ -83,6 +83,39 @@ HWY_INLINE typename F::Words fold_piece(const F& fold, const ReduceCopy& call, s
   return fold.result(block);
 }
 
+// Two pieces as one vector, where both fit and a fold costs more than joining them: `front` in the
+// first kSlot bytes, `back` in the next.
+template <class F, size_t kBytes>
+inline constexpr size_t kSlotBytes = kBytes > 8 ? F::kBlockBytes / 2 : 8;
+template <class F, size_t kBytes>
+inline constexpr bool kJoins =
+    F::kParts > 1 && kBytes <= kSlotBytes<F, kBytes> && 2 * kSlotBytes<F, kBytes> <= F::kBlockBytes;
+
+template <class F, size_t kBytes>
+HWY_INLINE typename F::Words load_joined(const Source& source, size_t second) {
+  const typename F::WordTag tag;
+  const auto front = load_piece_of<F, kBytes>(source, 0);
+  const auto back = load_piece_of<F, kBytes>(source, second);
+  if constexpr (kBytes > 8) {
+    return hn::ConcatUpperLower(tag, back, front);
+  } else {
+    const hn::Repartition<uint64_t, typename F::WordTag> slots;
+    return hn::BitCast(tag, hn::OddEven(hn::BitCast(slots, back), hn::BitCast(slots, front)));
+  }
+}
+
+template <class F, size_t kBytes>
+HWY_INLINE void store_back(typename F::Words joined, uint8_t* to) {
+  if constexpr (kBytes > 8) {
+    const hn::Half<typename F::WordTag> half;
+    store_piece<kBytes>(hn::UpperHalf(half, joined), half, to);
+  } else {
+    const hn::Repartition<uint64_t, typename F::WordTag> slots;
+    const uint64_t back = hn::ExtractLane(hn::BitCast(slots, joined), 1);
+    memcpy(to, &back, kBytes);  // the first bytes of the slot, on a little-endian machine
+  }
+}
+
 // Folds two pieces of kBytes bytes, at `first` and at `second`; they may overlap or be the same.
 // Everything is loaded before anything is stored, so a sink may be a source.
 template <class F, size_t kBytes>
@@ -105,6 +138,14 @@ HWY_INLINE void two_pieces_two_to_one(const F& fold, const ReduceCopy& call, siz
   const typename F::WordTag tag;
   const Source& left = call.sources[0];
   const Source& right = call.sources[1];
+  if constexpr (kJoins<F, kBytes>) {
+    auto both = fold.load(load_joined<F, kBytes>(left, second), left.pre);
+    fold.merge(both, fold.load(load_joined<F, kBytes>(right, second), right.pre));
+    auto* const sink = static_cast<uint8_t*>(call.sinks[0].data);
+    const auto words = fold.result(both);
+    store_piece<kBytes>(words, tag, sink);
+    return store_back<F, kBytes>(words, sink + second);
+  }
   auto front = fold.load(load_piece_of<F, kBytes>(left, 0), left.pre);
   auto back = fold.load(load_piece_of<F, kBytes>(left, second), left.pre);
   fold.merge(front, fold.load(load_piece_of<F, kBytes>(right, 0), right.pre));

@@ -159,7 +159,7 @@ HWY_NOINLINE void fold_large(const ReduceCopy& call, size_t end) noexcept {
   const F fold(call);
   constexpr size_t kBytes = F::kBlockBytes;
   size_t at = std::min(end, bytes_to_boundary(call, kBytes, F::kElementBytes));
-  if (at != 0) fold_small<F>(call, 0, at);
+  if (at != 0) fold_small<typename F::Small>(call, 0, at);
   if constexpr (!kScalarTarget) {
     constexpr size_t kStep = kUnroll<F> * kBytes;
     const auto sink = reinterpret_cast<uintptr_t>(sink_at(call, 0, at));
@@ -171,20 +171,20 @@ HWY_NOINLINE void fold_large(const ReduceCopy& call, size_t end) noexcept {
     for (; end - at >= kStep; at += kStep) general_step<F, kUnroll<F>>(fold, call, at);
   }
   for (; end - at >= kBytes; at += kBytes) general_step<F, 1>(fold, call, at);
-  if (at != end) fold_small<F>(call, at, end - at);
+  if (at != end) fold_small<typename F::Small>(call, at, end - at);
   if (call.sinks[0].streaming || call.n_sinks > 1) hwy::FlushStream();
 }
 
-template <class F>
+template <class F, class Large = F>
 HWY_INLINE void fold_all(const ReduceCopy& call) noexcept {
   const size_t bytes = call.count * F::kElementBytes;
   if (bytes <= kSmallBytes<F>) {
-    if constexpr (kInPieces<F> && F::kParts == 1) {
+    if constexpr (kInPieces<F>) {
       if (call.n_sources == 2 && call.n_sinks == 1) return fold_small_two_to_one<F>(call, bytes);
     }
     return fold_small<F>(call, 0, bytes);
   }
-  fold_large<F>(call, bytes);
+  fold_large<Large>(call, bytes);
 }
 
 // True when PreMulSum has a source to multiply, or Avg something to divide.
@@ -208,7 +208,7 @@ void reduce(const ReduceCopy& call) noexcept {
   if constexpr (kOp == Op::kAvg || kOp == Op::kPreMulSum) {
     if (!scaled) return fold_all<Fold<typename CodecFor<Codec, Op::kSum>::type, Op::kSum>>(call);
   }
-  fold_all<F>(call);
+  fold_all<F, typename LargeFold<Codec, kOp>::type>(call);
 }
 
 // The row of one dtype: its kernels in the order of the operations' values.

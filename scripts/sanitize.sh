@@ -8,7 +8,7 @@ preset=${1:?asan or tsan}
 cmake --preset "$preset" -DTUTTI_BUILD_PERF=OFF >/dev/null
 if [[ $preset == tsan ]]; then
   tests=(exec_test base_wait_test base_control_thread_test bootstrap_join_test planner_test device_shared_memory_test
-         comm_parts_test api_groups_test api_repeated_test api_lifecycle_test transport_conformance_test)
+         comm_parts_test api_groups_test api_repeated_test api_repeated_p2p_test api_lifecycle_test transport_conformance_test)
   cmake --build --preset tsan --target "${tests[@]}" conformance
   pattern=$(IFS='|'; echo "${tests[*]}")
   ctest --preset tsan -R "^($pattern|conformance_sample)\$"

@@ -48,7 +48,7 @@ class Caller {
   static constexpr uint32_t kKinds = 8;
 
  private:
-  inline static const std::vector<size_t> kCounts = {1, 2, 3, 14, 15, 100, 1000, 5000};
+  inline static const std::vector<size_t> kCounts = {1, 2, 3, 14, 15, 1000, 5000, 12000};
 
   int32_t input(int rank, size_t i) const { return value(rank, i, round_); }
   Ints inputs(size_t blocks) const {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <utility>
 
 #include "src/base/error.h"
 #include "src/base/hash.h"
@@ -161,10 +162,12 @@ void Collectives::make_line(const CollectiveCall& call) noexcept {
   if (call.uneven != nullptr || call.op == Op::kPreMulSum) return;
   // A call that goes the long way after all must not fail then for want of memory.
   if (current_->scratch_bytes + current_->bounce_bytes != 0) return;
-  const size_t at = slot_of(current_->key) % kLines;
   const ProgramEntry& entry = *current_->program;
-  if (line_owners_[at] != nullptr) line_owners_[at]->line = nullptr;
-  line_owners_[at] = nullptr;
+  // In turns: calls that alternate, such as a Broadcast from one root after the other, each keep
+  // theirs.
+  const size_t at = lines_made_++ % kLines;
+  Prepared* const owner = std::exchange(line_owners_[at], nullptr);
+  if (owner != nullptr && owner->line == &lines_[at]) owner->line = nullptr;
   if (!lines_[at].make(entry.program, entry.connections, current_->tiling,
                        {call.count, call.dtype, call.op}, tuning_.policy,
                        call.scaling.post_divisor)) {

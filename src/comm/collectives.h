@@ -212,8 +212,9 @@ class Collectives {
   std::array<Prepared, kRemembered> remembered_;
   Prepared uneven_;
   Prepared* current_ = &uneven_;
-  std::array<exec::StraightLine, kLines> lines_;  // of remembered_[i] at i % kLines
-  std::array<Prepared*, kLines> line_owners_{};   // parallel to lines_
+  std::array<exec::StraightLine, kLines> lines_;
+  std::array<Prepared*, kLines> line_owners_{};  // parallel to lines_; null: nobody
+  size_t lines_made_ = 0;
   // Parallel to remembered_, and one for uneven calls.
   std::array<trace::Recorder::Described, kRemembered + 1> described_;
   trace::Recorder::Described* recorded_ = nullptr;  // of the current call

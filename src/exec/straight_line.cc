@@ -143,8 +143,8 @@ class StraightLine::Builder {
     };
     const bool splits = step.copies && step.n_sinks == 2 && step.bytes != 0 &&
                         is_local(line_.sources_[step.first_source]) &&
-                        is_local(sinks[0]) != is_local(sinks[1]) && !sinks[0].staged &&
-                        !sinks[1].staged;
+                        is_local(sinks[0]) != is_local(sinks[1]) &&
+                        step.bytes < transport::SlotStores::kMinBytes;
     if (!splits) return append_one(step);
     const uint8_t local = is_local(sinks[0]) ? 0 : 1;
     Step part = step;
@@ -345,22 +345,24 @@ bool StraightLine::drained() const noexcept {
 void StraightLine::set_form(Step& step) noexcept {
   const bool from_nothing = step.n_sources == 0 && step.n_sinks == 1;  // signals
   const bool to_nothing = step.n_sources == 1 && step.n_sinks == 0;
-  if (step.bytes > transport::kInlineBytes || (step.n_sinks != 1 && !to_nothing)) return;
+  // Larger ones may be stored past the caches, or referred to.
+  if (step.bytes >= transport::SlotStores::kMinBytes || (step.n_sinks != 1 && !to_nothing)) return;
   if (step.bytes == 0 && !from_nothing && !to_nothing) return;
-  const auto inline_of = [](transport::Counted& connection) {
-    return &connection.traffic().protocols[static_cast<size_t>(MessageKind::kInline)];
+  const auto counters_of = [](transport::Counted& connection) {
+    return &connection.traffic().protocols[0];
   };
   const Operand* const source = sources_.data() + step.first_source;
   const Operand* const sink = sinks_.data() + step.first_sink;
   const bool sends = !to_nothing && sink->to != nullptr;
   step.to = sends || to_nothing ? 0 : sink->offset;
   if (sends) {
-    if (sink->staged || (!from_nothing && (!step.copies || source->from != nullptr))) return;
-    step.form = Form::kSend;
+    const bool refers = sink->refer_in_place || sink->refer_out_of_place;
+    if (refers || (!from_nothing && (!step.copies || source->from != nullptr))) return;
+    step.form = sink->staged ? Form::kStage : Form::kSend;
     step.output = !from_nothing && source->output;
     step.from = from_nothing ? 0 : source->offset;
     step.send = &sink->to->view;
-    step.counted = inline_of(*sink->to);
+    step.counted = counters_of(*sink->to);
     return;
   }
   if (step.copies && source->from == nullptr) {
@@ -369,12 +371,11 @@ void StraightLine::set_form(Step& step) noexcept {
     step.from = source->offset;
     return;
   }
-  // What comes from a peer is inline like what goes to it; where it is not, arrived() sees it.
   step.second = step.n_sources == 2 && source[0].from == nullptr;
   const Operand& theirs = source[step.second ? 1 : 0];
   if (theirs.from == nullptr) return;
   step.receive = &theirs.from->view;
-  step.counted = inline_of(*theirs.from);
+  step.counted = counters_of(*theirs.from);
   if (step.copies || to_nothing) step.form = Form::kReceive;
   if (step.n_sources != 2 || folds_) return;
   const Operand& ours = source[step.second ? 0 : 1];
@@ -390,6 +391,19 @@ void StraightLine::set_form(Step& step) noexcept {
   step.form = Form::kFold;
   step.output = ours.output;
   step.from = ours.offset;
+}
+
+// Fewer bytes than are worth timing.
+bool StraightLine::stage(const Step& step, const CallBuffers& buffers,
+                         uint32_t signature) noexcept {
+  transport::SendView& view = *step.send;
+  if (!view.area_free()) return false;
+  const size_t bytes = step.bytes;
+  kernels::copy_bytes(view.area(bytes), (step.output ? buffers.output : buffers.input) + step.from,
+                      bytes, false);
+  view.commit_staged(message_signature(signature, bytes), bytes);
+  count_sent(step, MessageKind::kStaged);
+  return true;
 }
 
 // False: nothing has been done that anybody sees.

@@ -88,12 +88,12 @@ class StraightLine {
     bool refer_in_place = false;
     bool refer_out_of_place = false;
   };
-  // What most steps of small calls are; their messages are inline. kFold: of two sources. kCopy:
-  // between local chunks. kDrain: references of ours have been consumed.
-  enum class Form : uint8_t { kAny, kSend, kReceive, kFold, kCopy, kDrain };
+  // What most steps of small calls are. kSend: inline, kStage: through a slot; kFold: of two
+  // sources; kCopy: between local chunks; kDrain: references of ours have been consumed.
+  enum class Form : uint8_t { kAny, kSend, kStage, kReceive, kFold, kCopy, kDrain };
   struct alignas(64) Step {  // found by a shift
     Form form = Form::kAny;
-    bool output = false;  // kSend, kFold, kCopy: the local source is of the output
+    bool output = false;  // kSend, kStage, kFold, kCopy: the local source is of the output
     bool second = false;  // kFold: the peer's bytes are the second source
     uint8_t first_source = 0;
     uint8_t first_sink = 0;
@@ -108,9 +108,9 @@ class StraightLine {
     uint32_t bytes = 0;
     uint32_t from = 0;                    // kSend, kFold, kCopy: offset of the local source; bytes
     uint32_t to = 0;                      // kReceive, kFold, kCopy: offset in the output; bytes
-    transport::SendView* send = nullptr;  // kSend
+    transport::SendView* send = nullptr;  // kSend, kStage
     transport::RecvView* receive = nullptr;    // kReceive, kFold
-    PeerTraffic::Protocol* counted = nullptr;  // of inline messages with that peer
+    PeerTraffic::Protocol* counted = nullptr;  // by kind of message with that peer
   };
   class Builder;
 
@@ -122,8 +122,11 @@ class StraightLine {
   static bool receive(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
   bool fold(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
   static const std::byte* local(const Operand& operand, const CallBuffers& buffers) noexcept;
-  static const std::byte* arrived(const Step& step, uint32_t signature) noexcept;
-  static void release(const Step& step, size_t bytes) noexcept;
+  static bool stage(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
+  static const std::byte* arrived(const Step& step, uint32_t signature,
+                                  transport::MessageKind* kind) noexcept;
+  static void count_sent(const Step& step, transport::MessageKind kind) noexcept;
+  static void release(const Step& step, transport::MessageKind kind) noexcept;
   bool find(const Step& step, size_t source, const CallBuffers& buffers,
             uint32_t signature) noexcept;
   bool place(const Step& step, size_t sink, const CallBuffers& buffers) noexcept;
@@ -155,20 +158,30 @@ class StraightLine {
 // The rest is inlined where the calls begin: prologues would cost more than the work.
 
 // Null: it has not come, or is not as usual.
-inline const std::byte* StraightLine::arrived(const Step& step, uint32_t signature) noexcept {
-  transport::MessageKind kind;
-  const transport::SlotLine& line = step.receive->line();
-  const transport::Peeked peeked =
-      step.receive->peek_at(line, message_signature(signature, step.bytes), &kind);
-  const bool usual =
-      peeked == transport::Peeked::kMessage && kind == transport::MessageKind::kInline;
-  return usual ? line.inline_bytes : nullptr;
+inline const std::byte* StraightLine::arrived(const Step& step, uint32_t signature,
+                                              transport::MessageKind* kind) noexcept {
+  const transport::RecvView& view = *step.receive;
+  const transport::SlotLine& line = view.line();
+  if (view.peek_at(line, message_signature(signature, step.bytes), kind) !=
+      transport::Peeked::kMessage) {
+    return nullptr;
+  }
+  if (*kind == transport::MessageKind::kInline) [[likely]]
+    return line.inline_bytes;
+  const bool staged = *kind == transport::MessageKind::kStaged && line.staged.bytes == step.bytes;
+  return staged ? view.area(line.staged.area, step.bytes) : nullptr;
 }
 
-inline void StraightLine::release(const Step& step, size_t bytes) noexcept {
-  PeerTraffic::Protocol& counted = *step.counted;
+inline void StraightLine::count_sent(const Step& step, transport::MessageKind kind) noexcept {
+  PeerTraffic::Protocol& counted = step.counted[static_cast<size_t>(kind)];
+  add(counted.sent_messages, 1);
+  add(counted.sent_bytes, step.bytes);
+}
+
+inline void StraightLine::release(const Step& step, transport::MessageKind kind) noexcept {
+  PeerTraffic::Protocol& counted = step.counted[static_cast<size_t>(kind)];
   add(counted.received_messages, 1);
-  add(counted.received_bytes, bytes);
+  add(counted.received_bytes, step.bytes);
   step.receive->release();
 }
 
@@ -181,9 +194,7 @@ inline void StraightLine::release(const Step& step, size_t bytes) noexcept {
   kernels::copy_small(line.inline_bytes, (step.output ? buffers.output : buffers.input) + step.from,
                       bytes);
   view.commit_at(line, message_signature(signature, bytes), transport::MessageKind::kInline);
-  PeerTraffic::Protocol& counted = *step.counted;
-  add(counted.sent_messages, 1);
-  add(counted.sent_bytes, bytes);
+  count_sent(step, transport::MessageKind::kInline);
   return true;
 }
 
@@ -197,24 +208,25 @@ inline void StraightLine::release(const Step& step, size_t bytes) noexcept {
 [[gnu::always_inline]] inline bool StraightLine::receive(const Step& step,
                                                          const CallBuffers& buffers,
                                                          uint32_t signature) noexcept {
-  const std::byte* const theirs = arrived(step, signature);
+  transport::MessageKind kind;
+  const std::byte* const theirs = arrived(step, signature, &kind);
   if (theirs == nullptr) return false;
-  const size_t bytes = step.bytes;
-  kernels::copy_small(buffers.output + step.to, theirs, bytes);
-  release(step, bytes);
+  kernels::copy_bytes(buffers.output + step.to, theirs, step.bytes, false);
+  release(step, kind);
   return true;
 }
 
 [[gnu::always_inline]] inline bool StraightLine::fold(const Step& step, const CallBuffers& buffers,
                                                       uint32_t signature) noexcept {
-  const std::byte* const theirs = arrived(step, signature);
+  transport::MessageKind kind;
+  const std::byte* const theirs = arrived(step, signature, &kind);
   if (theirs == nullptr) return false;
   kernels::Source* const sources = from_.data() + step.first_source;
   sources[step.second ? 1 : 0].data = theirs;
   sources[step.second ? 0 : 1].data = (step.output ? buffers.output : buffers.input) + step.from;
   to_[step.first_sink].data = buffers.output + step.to;
   kernel_(fold_);
-  release(step, step.bytes);
+  release(step, kind);
   return true;
 }
 
@@ -230,6 +242,7 @@ inline void StraightLine::release(const Step& step, size_t bytes) noexcept {
     copy(step, buffers);
     return true;
   }
+  if (step.form == Form::kStage) return stage(step, buffers, signature);
   return step.form == Form::kDrain ? drained() : run_any(step, buffers, signature);
 }
 

@@ -16,7 +16,7 @@ BUDGETS = [
     ("AllReduce", 56, 495),
     ("AllGather", 8, 445),
     ("ReduceScatter", 8, 475),
-    ("Broadcast", 8, 345),
+    ("Broadcast", 8, 355),
     ("Barrier", 0, 390),
     ("AllToAll", 8, 445),
     ("Send", 8, 555),

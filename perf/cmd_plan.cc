@@ -119,13 +119,15 @@ void add_export(CLI::App& plan) {
 
 void add_plan(CLI::App& app, int* exit_status) {
   auto* plan = app.add_subcommand(
-      "plan", "List, print, verify, run and convert plans: what a collective does, step by step");
+      "plan",
+      "List, explain, print, verify, run and convert plans: what a collective does, step by step");
   plan->require_subcommand(1);
   plan->footer(
       "Examples:\n"
       "  tutti plan list\n"
       "  tutti plan show --collective all_reduce --algorithm ring -n 4\n"
       "  tutti plan verify\n"
+      "  tutti plan explain --coll all_reduce --bytes 1M -n 4\n"
       "  tutti plan run schedule.xml");
   plan->add_subcommand("list",
                        "Table of collectives, algorithms and the numbers of ranks they support")
@@ -134,6 +136,7 @@ void add_plan(CLI::App& app, int* exit_status) {
   add_export(*plan);
   add_plan_verify(*plan, exit_status);
   add_plan_run(*plan, exit_status);
+  add_plan_explain(*plan, exit_status);
 }
 
 }  // namespace tutti::command

@@ -9,6 +9,7 @@ class App;
 namespace tutti::command {
 
 void add_plan_verify(CLI::App& plan, int* exit_status);
+void add_plan_explain(CLI::App& plan, int* exit_status);
 void add_plan_run(CLI::App& plan, int* exit_status);
 
 }  // namespace tutti::command

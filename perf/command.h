@@ -16,6 +16,7 @@ namespace tutti::command {
 void add_topo(CLI::App& app, int* exit_status);
 void add_run(CLI::App& app, int* exit_status);
 void add_plan(CLI::App& app, int* exit_status);
+void add_tune(CLI::App& app, int* exit_status);
 void add_doctor(CLI::App& app, int* exit_status);
 void add_trace(CLI::App& app, int* exit_status);
 void add_top(CLI::App& app, int* exit_status);

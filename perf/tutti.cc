@@ -14,6 +14,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "perf/command.h"
+#include "perf/tune/rank.h"
 
 namespace {
 
@@ -26,6 +27,7 @@ Examples:
   tutti doctor                                   what works here, what does not, and what to do
   tutti run -n 4 all_reduce_perf -b 8 -e 64M     four ranks on this host
   tutti plan list                                the algorithms and what they cost
+  tutti tune                                     measure this machine, so that the library chooses by it
   tutti trace /tmp/rings                         why the job that left these recordings hangs
   tutti top                                      what running jobs do, and who waits for whom
   tutti metrics                                  their counters, for Prometheus
@@ -56,6 +58,8 @@ int main(int argc, char** argv) {
     tutti::command::add_topo(app, &exit_status);
     tutti::command::add_run(app, &exit_status);
     tutti::command::add_plan(app, &exit_status);
+    tutti::command::add_tune(app, &exit_status);
+    tutti::command::add_tune_rank(app, &exit_status);
     tutti::command::add_doctor(app, &exit_status);
     tutti::command::add_trace(app, &exit_status);
     tutti::command::add_top(app, &exit_status);

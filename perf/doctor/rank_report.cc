@@ -3,6 +3,7 @@
 #include "perf/doctor/rank_report.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <numeric>
 #include <optional>
 
@@ -11,6 +12,7 @@
 #include "include/tutti/tutti.h"
 #include "src/base/error.h"
 #include "src/bootstrap/bootstrap.h"
+#include "src/comm/profile_file.h"
 #include "src/comm/selection.h"
 #include "src/planner/planner.h"
 
@@ -53,6 +55,22 @@ bool tells_ranks_apart(const std::string& name) {
   return name == "TUTTI_RANK" || name == "TUTTI_LOCAL_RANK";
 }
 
+// What communicators would find: named here, a wrong file can be told from none.
+Finding profile_finding(const std::string& setting) {
+  const bool own = setting == comm::kOwnProfile;
+  const std::string path = own ? comm::own_profile_path() : setting;
+  if (own && !std::filesystem::exists(path))
+    return {"profile", "none: defaults; `tutti tune` measures this machine"};
+  try {
+    const auto found = comm::find_profile(path);
+    if (!found.has_value()) return {"profile", "turned off: defaults"};
+    return {"profile",
+            fmt::format("{}, {} algorithms measured", path, found->profile.curves.size())};
+  } catch (const Error& error) {
+    return {"profile", path, error.what()};
+  }
+}
+
 Finding launcher_finding() {
   try {
     const auto launch = bootstrap::detect_launch();
@@ -86,7 +104,8 @@ Section library_section() {
 }
 
 Section environment_section() {
-  Section section{"environment", {launcher_finding()}};
+  Section section{"environment",
+                  {launcher_finding(), profile_finding(config_or_default().local.profile)}};
   for (const SetVariable& variable : set_variables()) {
     if (tells_ranks_apart(variable.name)) continue;
     Finding finding{variable.name, shown_value(variable)};

@@ -41,6 +41,7 @@ struct LocalConfig {
   // TUTTI_STAGING_POOL (bytes): of idle communicators, per process
   uint64_t staging_pool_bytes = 0;
   std::string plan_file;         // TUTTI_PLAN_FILE: rank 0's is read and sent to all
+  std::string profile;           // TUTTI_PROFILE: "auto", "none" (or empty), or a file
   std::string interface_prefix;  // TUTTI_SOCKET_IFNAME
   std::string faults;            // TUTTI_FAULTS: for tests, see transport/faulty
   std::string log_level;         // TUTTI_LOG: see parse_log_levels()

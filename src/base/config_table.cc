@@ -132,6 +132,11 @@ constexpr ConfigEntry kEntries[] = {
       "its "
       "number of ranks, before TUTTI_ALGO; verified when a communicator is made. Empty: none."},
      [](Row, Text value, Config* into) { into->local.plan_file = value; }},
+    {{"TUTTI_PROFILE", "path", "auto", kRank0,
+      "What was measured on this machine, made by `tutti tune`: the planner chooses by it. auto: "
+      "this machine's own in $XDG_CACHE_HOME/tutti or ~/.cache/tutti, if there is one; none: do "
+      "without."},
+     [](Row, Text value, Config* into) { into->local.profile = value; }},
     {{"TUTTI_PROTO", "name", "", kRank0,
       "Protocol to use: inline, staged or direct. Empty: the library chooses."},
      [](Row row, Text value, Config* into) {

@@ -10,6 +10,7 @@
 #include "src/base/planted.h"
 #include "src/comm/bytes.h"
 #include "src/comm/driver.h"
+#include "src/comm/profile_file.h"
 #include "src/comm/work.h"
 
 namespace tutti::comm {
@@ -69,9 +70,11 @@ PeerRecord LocalEnd::record(const AgreedConfig& agreed) const {
 }
 
 // The agreed settings, and what depends on where this rank runs.
-Tuning tuning_of(const std::vector<PeerRecord>& records, const HostFacts& facts) {
+Tuning tuning_of(const Seat& seat, const std::vector<PeerRecord>& records, const HostFacts& facts) {
   constexpr size_t kLeastStreaming = 2 << 20;
-  Tuning tuning = resolve(records[0].agreed, records[0].plan);
+  Tuning tuning =
+      resolve(records[0].agreed, records[0].plan,
+              {.text = records[0].profile.text, .n_ranks = seat.n_ranks, .cores = facts.cores});
   // Inputs and outputs of all ranks that share the cache no longer fit in it.
   tuning.policy.streaming_min_bytes = std::max(
       kLeastStreaming, last_level_cache_bytes() / (2 * static_cast<size_t>(facts.local_ranks)));
@@ -80,7 +83,7 @@ Tuning tuning_of(const std::vector<PeerRecord>& records, const HostFacts& facts)
 
 DataPath::DataPath(const Seat& seat, LocalEnd& local, const std::vector<PeerRecord>& records)
     : facts(host_facts(records, seat.rank)),
-      tuning(tuning_of(records, facts)),
+      tuning(tuning_of(seat, records, facts)),
       boards(local.transports, records),
       links(local.transports, seat.comm_id, local.recorder, seat.rank, tuning.layout),
       collectives({.rank = seat.rank, .n_ranks = seat.n_ranks, .cores = facts.cores}, tuning, links,
@@ -109,7 +112,10 @@ std::shared_ptr<Communicator> Communicator::create(const Seat& seat, const Optio
   Error error = error_of([&] {
     local = std::make_unique<LocalEnd>(seat, options);
     PeerRecord record = local->record(options.config.agreed);
-    if (seat.rank == 0) record.plan = read_plan(options.config.local.plan_file);
+    if (seat.rank == 0) {
+      record.plan = read_plan(options.config.local.plan_file);
+      record.profile = read_profile(options.config.local.profile, seat.n_ranks);
+    }
     mine = encode(record);
   });
   const auto all = exchange(mine);

@@ -36,11 +36,17 @@ struct GivenPlan {
 // Throws InvalidArgument when the file can't be read. An empty path: none.
 GivenPlan read_plan(const std::string& path);
 
+// Text of what was measured on rank 0's machine; empty: nothing (see comm/profile_file.h).
+struct GivenProfile {
+  std::string text;
+};
+
 struct PeerRecord {
   ProcessIdentity process;
   CoreSet cores{};
   AgreedConfig agreed;             // rank 0's counts
   GivenPlan plan;                  // rank 0's counts
+  GivenProfile profile;            // rank 0's counts
   uint64_t memory_cap_bytes = 0;   // of its budget; 0: none
   uint64_t memory_used_bytes = 0;  // before the first call
   std::vector<TransportAddress> transports;

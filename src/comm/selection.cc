@@ -9,6 +9,7 @@
 
 #include "src/base/config.h"
 #include "src/base/error.h"
+#include "src/planner/profile.h"
 
 namespace tutti::comm {
 namespace {
@@ -54,6 +55,13 @@ exec::MessagePolicy policy_of(const AgreedConfig& agreed) {
   return policy;
 }
 
+// What the user leaves to the library.
+void fill_in(AgreedConfig& agreed, const planner::RankTuning* measured) {
+  if (measured == nullptr) return;
+  if (agreed.slot_bytes == 0) agreed.slot_bytes = measured->slot_bytes;
+  if (agreed.channels == 0) agreed.channels = measured->channels;
+}
+
 void check_algorithm(std::string_view forced) {
   if (forced.empty()) return;
   std::vector<std::string_view> names;
@@ -96,11 +104,13 @@ planner::PlanRequest request_of(const Selection& selection, const Tuning& tuning
           .channels = tuning.channels};
 }
 
-planner::CostInput cost_of(const Selection& selection) {
+planner::CostInput cost_of(const Selection& selection, const Tuning& tuning) {
   planner::CostInput cost;
   cost.n_ranks = selection.n_ranks;
   cost.cores = selection.cores;
   cost.bytes = selection.block_bytes;
+  cost.profile = tuning.profile.get();
+  if (cost.profile != nullptr) cost.parameters = cost.profile->parameters;
   return cost;
 }
 
@@ -112,8 +122,13 @@ planner::Wish wish_of(const Selection& selection, const Tuning& tuning) {
 
 }  // namespace
 
-Tuning resolve(const AgreedConfig& agreed, const GivenPlan& plan) {
+Tuning resolve(const AgreedConfig& asked, const GivenPlan& plan, const Measured& measured) {
   Tuning tuning;
+  AgreedConfig agreed = asked;
+  if (!measured.text.empty()) {
+    tuning.profile = planner::shared_profile(measured.text);
+    fill_in(agreed, planner::find_tuning(*tuning.profile, measured.n_ranks, measured.cores));
+  }
   tuning.algorithm = agreed.algorithm;
   tuning.deterministic = agreed.deterministic != 0;
   check_algorithm(tuning.algorithm);
@@ -148,7 +163,7 @@ Choice select(const Selection& selection, const Tuning& tuning) {
     choice.plan = tuning.plan;
     return choice;
   }
-  choice.row = &planner::choose(choice.request, cost_of(selection), wish);
+  choice.row = &planner::choose(choice.request, cost_of(selection, tuning), wish);
   return choice;
 }
 
@@ -157,7 +172,8 @@ std::vector<Choice> substitutes(const Selection& selection, const Tuning& tuning
   if (tuning.plan != nullptr && fits(tuning.plan->plan.shape, selection)) return {};
   const planner::PlanRequest request = request_of(selection, tuning);
   std::vector<Choice> choices;
-  for (const auto* row : planner::eligible(request, cost_of(selection), wish_of(selection, tuning)))
+  for (const auto* row :
+       planner::eligible(request, cost_of(selection, tuning), wish_of(selection, tuning)))
     choices.push_back({.row = row, .request = request});
   return choices;
 }

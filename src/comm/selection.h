@@ -24,13 +24,22 @@ struct Tuning {
   bool deterministic = false;
   // What the user gives for calls that it fits; null: nothing. Shared by the process's ranks.
   std::shared_ptr<const planner::VerifiedPlan> plan;
+  // What was measured on rank 0's machine; null: nothing. Shared by the process's ranks.
+  std::shared_ptr<const planner::Profile> profile;
   int channels = 1;
   transport::FifoLayout layout;
   exec::MessagePolicy policy;
 };
+// What was measured, and where the communicator runs.
+struct Measured {
+  std::string text;  // of a profile; empty: nothing
+  int n_ranks = 1;
+  int cores = 1;
+};
 // Throws InvalidArgument naming the setting, its value and what is allowed, or what is wrong with
 // the plan.
-Tuning resolve(const AgreedConfig& agreed, const GivenPlan& plan = {});
+Tuning resolve(const AgreedConfig& agreed, const GivenPlan& plan = {},
+               const Measured& measured = {});
 
 // What a choice may depend on; equal on all ranks of one call.
 struct Selection {

@@ -11,11 +11,11 @@
 //        false, waits when empty.
 #include <algorithm>
 #include <initializer_list>
-#include <limits>
 
 #include <nlohmann/json.hpp>
 
 #include "src/base/error.h"
+#include "src/plan/json_node.h"
 #include "src/plan/operand_text.h"
 #include "src/plan/plan.h"
 
@@ -23,6 +23,7 @@ namespace tutti::plan {
 namespace {
 
 using nlohmann::json;
+using Node = JsonNode;
 
 constexpr const char* kFormat = "tutti-plan-1";
 
@@ -63,77 +64,6 @@ std::string rank_json(const RankProgram& program) {
 }
 
 // ---- reading ----
-
-// A JSON value and the path that leads to it, so that every complaint can say where.
-class Node {
- public:
-  Node(const json& value, std::string path) : value_(value), path_(std::move(path)) {}
-
-  [[noreturn]] void fail(const std::string& what) const {
-    throw Error(StatusCode::kInvalidArgument,
-                "plan at " + (path_.empty() ? "/" : path_) + ": " + what);
-  }
-  [[noreturn]] void expected(const std::string& what) const {
-    fail("expected " + what + ", got " + excerpt());
-  }
-
-  Node member(const char* key) const {
-    const auto it = object().find(key);
-    if (it == value_.end()) fail("expected a member \"" + std::string(key) + "\", got none");
-    return {*it, path_ + "/" + key};
-  }
-  bool has(const char* key) const { return object().contains(key); }
-  // Fails on the first member that is not in the list.
-  void only(std::initializer_list<const char*> keys) const {
-    for (const auto& [key, unused] : object().items()) {
-      if (std::find(keys.begin(), keys.end(), key) == keys.end())
-        fail("unknown member \"" + key + "\"");
-    }
-  }
-  std::vector<Node> items() const {
-    if (!value_.is_array()) expected("an array");
-    std::vector<Node> nodes;
-    nodes.reserve(value_.size());
-    for (size_t i = 0; i < value_.size(); ++i)
-      nodes.emplace_back(value_[i], path_ + "/" + std::to_string(i));
-    return nodes;
-  }
-  std::string text() const {
-    if (!value_.is_string()) expected("a string");
-    return value_.get<std::string>();
-  }
-  bool boolean() const {
-    if (!value_.is_boolean()) expected("true or false");
-    return value_.get<bool>();
-  }
-  int32_t count() const {
-    return static_cast<int32_t>(integer(std::numeric_limits<int32_t>::max()));
-  }
-  uint32_t index() const {
-    return static_cast<uint32_t>(integer(std::numeric_limits<uint32_t>::max()));
-  }
-
- private:
-  const json& object() const {
-    if (!value_.is_object()) expected("an object");
-    return value_;
-  }
-  uint64_t integer(uint64_t max) const {
-    if (!value_.is_number_unsigned() || value_.get<uint64_t>() > max) {
-      expected("an integer from 0 to " + std::to_string(max));
-    }
-    return value_.get<uint64_t>();
-  }
-  std::string excerpt() const {
-    constexpr size_t kMax = 40;
-    std::string text = value_.dump(-1, ' ', true, json::error_handler_t::replace);
-    if (text.size() > kMax) text = text.substr(0, kMax) + "...";
-    return text;
-  }
-
-  const json& value_;
-  std::string path_;
-};
 
 std::vector<Operand> read_operands(const Node& node) {
   std::vector<Operand> operands;
@@ -188,18 +118,6 @@ Collective read_collective(const Node& node) {
   }
 }
 
-json parse(std::string_view text) {
-  try {
-    return json::parse(text);
-  } catch (const json::parse_error& error) {
-    throw Error(StatusCode::kInvalidArgument, "plan: not JSON, at byte " +
-                                                  std::to_string(error.byte) + " of " +
-                                                  std::to_string(text.size()));
-  } catch (const json::out_of_range& error) {  // a number above the range of double
-    throw Error(StatusCode::kInvalidArgument, std::string("plan: ") + error.what());
-  }
-}
-
 }  // namespace
 
 std::string to_json(const Plan& plan) {
@@ -220,8 +138,8 @@ std::string to_json(const Plan& plan) {
 }
 
 Plan from_json(std::string_view text) {
-  const json document = parse(text);
-  const Node root(document, "");
+  const json document = parse_json("plan", text);
+  const Node root("plan", document);
   root.only({"format", "algorithm", "collective", "n_ranks", "root", "chunks_per_block", "channels",
              "slots", "tiles_in_flight", "ranks"});
   if (root.member("format").text() != kFormat)

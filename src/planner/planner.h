@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "src/plan/plan.h"
+#include "src/planner/cost_parameters.h"
 #include "src/verify/verifier.h"
 
 namespace tutti::planner {
@@ -28,15 +29,15 @@ struct PlanRequest {
   bool operator==(const PlanRequest&) const = default;
 };
 
-// Inputs of the cost model. Times in ns, sizes in bytes; fixed defaults until a machine is
-// calibrated.
+struct Profile;  // src/planner/profile.h
+
+// Inputs of the cost model: equal on all ranks of a call.
 struct CostInput {
   int32_t n_ranks = 1;
-  int32_t cores = 1;                // cores that the ranks share
-  uint64_t bytes = 0;               // size of one block (see plan/collective.h)
-  double alpha_ns = 400;            // one message, one way
-  double beta_ns_per_byte = 0.12;   // one copy through a slot, one core
-  double gamma_ns_per_byte = 0.05;  // reduction of one source
+  int32_t cores = 1;   // cores that the ranks share
+  uint64_t bytes = 0;  // size of one block (see plan/collective.h)
+  CostParameters parameters;
+  const Profile* profile = nullptr;  // what was measured; null: nothing
 };
 
 // One algorithm for one collective.
@@ -49,13 +50,17 @@ struct AlgorithmRow {
                         // only its own blocks
   bool (*supports)(const PlanRequest&);
   plan::Plan (*build)(const PlanRequest&);
-  double (*cost_ns)(const CostInput&);
+  double (*cost_ns)(const CostInput&);  // by the model alone, see predicted_ns()
   const char* limits =
       "any number of ranks";  // what `supports` asks for, for messages and listings
 };
 std::span<const AlgorithmRow> algorithm_table();
 // nullptr when there is no such row.
 const AlgorithmRow* find_algorithm(plan::Collective collective, std::string_view name);
+
+// What a call by this row is expected to take: the model's time, corrected where the profile has
+// measured the row on so many ranks and cores.
+double predicted_ns(const AlgorithmRow& row, const CostInput& cost);
 
 // A plan that the verifier has accepted, with what it found. Immutable, shared by every
 // communicator of the process.

@@ -78,7 +78,7 @@ std::vector<const AlgorithmRow*> by_cost(const PlanRequest& request, const CostI
   for (const AlgorithmRow& row : algorithm_table()) {
     if (row.collective != request.collective || (uneven && !row.uneven) || !row.supports(request))
       continue;
-    rows.emplace_back(row.cost_ns(cost), &row);
+    rows.emplace_back(predicted_ns(row, cost), &row);
   }
   std::stable_sort(rows.begin(), rows.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });

@@ -1,5 +1,5 @@
 # Against the shared library, as users link it; base only for clocks and naps.
-foreach(part collectives groups lifecycle streams errors handles memory memory_cap metrics plan process repeated repeated_p2p reshape)
+foreach(part collectives groups lifecycle streams errors handles memory memory_cap metrics plan process profile repeated repeated_p2p reshape)
   tutti_add_test(api_${part}_test SOURCES api_${part}_test.cc DEPS tutti::tutti tutti::base LABELS unit)
 endforeach()
 tutti_add_test(api_cpp_test SOURCES api_cpp_test.cc DEPS tutti::tutti tutti_options LABELS unit)

@@ -47,6 +47,7 @@ TEST_F(ConfigTest, EmptyEnvironment_GivesTheDefaults) {
   EXPECT_EQ(config.local.timeout_ns, 600 * kNsPerSecond);
   EXPECT_EQ(config.local.init_timeout_ns, 60 * kNsPerSecond);
   EXPECT_EQ(config.local.memory_cap_bytes, 0u);
+  EXPECT_EQ(config.local.profile, "auto");
   EXPECT_EQ(config.local.log_level, "off");
   EXPECT_EQ(config.local.log_file, "");
   EXPECT_EQ(config.local.trace_dir, "");
@@ -56,6 +57,7 @@ TEST_F(ConfigTest, EmptyEnvironment_GivesTheDefaults) {
 TEST_F(ConfigTest, EveryVariableSet_IsRead) {
   const std::map<std::string, std::string> environment = {{"TUTTI_ALGO", "ring"},
                                                           {"TUTTI_PLAN_FILE", "/tmp/plan.json"},
+                                                          {"TUTTI_PROFILE", "/tmp/profile.json"},
                                                           {"TUTTI_PROTO", "staged"},
                                                           {"TUTTI_TRANSPORT", "shm"},
                                                           {"TUTTI_CHANNELS", "4"},
@@ -88,6 +90,7 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
   const Config config = config_from_environment();
   EXPECT_STREQ(config.agreed.algorithm, "ring");
   EXPECT_EQ(config.local.plan_file, "/tmp/plan.json");
+  EXPECT_EQ(config.local.profile, "/tmp/profile.json");
   EXPECT_STREQ(config.agreed.protocol, "staged");
   EXPECT_STREQ(config.agreed.transport, "shm");
   EXPECT_EQ(config.agreed.channels, 4u);

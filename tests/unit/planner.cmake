@@ -7,3 +7,4 @@ tutti_add_test(planner_howto_test
   SOURCES planner_howto_test.cc planner_howto_example.cc ${PROJECT_SOURCE_DIR}/tests/support/plan_interpreter.cc
   DEPS tutti::planner LABELS unit)
 target_compile_definitions(planner_howto_test PRIVATE TUTTI_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+tutti_add_test(planner_profile_test SOURCES planner_profile_test.cc DEPS tutti::planner LABELS unit)

@@ -3,31 +3,41 @@
 #include "src/planner/algorithms/cost.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace tutti::planner {
 namespace {
 
-constexpr double kSwitchNs = 2500;  // until the peer runs, per rank that waits for the same core
-constexpr double kHandlingPerAlpha =
-    1.0 / 8;  // a message's share of alpha that keeps the sender's core busy
-constexpr double kCachedBytes = 256 << 10;  // up to here what a rank writes stays in its cache ...
-constexpr double kCachedRate = 1.0 / 4;     // ... and costs this fraction
 constexpr double kCheapStreams =
     16;  // more operands than this in one pass over memory lose the prefetcher
+
+// Between two caches the rate goes from one to the other over a factor of 4 in size, so that two
+// algorithms that touch nearly the same bytes cost nearly the same.
+double rate(const ByWorkingSet& rates, const CostParameters& p, double own_bytes,
+            double all_bytes) {
+  const auto beyond = [](double bytes, double cache_bytes) {
+    return std::clamp(std::log2(bytes / (cache_bytes / 2)) / 2, 0.0, 1.0);
+  };
+  const double l3 = beyond(std::max(own_bytes, 1.0), p.l2_bytes);
+  const double memory = beyond(std::max(all_bytes, 1.0), p.l3_bytes);
+  const double cached = rates[0] + l3 * (rates[1] - rates[0]);
+  return cached + memory * (rates[2] - cached);
+}
 
 }  // namespace
 
 double time_ns(const CostInput& input, const Work& work) {
-  const double ranks_per_core =
-      std::max(1.0, static_cast<double>(input.n_ranks) / std::max(1, input.cores));
-  const double hop_ns = input.alpha_ns + (ranks_per_core > 1 ? kSwitchNs * ranks_per_core : 0);
-  const double cached = work.written_bytes <= kCachedBytes ? kCachedRate : 1;
+  const CostParameters& p = input.parameters;
+  const double ranks = input.n_ranks;
+  const double ranks_per_core = std::max(1.0, ranks / std::max(1, input.cores));
+  const double hop_ns = p.hop_ns + (ranks_per_core > 1 ? p.switch_ns * ranks_per_core : 0);
+  const double touched = work.written_bytes + work.read_bytes;
   const double wide = std::max(1.0, work.streams / kCheapStreams);
   const double bytes_ns =
-      cached * wide *
-      (input.beta_ns_per_byte * work.written_bytes + input.gamma_ns_per_byte * work.read_bytes);
-  return work.hops * hop_ns +
-         ranks_per_core * (work.messages * input.alpha_ns * kHandlingPerAlpha + bytes_ns);
+      wide * (work.written_bytes * rate(p.write_ns_per_byte, p, touched, touched * ranks) +
+              work.read_bytes * rate(p.read_ns_per_byte, p, touched, touched * ranks));
+  return p.call_ns + work.hops * hop_ns +
+         ranks_per_core * (work.messages * p.message_ns + bytes_ns);
 }
 
 }  // namespace tutti::planner

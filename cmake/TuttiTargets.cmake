@@ -1,24 +1,33 @@
 # One function per kind of target, so that every folder's CMakeLists.txt is a list of files and nothing else.
 
-# tutti_add_module(NAME SOURCES a.cc ... DEPS tutti::x ... [PRIVATE_DEPS ...])
+# tutti_add_module(NAME SOURCES a.cc ... DEPS tutti::x ... [PRIVATE_DEPS ...] [NO_PCH])
 # Makes object library tutti_NAME with alias tutti::NAME and adds its objects to libtutti.
 function(tutti_add_module name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "NO_PCH" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
   add_library(tutti_${name} STATIC ${ARG_SOURCES})
   add_library(tutti::${name} ALIAS tutti_${name})
   set_target_properties(tutti_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
   target_include_directories(tutti_${name} PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
   target_compile_definitions(tutti_${name} PRIVATE TUTTI_BUILDING_LIBRARY)
   target_link_libraries(tutti_${name} PUBLIC tutti_options ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
+  if(NOT ARG_NO_PCH)
+    tutti_use_pch(tutti_${name} library)
+  endif()
   set_property(GLOBAL APPEND PROPERTY TUTTI_MODULES tutti_${name})
 endfunction()
 
-# tutti_add_test(NAME SOURCES a.cc ... DEPS tutti::x ... LABELS unit ... [TIMEOUT s] [ARGS ...])
-# A GoogleTest program registered as one ctest test.
+# tutti_add_test(NAME SOURCES a.cc ... DEPS tutti::x ... LABELS unit ... [TIMEOUT s] [ARGS ...] [NO_PCH])
+# A GoogleTest program registered as one ctest test. Its own code is compiled for the compiler's speed (TUTTI_TEST_OPTIONS), not its own, and
+# without checks for undefined behaviour, which are for the library.
 function(tutti_add_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS;ARGS" ${ARGN})
+  cmake_parse_arguments(ARG "NO_PCH" "TIMEOUT" "SOURCES;DEPS;LABELS;ARGS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
+  target_compile_options(${name} PRIVATE ${TUTTI_TEST_OPTIONS})
+  set_target_properties(${name} PROPERTIES TUTTI_NO_UNDEFINED_CHECKS ON)
+  if(NOT ARG_NO_PCH)
+    tutti_use_pch(${name} test)
+  endif()
   add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)

@@ -345,8 +345,9 @@ TEST(P2p_ZeroBytes_Complete, AndOtherSignatureFails) {
   World world(2);
   std::vector<std::byte> from(100, std::byte{9}), to(100);
   SentKinds kinds;
-  const std::vector<P2pTransfer> sent{{nullptr, 0, 5}, {from.data(), 100, 6}};
-  const std::vector<P2pTransfer> received{{nullptr, 0, 5}, {to.data(), 100, 7}};
+  const std::vector<P2pTransfer> sent{{nullptr, 0, kSignature}, {from.data(), 100, kOther}};
+  const std::vector<P2pTransfer> received{{nullptr, 0, kSignature},
+                                          {to.data(), 100, transport::to_signature(36)}};
   P2pOperation sender(sending(world, sent, kinds));
   P2pOperation receiver(receiving(world, received, kinds));
   const Status status = drive({&sender, &receiver}, 3);

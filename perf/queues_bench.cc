@@ -92,7 +92,7 @@ class Fifo {
   }
   void receive(std::byte* to) {
     const auto& line = recv_.line();
-    const void* from = staged_ ? static_cast<const void*>(recv_.area(line.staged.area, bytes_))
+    const void* from = staged_ ? static_cast<const void*>(recv_.area(line.staged, bytes_))
                                : static_cast<const void*>(line.inline_bytes);
     copy_bytes(to, from, bytes_, false);
     recv_.release();

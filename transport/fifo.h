@@ -45,7 +45,7 @@ constexpr uint32_t to_signature(uint64_t digest) noexcept {
 struct StagedPayload {
   uint64_t bytes;
   uint32_t area;
-  uint32_t reserved;
+  uint32_t offset;  // of the first byte, within the slot
 };
 // Payload of a direct message: bytes that stay with the sender until the receiver has released the
 // message.
@@ -124,12 +124,17 @@ struct FifoLayout {
 };
 inline constexpr uint32_t kMaxAreas = 64;
 
-// Where in its staging slot a message of `bytes` lies. Slots are a power of two apart, so the
-// beginnings of all of them share a few sets of each cache; messages that fill only a part of their
-// slots are spread over other parts.
-constexpr size_t offset_in_area(uint32_t area, size_t bytes, uint32_t area_bytes) noexcept {
+// Where in its staging slot the sender puts its `turn`-th message through that slot, of `bytes`.
+// Messages that fill only a part of a slot move on by their size, from slot to slot and from turn
+// to turn. From slot to slot, because slots are a power of two apart, so their beginnings share a
+// few sets of each cache. From turn to turn, so that all of the staging memory is used before any
+// is used again: by then its lines have left the receiver's nearer caches for the last level, and
+// storing to them costs a third of what taking them from there would (see kRingCaches in
+// src/comm/selection.cc).
+constexpr size_t offset_in_area(uint64_t turn, uint32_t area, size_t bytes,
+                                uint32_t area_bytes) noexcept {
   const size_t room = std::bit_ceil(std::max(bytes, kCacheLineBytes));
-  return (size_t{area} * room) & (std::bit_floor(area_bytes) - 1);
+  return ((turn + area) * room) & (std::bit_floor(area_bytes) - 1);
 }
 
 // The sender's end. One thread at a time.
@@ -143,6 +148,7 @@ struct SendView {
   uint32_t n_lines = 0;
   uint32_t n_areas = 0;
   uint32_t area_bytes = 0;
+  int turn_shift = 0;       // log2(n_areas)
   uint64_t committed = 0;   // messages sent so far
   uint64_t released = 0;    // the receiver's count when last looked at
   uint64_t areas_used = 0;  // staged messages sent so far
@@ -160,6 +166,7 @@ struct SendView {
     n_lines = layout.n_lines;
     n_areas = layout.n_areas;
     area_bytes = layout.area_bytes;
+    turn_shift = std::countr_zero(n_areas);
   }
   void refresh() noexcept { released = release_word->released.load(std::memory_order_acquire); }
 
@@ -191,10 +198,12 @@ struct SendView {
   }
   SlotLine& line() noexcept { return lines[committed & (n_lines - 1)]; }
   uint32_t area_index() const noexcept { return static_cast<uint32_t>(areas_used & (n_areas - 1)); }
-  // Of a message of that size.
+  // Of the next message, which has that size.
+  size_t area_offset(size_t bytes) const noexcept {
+    return offset_in_area(areas_used >> turn_shift, area_index(), bytes, area_bytes);
+  }
   std::byte* area(size_t bytes) noexcept {
-    return areas + size_t{area_index()} * area_bytes +
-           offset_in_area(area_index(), bytes, area_bytes);
+    return areas + size_t{area_index()} * area_bytes + area_offset(bytes);
   }
 
   // Publishes the line. The payload (and area) must have been written before.
@@ -206,7 +215,7 @@ struct SendView {
     if (peer_bell != nullptr) ring(*peer_bell);
   }
   void commit_staged(uint32_t signature, size_t bytes) noexcept {
-    line().staged = StagedPayload{bytes, area_index(), 0};
+    line().staged = StagedPayload{bytes, area_index(), static_cast<uint32_t>(area_offset(bytes))};
     area_message[area_index()] = committed + 1;
     ++areas_used;
     commit(signature, MessageKind::kStaged);
@@ -263,10 +272,11 @@ struct RecvView {
     }
     return (header >> 32) == (expected >> 32) ? Peeked::kMismatch : Peeked::kNothing;
   }
-  // `bytes` are no more than the slot has.
-  const std::byte* area(uint32_t index, size_t bytes) const noexcept {
-    index &= n_areas - 1;
-    return areas + size_t{index} * area_bytes + offset_in_area(index, bytes, area_bytes);
+  // Of a message of `bytes`, no more than a slot has. Whatever the payload says, they lie within
+  // the staging memory.
+  const std::byte* area(const StagedPayload& staged, size_t bytes) const noexcept {
+    return areas + size_t{staged.area & (n_areas - 1)} * area_bytes +
+           std::min<size_t>(staged.offset, area_bytes - bytes);
   }
 
   // Around reading the bytes behind a reference. False: the sender has given up, so its memory must

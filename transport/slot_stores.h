@@ -40,7 +40,7 @@ class SlotStores {
   }
 
  private:
-  static constexpr uint32_t kEvery = 16;       // slots from one that is timed to the next
+  static constexpr uint32_t kEvery = 64;       // slots from one that is timed to the next
   static constexpr uint32_t kFirstTimed = 32;  // before, slots may be touched for the first time
   static constexpr size_t kKept = 4;           // times of each way
 

@@ -105,7 +105,10 @@ ExplainedRow explain_row(const planner::AlgorithmRow& row, const planner::PlanRe
 }  // namespace
 
 Explanation explain(const ExplainRequest& request) {
-  comm::Measured measured{.n_ranks = request.n_ranks, .cores = shared_cores(request.n_ranks)};
+  comm::Measured measured{.n_ranks = request.n_ranks,
+                          .cores = shared_cores(request.n_ranks),
+                          .ranks_per_host = request.n_ranks,
+                          .caches = cache_sizes()};
   if (request.profile != nullptr) measured.text = planner::to_json(*request.profile);
   const comm::Tuning tuning = comm::resolve(request.agreed, {}, measured);
   Explanation explanation{.input = cost_input(request.n_ranks, request.bytes, request.profile),

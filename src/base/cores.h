@@ -16,8 +16,12 @@ CoreSet usable_cores();
 // At least 1.
 int count(const CoreSet& cores) noexcept;
 
-// Bytes of the last-level cache of the machine's first core, by the kernel's account; where that
-// has none, what is usual today (32 MiB).
-size_t last_level_cache_bytes();
+// Bytes of the caches of the machine's first core.
+struct CacheSizes {
+  uint64_t second_level = 0;
+  uint64_t last_level = 0;
+};
+// By the kernel's account; where that has none, what is usual today (1 MiB and 32 MiB).
+CacheSizes cache_sizes();
 
 }  // namespace tutti

@@ -10,7 +10,8 @@
 namespace tutti {
 namespace {
 
-constexpr size_t kUsualCacheBytes = 32 << 20;
+constexpr size_t kUsualSecondLevelBytes = 1 << 20;
+constexpr size_t kUsualLastLevelBytes = 32 << 20;
 
 // "32768K" or "32M" in a file of /sys/devices/system/cpu; 0 where there is none.
 size_t cache_bytes(int index) {
@@ -23,12 +24,18 @@ size_t cache_bytes(int index) {
 
 }  // namespace
 
-size_t last_level_cache_bytes() {
+CacheSizes cache_sizes() {
+  constexpr int kSecond = 2;  // after those of the first level, for data and for instructions
   constexpr int kDeepest = 4;
+  CacheSizes sizes{.second_level = kUsualSecondLevelBytes, .last_level = kUsualLastLevelBytes};
+  if (const size_t bytes = cache_bytes(kSecond); bytes != 0) sizes.second_level = bytes;
   for (int index = kDeepest; index > 0; --index) {
-    if (const size_t bytes = cache_bytes(index); bytes != 0) return bytes;
+    const size_t bytes = cache_bytes(index);
+    if (bytes == 0) continue;
+    sizes.last_level = bytes;
+    break;
   }
-  return kUsualCacheBytes;
+  return sizes;
 }
 
 CoreSet usable_cores() {

@@ -64,6 +64,7 @@ PeerRecord LocalEnd::record(const AgreedConfig& agreed) const {
   return {.process = this_process(),
           .cores = usable_cores(),
           .agreed = agreed,
+          .caches = cache_sizes(),
           .memory_cap_bytes = budget.capped() ? budget.cap_bytes() : 0,
           .memory_used_bytes = budget.used_bytes(),
           .transports = transports.addresses(board.data(), board.bytes())};
@@ -72,12 +73,18 @@ PeerRecord LocalEnd::record(const AgreedConfig& agreed) const {
 // The agreed settings, and what depends on where this rank runs.
 Tuning tuning_of(const Seat& seat, const std::vector<PeerRecord>& records, const HostFacts& facts) {
   constexpr size_t kLeastStreaming = 2 << 20;
-  Tuning tuning =
-      resolve(records[0].agreed, records[0].plan,
-              {.text = records[0].profile.text, .n_ranks = seat.n_ranks, .cores = facts.cores});
-  // Inputs and outputs of all ranks that share the cache no longer fit in it.
-  tuning.policy.streaming_min_bytes = std::max(
-      kLeastStreaming, last_level_cache_bytes() / (2 * static_cast<size_t>(facts.local_ranks)));
+  Measured measured{.text = records[0].profile.text,
+                    .n_ranks = seat.n_ranks,
+                    .cores = facts.cores,
+                    .ranks_per_host = host_facts(records, 0).local_ranks};
+  // Where memory is capped, no more is taken than messages need.
+  const auto capped = [](const PeerRecord& record) { return record.memory_cap_bytes != 0; };
+  if (std::ranges::none_of(records, capped)) measured.caches = records[0].caches;
+  Tuning tuning = resolve(records[0].agreed, records[0].plan, measured);
+  // The outputs of all ranks that share the cache fill it. From half of that on no less is gained
+  // on Zen 3, but up to a third lost on Zen 4.
+  tuning.policy.streaming_min_bytes =
+      std::max(kLeastStreaming, cache_sizes().last_level / static_cast<size_t>(facts.local_ranks));
   return tuning;
 }
 

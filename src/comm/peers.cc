@@ -12,7 +12,7 @@
 namespace tutti::comm {
 namespace {
 
-constexpr uint32_t kRecordVersion = 4;
+constexpr uint32_t kRecordVersion = 5;
 
 }  // namespace
 
@@ -44,6 +44,7 @@ std::vector<std::byte> encode(const PeerRecord& record) {
   out.text(record.plan.file);
   out.text(record.plan.text);
   out.text(record.profile.text);
+  out.value(record.caches);
   out.value(record.memory_cap_bytes);
   out.value(record.memory_used_bytes);
   out.value(static_cast<uint32_t>(record.transports.size()));
@@ -70,6 +71,7 @@ PeerRecord decode(std::span<const std::byte> bytes) {
   record.plan.file = in.text();
   record.plan.text = in.text();
   record.profile.text = in.text();
+  record.caches = in.value<CacheSizes>();
   record.memory_cap_bytes = in.value<uint64_t>();
   record.memory_used_bytes = in.value<uint64_t>();
   const auto n = in.value<uint32_t>();

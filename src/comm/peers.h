@@ -47,6 +47,7 @@ struct PeerRecord {
   AgreedConfig agreed;             // rank 0's counts
   GivenPlan plan;                  // rank 0's counts
   GivenProfile profile;            // rank 0's counts
+  CacheSizes caches;               // rank 0's count
   uint64_t memory_cap_bytes = 0;   // of its budget; 0: none
   uint64_t memory_used_bytes = 0;  // before the first call
   std::vector<TransportAddress> transports;

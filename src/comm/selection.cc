@@ -18,6 +18,7 @@ using verify::FoldOrder;
 
 constexpr uint32_t kDefaultSlotBytes = 64 << 10;  // eight of them fit in half of a core's L2
 constexpr uint32_t kDefaultSlots = 8;
+constexpr uint32_t kFewSlots = 4;  // as many as any plan of ours needs
 constexpr uint64_t kDefaultDirectMinBytes =
     4 << 10;  // below, copying through a warm slot is cheaper than a reference
 constexpr uint32_t kMinSlotBytes = 64;
@@ -53,6 +54,25 @@ exec::MessagePolicy policy_of(const AgreedConfig& agreed) {
                     "'; known are " + known_names(protocol, kProtocols));
   }
   return policy;
+}
+
+// Staging slots per connection. Lines that a receiver has read stay in its nearer caches, and a
+// sender that stores to them has to take them from there; in the time that it takes to use
+// kRingCaches second-level caches' worth of staging memory they have moved on to the last level,
+// and storing to them costs a third (Zen 4, cores of one last-level cache: 32 KiB one way 3.6 ->
+// 1.5 us; `compare --variant few:TUTTI_SLOTS=8`). So that is how much there is, if the connections
+// of all ranks together leave half of the last level to buffers. Ranks that take turns on a core
+// share its caches, so fewer are better for them.
+uint32_t default_slots(const Measured& where, uint32_t slot_bytes) {
+  constexpr uint64_t kRingCaches = 2;
+  constexpr int kCrowd = 4;  // ranks per core
+  if (where.ranks_per_host >= kCrowd * where.cores) return kFewSlots;
+  if (where.ranks_per_host > where.cores) return kDefaultSlots;
+  const auto n = static_cast<uint64_t>(std::max(2, where.ranks_per_host));
+  const uint64_t ring = std::min(kRingCaches * where.caches.second_level,
+                                 where.caches.last_level / 2 / (n * (n - 1)));
+  return static_cast<uint32_t>(
+      std::clamp<uint64_t>(std::bit_floor(ring / slot_bytes), kDefaultSlots, transport::kMaxAreas));
 }
 
 // What the user leaves to the library.
@@ -142,9 +162,10 @@ Tuning resolve(const AgreedConfig& asked, const GivenPlan& plan, const Measured&
   tuning.layout.area_bytes = checked_power_of_two(
       "slot_bytes (TUTTI_SLOT_BYTES)",
       agreed.slot_bytes == 0 ? kDefaultSlotBytes : agreed.slot_bytes, kMinSlotBytes, kMaxSlotBytes);
-  tuning.layout.n_areas =
-      checked_power_of_two("slots (TUTTI_SLOTS)", agreed.slots == 0 ? kDefaultSlots : agreed.slots,
-                           1, transport::kMaxAreas);
+  tuning.layout.n_areas = checked_power_of_two(
+      "slots (TUTTI_SLOTS)",
+      agreed.slots == 0 ? default_slots(measured, tuning.layout.area_bytes) : agreed.slots, 1,
+      transport::kMaxAreas);
   tuning.policy = policy_of(agreed);
   if (!plan.file.empty()) {
     tuning.plan = planner::given_plan(plan.text, plan.file);

@@ -30,11 +30,13 @@ struct Tuning {
   transport::FifoLayout layout;
   exec::MessagePolicy policy;
 };
-// What was measured, and where the communicator runs.
+// What was measured, and where the communicator runs; equal on all ranks.
 struct Measured {
   std::string text;  // of a profile; empty: nothing
   int n_ranks = 1;
   int cores = 1;
+  int ranks_per_host = 1;  // on rank 0's
+  CacheSizes caches;       // of rank 0's machine; zeros: not known
 };
 // Throws InvalidArgument naming the setting, its value and what is allowed, or what is wrong with
 // the plan.

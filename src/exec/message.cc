@@ -43,7 +43,7 @@ Arrival locate(transport::RecvConnection& connection, int peer, size_t bytes,
     return Arrival::kFailed;
   }
   if (message->kind == MessageKind::kStaged) {
-    message->data = connection.view.area(line.staged.area, bytes);
+    message->data = connection.view.area(line.staged, bytes);
   } else if (message->kind == MessageKind::kMapped) {
     const Status status = connection.map(line.direct, &message->data);
     if (status.in_progress()) return Arrival::kNothing;

@@ -169,7 +169,7 @@ inline const std::byte* StraightLine::arrived(const Step& step, uint32_t signatu
   if (*kind == transport::MessageKind::kInline) [[likely]]
     return line.inline_bytes;
   const bool staged = *kind == transport::MessageKind::kStaged && line.staged.bytes == step.bytes;
-  return staged ? view.area(line.staged.area, step.bytes) : nullptr;
+  return staged ? view.area(line.staged, step.bytes) : nullptr;
 }
 
 inline void StraightLine::count_sent(const Step& step, transport::MessageKind kind) noexcept {

@@ -226,7 +226,7 @@ TEST_P(TransportConformance, Areas_AllUsed_LinesStillFree) {
         ASSERT_EQ(self.wait_message(*connection, kSignature), MessageKind::kStaged);
         const StagedPayload staged = connection->view.line().staged;
         EXPECT_EQ(staged.bytes, kSmall.area_bytes);
-        EXPECT_TRUE(has_pattern(connection->view.area(staged.area, staged.bytes), staged.bytes, i))
+        EXPECT_TRUE(has_pattern(connection->view.area(staged, staged.bytes), staged.bytes, i))
             << i;
         connection->view.release();
       }
@@ -386,7 +386,7 @@ void receive_stream(Rank& self, RecvConnection& connection) {
         break;
       case MessageKind::kStaged:
         bytes = view.line().staged.bytes;
-        data = view.area(view.line().staged.area, view.line().staged.bytes);
+        data = view.area(view.line().staged, view.line().staged.bytes);
         break;
       case MessageKind::kMapped:
         bytes = view.line().direct.bytes;

@@ -49,7 +49,7 @@ void sleep_ns(int64_t duration_ns) noexcept {
 }
 
 CoreSet usable_cores() { return {1}; }
-size_t last_level_cache_bytes() { return 32 << 20; }
+CacheSizes cache_sizes() { return {.second_level = 1 << 20, .last_level = 32 << 20}; }
 
 const ProcessIdentity& this_process() {
   static const ProcessIdentity nobody;

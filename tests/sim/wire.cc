@@ -125,7 +125,7 @@ void Wire::carry_forward(bool rung) {
     if (static_cast<MessageKind>(packet.value & 3) == MessageKind::kStaged) {
       packet.area = line.staged.area & (layout_.n_areas - 1);
       const size_t bytes = std::min<size_t>(line.staged.bytes, layout_.area_bytes);
-      packet.offset = transport::offset_in_area(packet.area, bytes, layout_.area_bytes);
+      packet.offset = std::min<size_t>(line.staged.offset, layout_.area_bytes - bytes);
       const std::byte* area = at_source_ + layout_.areas_offset() +
                               size_t{packet.area} * layout_.area_bytes + packet.offset;
       packet.bytes.assign(area, area + bytes);

@@ -157,6 +157,22 @@ TEST(Selection, ProtocolAndSizes_FollowTheAgreedTable) {
   EXPECT_EQ(resolve(agreed).layout.area_bytes, 4096u);
 }
 
+TEST(Selection, Slots_FillTwiceTheSecondLevelWhereThereIsRoom) {
+  const auto slots = [](Measured where, uint32_t slot_bytes = 0) {
+    AgreedConfig agreed;
+    agreed.slot_bytes = slot_bytes;
+    return resolve(agreed, {}, where).layout.n_areas;
+  };
+  const CacheSizes caches{.second_level = 1 << 20, .last_level = 32 << 20};
+  EXPECT_EQ(slots({.cores = 2, .ranks_per_host = 2, .caches = caches}), 32u);
+  EXPECT_EQ(slots({.cores = 2, .ranks_per_host = 2, .caches = caches}, 4096), 64u) << "the most";
+  EXPECT_EQ(slots({.cores = 64, .ranks_per_host = 4, .caches = caches}), 16u) << "of 16 MiB";
+  EXPECT_EQ(slots({.cores = 64, .ranks_per_host = 64, .caches = caches}), 8u) << "the fewest";
+  EXPECT_EQ(slots({.cores = 2, .ranks_per_host = 4, .caches = caches}), 8u) << "cores are shared";
+  EXPECT_EQ(slots({.cores = 2, .ranks_per_host = 8, .caches = caches}), 4u) << "a crowd";
+  EXPECT_EQ(slots({.cores = 2, .ranks_per_host = 2}), 8u) << "caches are not known";
+}
+
 TEST(Selection, Signatures_DifferByCallNumberAndHistory) {
   std::set<uint32_t> seen;
   for (int call = 0; call < 100; ++call) {

@@ -24,6 +24,9 @@ void SlotStores::note(size_t bytes) noexcept {
   std::array<uint64_t, kKept>& kept = past_ ? past_ticks_ : cached_ticks_;
   std::shift_right(kept.begin(), kept.end(), 1);
   kept[0] = std::max<uint64_t>(1, ticks * kMinBytes / bytes);
+  try_past_ = !try_past_;
+  const bool known = cached_ticks_.back() != kNone && past_ticks_.back() != kNone;
+  next_timed_ = turn_ + (known ? kEvery : kEveryAtFirst);
   // The best of the last few: a thread that was interrupted has measured nothing.
   const uint64_t cached = *std::min_element(cached_ticks_.begin(), cached_ticks_.end());
   const uint64_t past = *std::min_element(past_ticks_.begin(), past_ticks_.end());

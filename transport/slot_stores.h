@@ -26,9 +26,8 @@ class SlotStores {
   // True: non-temporal stores.
   bool begin(size_t bytes) noexcept {
     if (bytes < kMinBytes) return false;
-    const uint32_t turn = turn_++;
-    timed_ = turn % kEvery == 0 && turn >= kFirstTimed;
-    past_ = timed_ ? turn / kEvery % 2 != 0 : prefers_past_;
+    timed_ = ++turn_ == next_timed_;
+    past_ = timed_ ? try_past_ : prefers_past_;
     if (timed_) [[unlikely]]
       started_ = read_ticks(by_counter_);
     return past_;
@@ -40,15 +39,21 @@ class SlotStores {
   }
 
  private:
-  static constexpr uint32_t kEvery = 64;       // slots from one that is timed to the next
+  // Slots from one that is timed to the next: few until there is something to judge by. Every other
+  // one that is timed is filled in what may be the slower way, by which a message loses up to a
+  // microsecond.
+  static constexpr uint32_t kEveryAtFirst = 16;
+  static constexpr uint32_t kEvery = 64;
   static constexpr uint32_t kFirstTimed = 32;  // before, slots may be touched for the first time
   static constexpr size_t kKept = 4;           // times of each way
 
   void note(size_t bytes) noexcept;
 
   uint32_t turn_ = 0;
+  uint32_t next_timed_ = kFirstTimed;
   bool timed_ = false;
-  bool past_ = false;  // what begin() has said
+  bool try_past_ = false;  // the next one that is timed
+  bool past_ = false;      // what begin() has said
   bool prefers_past_ = false;
   bool by_counter_ = counter_is_steady();
   uint64_t started_ = 0;

@@ -226,8 +226,7 @@ TEST_P(TransportConformance, Areas_AllUsed_LinesStillFree) {
         ASSERT_EQ(self.wait_message(*connection, kSignature), MessageKind::kStaged);
         const StagedPayload staged = connection->view.line().staged;
         EXPECT_EQ(staged.bytes, kSmall.area_bytes);
-        EXPECT_TRUE(has_pattern(connection->view.area(staged, staged.bytes), staged.bytes, i))
-            << i;
+        EXPECT_TRUE(has_pattern(connection->view.area(staged, staged.bytes), staged.bytes, i)) << i;
         connection->view.release();
       }
     }

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include "perf/cli/cli.h"
 #include "perf/command.h"
 #include "perf/doctor/rank_report.h"
 #include "perf/launcher.h"
@@ -109,17 +109,17 @@ int run_doctor(const DoctorOptions& options) {
 
 }  // namespace
 
-void add_doctor(CLI::App& app, int* exit_status) {
+void add_doctor(cli::Command app, int* exit_status) {
   auto options = std::make_shared<DoctorOptions>();
-  CLI::App* doctor =
+  cli::Command doctor =
       app.add_subcommand("doctor", "Say what works on this machine, what does not, and what to do");
   doctor
-      ->add_option("-n,--ranks", options->ranks,
-                   "Start so many ranks here, form a communicator, and compare them")
-      ->check(CLI::Range(1, kMostRanks))
-      ->type_name("N");
-  doctor->add_flag("--json", options->json, "Print JSON instead of text");
-  doctor->footer(R"(
+      .add_option("-n,--ranks", options->ranks,
+                  "Start so many ranks here, form a communicator, and compare them")
+      .range(1, kMostRanks)
+      .type_name("N");
+  doctor.add_flag("--json", options->json, "Print JSON instead of text");
+  doctor.footer(R"(
 Alone it looks at this process and its host. Under a launcher (tutti run, mpirun, torchrun, srun) every rank does, all form
 a communicator, and rank 0 reports what is wrong with any of them and where they differ.
 Lines marked with ! are problems; the line below says what to do.
@@ -130,7 +130,7 @@ Examples:
   tutti doctor --ranks 4
   tutti run -n 4 tutti doctor
   mpirun -n 16 tutti doctor --json)");
-  doctor->callback([options, exit_status] { *exit_status = run_doctor(*options); });
+  doctor.callback([options, exit_status] { *exit_status = run_doctor(*options); });
 }
 
 }  // namespace tutti::command

@@ -3,9 +3,9 @@
 #include <memory>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include "perf/cli/cli.h"
 #include "perf/command.h"
 #include "perf/jobs.h"
 #include "src/base/error.h"
@@ -28,12 +28,12 @@ int run_metrics(const JobOptions& options) {
 
 }  // namespace
 
-void add_metrics(CLI::App& app, int* exit_status) {
+void add_metrics(cli::Command app, int* exit_status) {
   auto options = std::make_shared<JobOptions>();
-  CLI::App* metrics =
+  cli::Command metrics =
       app.add_subcommand("metrics", "Print the counters of running jobs as Prometheus text");
-  add_job_options(*metrics, options.get());
-  metrics->footer(R"(
+  add_job_options(metrics, options.get());
+  metrics.footer(R"(
 Reads the flight recordings that every rank keeps; the job is not disturbed. A program gets the same text for itself from
 tuttiMetricsText; TUTTI_METRICS_FILE makes every process leave it in a file when a communicator ends.
 
@@ -41,7 +41,7 @@ Examples:
   tutti metrics                  all jobs of this user on this host
   tutti metrics 4711             one process
   tutti metrics --dir /tmp/rings what a finished or killed job has left (TUTTI_TRACE_DIR))");
-  metrics->callback([options, exit_status] { *exit_status = run_metrics(*options); });
+  metrics.callback([options, exit_status] { *exit_status = run_metrics(*options); });
 }
 
 }  // namespace tutti::command

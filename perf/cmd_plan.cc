@@ -6,9 +6,9 @@
 #include <memory>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include "perf/cli/cli.h"
 #include "perf/command.h"
 #include "perf/plan_source.h"
 #include "src/plan/msccl_xml.h"
@@ -74,17 +74,17 @@ void show(const PrintOptions& options) {
              verdict.accepted ? "accepted" : "REJECTED", proof);
 }
 
-void add_show(CLI::App& plan) {
-  auto* command = plan.add_subcommand("show", "Print a plan, step by step");
+void add_show(cli::Command plan) {
+  cli::Command command = plan.add_subcommand("show", "Print a plan, step by step");
   auto options =
       std::make_shared<PrintOptions>();  // shared with the callback, which the parser keeps
-  add_plan_source(*command, &options->source);
+  add_plan_source(command, &options->source);
   command
-      ->add_option("--as", options->as,
-                   "text: one line per step; json: a file for `tutti plan verify`")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"text", "json"}));
-  command->footer(
+      .add_option("--as", options->as,
+                  "text: one line per step; json: a file for `tutti plan verify`")
+      .capture_default_str()
+      .one_of({"text", "json"});
+  command.footer(
       "In the text, `output[1], peer 3 <- reduce(peer 1, input[1])` receives from rank 1, adds "
       "chunk 1 of the input, writes\n"
       "the sum to chunk 1 of the output and sends it to rank 3.\n\n"
@@ -92,51 +92,51 @@ void add_show(CLI::App& plan) {
       "  tutti plan show --collective all_reduce --algorithm ring -n 4\n"
       "  tutti plan show --collective broadcast --algorithm binomial -n 5 --root 2\n"
       "  tutti plan show schedule.xml");
-  command->callback([options] { show(*options); });
+  command.callback([options] { show(*options); });
 }
 
-void add_export(CLI::App& plan) {
-  auto* command = plan.add_subcommand("export", "Write a plan in another form");
+void add_export(cli::Command plan) {
+  cli::Command command = plan.add_subcommand("export", "Write a plan in another form");
   auto options =
       std::make_shared<PrintOptions>();  // shared with the callback, which the parser keeps
-  add_plan_source(*command, &options->source);
+  add_plan_source(command, &options->source);
   command
-      ->add_option("--as", options->as,
-                   "json: everything that a plan has; msccl-xml: a schedule for MSCCL, where wide "
-                   "steps are taken apart; text: for people")
-      ->required()
-      ->check(CLI::IsMember({"msccl-xml", "json", "text"}));
-  command->footer(
+      .add_option("--as", options->as,
+                  "json: everything that a plan has; msccl-xml: a schedule for MSCCL, where wide "
+                  "steps are taken apart; text: for people")
+      .required()
+      .one_of({"msccl-xml", "json", "text"});
+  command.footer(
       "MSCCL has no barrier, gather or scatter.\n\n"
       "Examples:\n"
       "  tutti plan export --collective all_reduce --algorithm two_shot -n 8 --as msccl-xml > "
       "two_shot8.xml\n"
       "  tutti plan export schedule.xml --as json > schedule.json");
-  command->callback([options] { print_plan(load_plan(options->source), options->as); });
+  command.callback([options] { print_plan(load_plan(options->source), options->as); });
 }
 
 }  // namespace
 
-void add_plan(CLI::App& app, int* exit_status) {
-  auto* plan = app.add_subcommand(
+void add_plan(cli::Command app, int* exit_status) {
+  cli::Command plan = app.add_subcommand(
       "plan",
       "List, explain, print, verify, run and convert plans: what a collective does, step by step");
-  plan->require_subcommand(1);
-  plan->footer(
+  plan.require_subcommand();
+  plan.footer(
       "Examples:\n"
       "  tutti plan list\n"
       "  tutti plan show --collective all_reduce --algorithm ring -n 4\n"
       "  tutti plan verify\n"
       "  tutti plan explain --coll all_reduce --bytes 1M -n 4\n"
       "  tutti plan run schedule.xml");
-  plan->add_subcommand("list",
-                       "Table of collectives, algorithms and the numbers of ranks they support")
-      ->callback(list);
-  add_show(*plan);
-  add_export(*plan);
-  add_plan_verify(*plan, exit_status);
-  add_plan_run(*plan, exit_status);
-  add_plan_explain(*plan, exit_status);
+  plan.add_subcommand("list",
+                      "Table of collectives, algorithms and the numbers of ranks they support")
+      .callback(list);
+  add_show(plan);
+  add_export(plan);
+  add_plan_verify(plan, exit_status);
+  add_plan_run(plan, exit_status);
+  add_plan_explain(plan, exit_status);
 }
 
 }  // namespace tutti::command

@@ -5,9 +5,9 @@
 #include <memory>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include "perf/cli/cli.h"
 #include "perf/cmd_plan.h"
 #include "perf/explain/explain.h"
 #include "perf/tune/job.h"
@@ -79,34 +79,33 @@ int run_explain(const ExplainOptions& options) {
 
 }  // namespace
 
-void add_plan_explain(CLI::App& plan, int* exit_status) {
+void add_plan_explain(cli::Command plan, int* exit_status) {
   auto options =
       std::make_shared<ExplainOptions>();  // shared with the callback, which the parser keeps
-  auto* command = plan.add_subcommand(
+  cli::Command command = plan.add_subcommand(
       "explain",
       "Say which algorithm a call gets on this machine, what the others would take, and why");
   command
-      ->add_option("--coll,--collective", options->collective,
-                   "What the call does, e.g. all_gather")
-      ->capture_default_str();
+      .add_option("--coll,--collective", options->collective, "What the call does, e.g. all_gather")
+      .capture_default_str();
   command
-      ->add_option(
+      .add_option(
           "--bytes", options->bytes,
           "Bytes of one block: the count times the size of the datatype, as the C API takes "
           "them; suffixes K, M, G")
-      ->required()
-      ->transform(CLI::AsSizeValue(false));
-  command->add_option("-n,--ranks", options->ranks, "Number of ranks, on this host")
-      ->capture_default_str()
-      ->check(CLI::Range(1, kMostRanks));
-  command->add_flag("--measure", options->measure,
-                    "Start the ranks and time every candidate, in turn");
-  command->add_flag("--json", options->json, "Print JSON instead of text");
+      .required()
+      .size_suffix();
+  command.add_option("-n,--ranks", options->ranks, "Number of ranks, on this host")
+      .capture_default_str()
+      .range(1, kMostRanks);
+  command.add_flag("--measure", options->measure,
+                   "Start the ranks and time every candidate, in turn");
+  command.add_flag("--json", options->json, "Print JSON instead of text");
   command
-      ->add_option("--profile", options->profile,
-                   "What `tutti tune` has written, or none (default: TUTTI_PROFILE)")
-      ->type_name("FILE");
-  command->footer(R"(
+      .add_option("--profile", options->profile,
+                  "What `tutti tune` has written, or none (default: TUTTI_PROFILE)")
+      .type_name("FILE");
+  command.footer(R"(
 predicted   what the planner goes by: its model's time, corrected by this machine's profile
 messages    that the busiest rank sends in one call; bytes sent: in them
 touched     bytes that it reads and writes, in buffers and in slots
@@ -119,7 +118,7 @@ Examples:
   tutti plan explain --coll all_reduce --bytes 1M -n 4
   tutti plan explain --coll broadcast --bytes 64K -n 8 --measure
   tutti plan explain --bytes 8 --profile none --json)");
-  command->callback([options, exit_status] { *exit_status = run_explain(*options); });
+  command.callback([options, exit_status] { *exit_status = run_explain(*options); });
 }
 
 }  // namespace tutti::command

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include "perf/cli/cli.h"
 #include "perf/cmd_plan.h"
 #include "perf/launcher.h"
 #include "perf/plan_source.h"
@@ -88,19 +88,19 @@ int run_plan(PlanRunOptions options, std::vector<std::string> arguments) {
 
 }  // namespace
 
-void add_plan_run(CLI::App& plan, int* exit_status) {
-  auto* command = plan.add_subcommand(
+void add_plan_run(cli::Command plan, int* exit_status) {
+  cli::Command command = plan.add_subcommand(
       "run", "Verify a plan, run it on real ranks, check the results, print the bandwidth");
   auto options =
       std::make_shared<PlanRunOptions>();  // shared with the callback, which the parser keeps
-  command->prefix_command();
-  command->add_flag("--threads", options->job.threads,
-                    "Ranks as threads of one process instead of processes");
+  command.prefix_command();
+  command.add_flag("--threads", options->job.threads,
+                   "Ranks as threads of one process instead of processes");
   command
-      ->add_option("--timeout", options->job.timeout_seconds, "Stop the job after so many seconds")
-      ->check(CLI::Range(0.001, 1e9))
-      ->type_name("SECONDS");
-  command->footer(
+      .add_option("--timeout", options->job.timeout_seconds, "Stop the job after so many seconds")
+      .range(0.001, 1e9)
+      .type_name("SECONDS");
+  command.footer(
       "Usage: tutti plan run [OPTIONS] FILE [ARGUMENTS...]\n"
       "FILE is a plan as JSON or an MSCCL schedule; it says the collective, the root and the "
       "number "
@@ -110,11 +110,11 @@ void add_plan_run(CLI::App& plan, int* exit_status) {
       "Examples:\n"
       "  tutti plan run schedule.xml\n"
       "  tutti plan run --threads ring4.json -b 1M -e 1M -d bfloat16");
-  command->callback([command, options, exit_status] {
-    std::vector<std::string> words = command->remaining();
-    if (words.empty()) throw CLI::RequiredError("FILE");
+  command.callback([command, options, exit_status] {
+    std::vector<std::string> words = command.remaining();
+    if (words.empty()) throw cli::missing("FILE");
     if (words[0].starts_with('-') && words[0] != "-")
-      throw CLI::ExtrasError({words[0] + " (options of tutti plan run come before FILE)"});
+      throw cli::unexpected(words[0] + " (options of tutti plan run come before FILE)");
     options->file = words[0];
     *exit_status = run_plan(*options, {words.begin() + 1, words.end()});
   });

@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <spdlog/fmt/fmt.h>
 
 #include "perf/broken_plans.h"
+#include "perf/cli/cli.h"
 #include "perf/cmd_plan.h"
 #include "perf/plan_source.h"
 #include "src/base/error.h"
@@ -150,20 +150,20 @@ int verify_files(const std::vector<std::string>& paths, bool self_test) {
 
 }  // namespace
 
-void add_plan_verify(CLI::App& plan, int* exit_status) {
-  auto* command = plan.add_subcommand(
+void add_plan_verify(cli::Command plan, int* exit_status) {
+  cli::Command command = plan.add_subcommand(
       "verify", "Prove plans: exactly once, no deadlock, no race, nothing left over");
   struct Options {
     std::vector<std::string> files;
     bool self_test = false;
   };
   auto options = std::make_shared<Options>();  // shared with the callback, which the parser keeps
-  command->add_option(
+  command.add_option(
       "FILE", options->files,
       "Plans as JSON or MSCCL XML, - for the standard input; none: every plan of the library");
-  command->add_flag("--self-test", options->self_test,
-                    "Also break each plan in several ways and expect every one rejected");
-  command->footer(fmt::format(
+  command.add_flag("--self-test", options->self_test,
+                   "Also break each plan in several ways and expect every one rejected");
+  command.footer(fmt::format(
       "Without files, verifies every plan that the library makes for 1 to {} ranks: every "
       "collective, algorithm and\n"
       "root, with 1 to {} channels. With files, prints for each the verdict, the slots it needs, "
@@ -175,7 +175,7 @@ void add_plan_verify(CLI::App& plan, int* exit_status) {
       "  tutti plan show --collective all_gather --algorithm ring -n 4 --as json | tutti plan "
       "verify -",
       kMostListedRanks, kMaxChannels));
-  command->callback([options, exit_status] {
+  command.callback([options, exit_status] {
     *exit_status = options->files.empty() ? verify_library(options->self_test)
                                           : verify_files(options->files, options->self_test);
   });

@@ -4,8 +4,7 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
+#include "perf/cli/cli.h"
 #include "perf/command.h"
 #include "perf/launcher.h"
 
@@ -34,65 +33,55 @@ Examples:
   tutti run -n 4 --threads all_reduce_perf          the same ranks as threads of one process
   tutti run -n 2 --bind --timeout 60 ./my_program)";
 
-class RunFormatter : public CLI::Formatter {
- public:
-  std::string make_usage(const CLI::App*, std::string) const override {
-    return "Usage: tutti run -n N [OPTIONS] PROGRAM [ARGUMENTS...]\n";
-  }
-};
-
 }  // namespace
 
-void drop_run_separator(const CLI::App& app, std::vector<std::string>& arguments) {
+void drop_run_separator(cli::Command app, std::vector<std::string>& arguments) {
   if (arguments.empty() || arguments[0] != "run") return;
-  const CLI::App* run = app.get_subcommand("run");
+  const cli::Command run = app.subcommand("run");
   for (size_t i = 1; i < arguments.size() && arguments[i].starts_with('-'); ++i) {
     if (arguments[i] == "--") {
       arguments.erase(arguments.begin() + static_cast<ptrdiff_t>(i));
       return;
     }
-    const CLI::Option* option = run->get_option_no_throw(arguments[i]);
-    if (option != nullptr && option->get_items_expected() > 0) ++i;  // its value
+    if (run.takes_value(arguments[i])) ++i;
   }
 }
 
-void add_run(CLI::App& app, int* exit_status) {
+void add_run(cli::Command app, int* exit_status) {
   auto options = std::make_shared<RunOptions>();
-  CLI::App* run = app.add_subcommand("run", "Start a program as N ranks on this host");
-  run->formatter(std::make_shared<RunFormatter>());
-  run->footer(kFooter);
-  run->prefix_command();  // the first word that is no option is PROGRAM; it and all that follows
-                          // lands in remaining()
-  run->add_option("-n,--ranks", options->ranks, "Number of ranks")
-      ->required()
-      ->check(CLI::Range(1, kMaxRanks));
-  run->add_flag(
+  cli::Command run = app.add_subcommand("run", "Start a program as N ranks on this host");
+  run.usage("Usage: tutti run -n N [OPTIONS] PROGRAM [ARGUMENTS...]\n");
+  run.footer(kFooter);
+  run.prefix_command();  // the first word that is no option is PROGRAM; it and all that follows
+                         // lands in remaining()
+  run.add_option("-n,--ranks", options->ranks, "Number of ranks").required().range(1, kMaxRanks);
+  run.add_flag(
       "--threads", options->threads,
       "Start one process with TUTTI_THREADS=N, for programs that run their ranks as threads");
-  auto* bind = run->add_flag_callback(
+  const cli::Option bind = run.add_flag_callback(
       "--bind", [options] { options->pinning = Pinning::kRoundRobin; },
       "Pin each rank to one usable core, round robin (by default a rank is pinned to its share of "
       "the "
       "cores, unless there are more ranks than cores)");
-  run->add_flag_callback(
+  run.add_flag_callback(
          "--no-bind", [options] { options->pinning = Pinning::kNone; },
          "Leave placement to the system")
-      ->excludes(bind);
-  run->add_option("--timeout", options->timeout_seconds, "Stop the job after so many seconds")
-      ->check(CLI::Range(0.001, 1e9))
-      ->type_name("SECONDS");
-  auto* none = run->add_flag_callback(
+      .excludes(bind);
+  run.add_option("--timeout", options->timeout_seconds, "Stop the job after so many seconds")
+      .range(0.001, 1e9)
+      .type_name("SECONDS");
+  const cli::Option none = run.add_flag_callback(
       "--no-prefix", [options] { options->prefix = PrefixMode::kNone; },
       "Pass all lines on as they are");
-  run->add_flag_callback(
+  run.add_flag_callback(
          "--prefix-all", [options] { options->prefix = PrefixMode::kAll; },
          "Mark rank 0's standard output too")
-      ->excludes(none);
-  run->callback([run, options, exit_status] {
-    options->command = run->remaining();
-    if (options->command.empty()) throw CLI::RequiredError("PROGRAM");
+      .excludes(none);
+  run.callback([run, options, exit_status] {
+    options->command = run.remaining();
+    if (options->command.empty()) throw cli::missing("PROGRAM");
     if (options->command[0].starts_with('-'))
-      throw CLI::ExtrasError({options->command[0] + " (options of tutti run come before PROGRAM)"});
+      throw cli::unexpected(options->command[0] + " (options of tutti run come before PROGRAM)");
     *exit_status = run_job(*options);
   });
 }

@@ -11,9 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include "perf/cli/cli.h"
 #include "perf/command.h"
 #include "perf/jobs.h"
 #include "perf/screen.h"
@@ -120,16 +120,16 @@ int run_top(const TopOptions& options) {
 
 }  // namespace
 
-void add_top(CLI::App& app, int* exit_status) {
+void add_top(cli::Command app, int* exit_status) {
   auto options = std::make_shared<TopOptions>();
-  CLI::App* top = app.add_subcommand("top", "Show running jobs live: who does what, who waits");
-  add_job_options(*top, &options->jobs);
-  top->add_option("--interval", options->interval_s, "Seconds between two looks")
-      ->capture_default_str()
-      ->check(CLI::Range(0.05, 3600.0));
-  top->add_flag("--once", options->once, "Print one table, measured over one interval, and end");
-  top->add_flag("--json", options->json, "Print one JSON object per interval");
-  top->footer(R"(
+  cli::Command top = app.add_subcommand("top", "Show running jobs live: who does what, who waits");
+  add_job_options(top, &options->jobs);
+  top.add_option("--interval", options->interval_s, "Seconds between two looks")
+      .capture_default_str()
+      .range(0.05, 3600.0);
+  top.add_flag("--once", options->once, "Print one table, measured over one interval, and end");
+  top.add_flag("--json", options->json, "Print one JSON object per interval");
+  top.footer(R"(
 S is the state of the process: R runs, S sleeps, T stopped, gone. OPERATION is what the rank is in, or its last one; FOR
 how long. OP/S and GB/S (size of the operations by the time inside them: algbw) are of the last interval. WAITS FOR is
 the peer that the rank has waited for for a millisecond or more. The lines below a table follow these to their end.
@@ -141,7 +141,7 @@ Examples:
   tutti top
   tutti top --once --json 4711
   tutti top --dir /tmp/rings --once)");
-  top->callback([options, exit_status] { *exit_status = run_top(*options); });
+  top.callback([options, exit_status] { *exit_status = run_top(*options); });
 }
 
 }  // namespace tutti::command

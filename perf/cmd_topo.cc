@@ -7,8 +7,7 @@
 #include <memory>
 #include <string>
 
-#include <CLI/CLI.hpp>
-
+#include "perf/cli/cli.h"
 #include "perf/command.h"
 #include "src/base/error.h"
 #include "topology/detectors/hwloc_detector.h"
@@ -63,28 +62,29 @@ std::string check_not_empty(const std::string& value) {
 
 }  // namespace
 
-void add_topo(CLI::App& app, int* exit_status) {
+void add_topo(cli::Command app, int* exit_status) {
   auto options = std::make_shared<TopoOptions>();
-  CLI::App* topo = app.add_subcommand("topo", "Show this machine's topology, or a described one");
-  auto* from = topo->add_option("--from", options->from,
-                                "Read native JSON or hwloc v2 XML from FILE (- is standard input)")
-                   ->type_name("FILE")
-                   ->check(check_not_empty);
-  topo->add_option("--synthetic", options->synthetic, "Make a machine from one line")
-      ->type_name("LINE")
-      ->check(check_not_empty)
-      ->excludes(from);
-  topo->add_option("--as", options->as,
-                   "Output: a tree to read, or JSON to edit and pass to --from")
-      ->check(CLI::IsMember({"tree", "json"}))
-      ->capture_default_str();
-  topo->footer("\nSynthetic lines: " + topology::synthetic_help() + R"(
+  cli::Command topo =
+      app.add_subcommand("topo", "Show this machine's topology, or a described one");
+  const cli::Option from =
+      topo.add_option("--from", options->from,
+                      "Read native JSON or hwloc v2 XML from FILE (- is standard input)")
+          .type_name("FILE")
+          .check(check_not_empty);
+  topo.add_option("--synthetic", options->synthetic, "Make a machine from one line")
+      .type_name("LINE")
+      .check(check_not_empty)
+      .excludes(from);
+  topo.add_option("--as", options->as, "Output: a tree to read, or JSON to edit and pass to --from")
+      .one_of({"tree", "json"})
+      .capture_default_str();
+  topo.footer("\nSynthetic lines: " + topology::synthetic_help() + R"(
 Examples:
   tutti topo
   tutti topo --as json > machine.json
   tutti topo --from machine.json
   tutti topo --synthetic "dgx-a100 x2 fabric=rail")");
-  topo->callback([options, exit_status] {
+  topo.callback([options, exit_status] {
     const topology::Report report = load(*options);
     const std::string text =
         options->as == "json" ? topology::write_native_json(report) : topology::tree_text(report);

@@ -8,10 +8,10 @@
 #include <memory>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include "perf/cli/cli.h"
 #include "perf/command.h"
 #include "src/base/error.h"
 #include "src/trace/analysis.h"
@@ -88,15 +88,15 @@ int run_trace(const TraceOptions& options) {
 
 }  // namespace
 
-void add_trace(CLI::App& app, int* exit_status) {
+void add_trace(cli::Command app, int* exit_status) {
   auto options = std::make_shared<TraceOptions>();
-  CLI::App* trace =
+  cli::Command trace =
       app.add_subcommand("trace", "Tell from flight recordings why a job hangs, fails or is slow");
-  trace->add_option("DIR", options->folder, "Folder with the recordings of all ranks")->required();
-  trace->add_option("--out", options->out, "Write a trace for Perfetto or chrome://tracing")
-      ->type_name("FILE");
-  trace->add_flag("--json", options->json, "Print the findings as JSON");
-  trace->footer(R"(
+  trace.add_option("DIR", options->folder, "Folder with the recordings of all ranks").required();
+  trace.add_option("--out", options->out, "Write a trace for Perfetto or chrome://tracing")
+      .type_name("FILE");
+  trace.add_flag("--json", options->json, "Print the findings as JSON");
+  trace.footer(R"(
 A job leaves recordings when TUTTI_TRACE_DIR names a folder: one file per rank and communicator, which also survives
 kill -9. Copy the folders of all hosts into one. Running jobs can be looked at, too; `tutti top` does so without files.
 Exit status: 3 when something hangs, has failed or disagrees, else 0.
@@ -104,7 +104,7 @@ Exit status: 3 when something hangs, has failed or disagrees, else 0.
 Example:
   TUTTI_TRACE_DIR=/tmp/rings tutti run -n 4 ./my_program
   tutti trace /tmp/rings --out trace.json)");
-  trace->callback([options, exit_status] { *exit_status = run_trace(*options); });
+  trace.callback([options, exit_status] { *exit_status = run_trace(*options); });
 }
 
 }  // namespace tutti::command

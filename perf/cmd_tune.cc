@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include "perf/cli/cli.h"
 #include "perf/command.h"
 #include "perf/tune/check.h"
 #include "perf/tune/fit.h"
@@ -97,31 +97,32 @@ int run_check(const TuneCommand& options) {
 
 }  // namespace
 
-void add_tune(CLI::App& app, int* exit_status) {
+void add_tune(cli::Command app, int* exit_status) {
   auto options =
       std::make_shared<TuneCommand>();  // shared with the callback, which the parser keeps
-  CLI::App* tune = app.add_subcommand(
+  cli::Command tune = app.add_subcommand(
       "tune", "Measure this machine, so that the library chooses algorithms by it");
-  tune->add_option("-n,--ranks", options->tune.ranks, "Numbers of ranks to measure")
-      ->capture_default_str()
-      ->check(CLI::Range(2, kMostRanks))
-      ->delimiter(',')
-      ->type_name("N...");
-  auto* out =
-      tune->add_option("-o,--out", options->out, "File to write the profile to")->type_name("FILE");
-  tune->add_flag("--quick", options->tune.quick, "Measure few sizes, in a few seconds");
-  auto* check = tune->add_flag("--check", options->check,
-                               "Write nothing: measure every algorithm at every size, and say how "
-                               "often the library's choice "
-                               "is within 10 % of the best");
-  check->excludes(out);
-  tune->add_option("--profile", options->profile,
-                   "With --check: a profile, or none (default: TUTTI_PROFILE)")
-      ->type_name("FILE")
-      ->needs(check);
-  tune->add_flag("--mapped", options->mapped, "With --check: in memory of tuttiMemAlloc")
-      ->needs(check);
-  tune->footer(R"(
+  tune.add_option("-n,--ranks", options->tune.ranks, "Numbers of ranks to measure")
+      .capture_default_str()
+      .range(2, kMostRanks)
+      .delimiter(',')
+      .type_name("N...");
+  const cli::Option out =
+      tune.add_option("-o,--out", options->out, "File to write the profile to").type_name("FILE");
+  tune.add_flag("--quick", options->tune.quick, "Measure few sizes, in a few seconds");
+  cli::Option check =
+      tune.add_flag("--check", options->check,
+                    "Write nothing: measure every algorithm at every size, and say how "
+                    "often the library's choice "
+                    "is within 10 % of the best");
+  check.excludes(out);
+  tune.add_option("--profile", options->profile,
+                  "With --check: a profile, or none (default: TUTTI_PROFILE)")
+      .type_name("FILE")
+      .needs(check);
+  tune.add_flag("--mapped", options->mapped, "With --check: in memory of tuttiMemAlloc")
+      .needs(check);
+  tune.footer(R"(
 Starts ranks as `tutti run` does, on an otherwise idle machine, and times every algorithm of every collective from 8 bytes
 to 32 MiB. The profile goes to $XDG_CACHE_HOME/tutti or ~/.cache/tutti, under a name that says which machine it is for,
 where communicators look for it; TUTTI_PROFILE=FILE names another, TUTTI_PROFILE=none does without. Rank 0's counts.
@@ -132,7 +133,7 @@ Examples:
   tutti tune
   tutti tune -n 2 16 --out cluster.json
   tutti tune --check)");
-  tune->callback([options, exit_status] {
+  tune.callback([options, exit_status] {
     *exit_status = options->check ? run_check(*options) : run_tune(*options);
   });
 }

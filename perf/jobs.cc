@@ -8,9 +8,9 @@
 #include <set>
 #include <string_view>
 
-#include <CLI/CLI.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include "perf/cli/cli.h"
 #include "src/base/config.h"
 #include "src/base/error.h"
 
@@ -62,13 +62,13 @@ void keep_job(const std::string& job, bool again, std::vector<trace::Recording>&
 
 }  // namespace
 
-void add_job_options(CLI::App& command, JobOptions* options) {
+void add_job_options(cli::Command command, JobOptions* options) {
   command.add_option("PID", options->pids, "Only these processes; else all of this user")
-      ->check(CLI::PositiveNumber);
+      .positive();
   command.add_option("--job", options->job, "Only the job of this name (TUTTI_JOB)");
   command
       .add_option("--dir", options->folder, "Read the recordings in this folder (TUTTI_TRACE_DIR)")
-      ->type_name("DIR");
+      .type_name("DIR");
 }
 
 Found read_jobs(const JobOptions& options, bool again) {

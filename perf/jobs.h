@@ -7,8 +7,8 @@
 
 #include "src/trace/live.h"
 
-namespace CLI {
-class App;
+namespace tutti::cli {
+class Command;
 }
 
 namespace tutti::command {
@@ -18,7 +18,7 @@ struct JobOptions {
   std::string job;        // TUTTI_JOB; empty: all
   std::string folder;     // read its files instead of processes
 };
-void add_job_options(CLI::App& command, JobOptions* options);
+void add_job_options(cli::Command command, JobOptions* options);
 
 struct Found {
   std::vector<trace::Recording> recordings;

@@ -6,9 +6,9 @@
 #include <iostream>
 #include <sstream>
 
-#include <CLI/CLI.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include "perf/cli/cli.h"
 #include "src/base/error.h"
 #include "src/plan/msccl_xml.h"
 
@@ -122,19 +122,18 @@ plan::Plan load_plan(PlanSource source) {
   return row_for(source).build(source.request);
 }
 
-void add_plan_source(CLI::App& command, PlanSource* source) {
+void add_plan_source(cli::Command command, PlanSource* source) {
   command.add_option("FILE", source->file,
                      "A plan: JSON or an MSCCL schedule, - for the standard input");
   command.add_option("--collective", source->collective,
                      "What the plan does, e.g. all_reduce (see `tutti plan list`)");
   command.add_option("--algorithm", source->algorithm, "How, e.g. ring (see `tutti plan list`)");
-  command.add_option("-n,--ranks", source->request.n_ranks, "Number of ranks")
-      ->check(CLI::Range(1, 1024));
+  command.add_option("-n,--ranks", source->request.n_ranks, "Number of ranks").range(1, 1024);
   command.add_option("--root", source->request.root, "Root, for collectives that have one")
-      ->check(CLI::NonNegativeNumber);
+      .non_negative();
   command.add_option("--channels", source->request.channels, "Parallel rings or trees")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 64));
+      .capture_default_str()
+      .range(1, 64);
 }
 
 }  // namespace tutti::command

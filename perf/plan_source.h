@@ -7,8 +7,8 @@
 
 #include "src/planner/planner.h"
 
-namespace CLI {
-class App;
+namespace tutti::cli {
+class Command;
 }
 
 namespace tutti::command {
@@ -23,7 +23,7 @@ struct PlanSource {
 };
 
 // FILE, or --collective, --algorithm, -n, --root and --channels. `source` must outlive the parser.
-void add_plan_source(CLI::App& command, PlanSource* source);
+void add_plan_source(cli::Command command, PlanSource* source);
 // Throws Error naming the option or the place in the file.
 plan::Plan load_plan(PlanSource source);
 plan::Plan load_plan_file(const std::string& path);  // "-": the standard input

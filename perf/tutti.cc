@@ -3,16 +3,14 @@
 // status.
 #include "include/tutti/tutti.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include "perf/cli/cli.h"
 #include "perf/command.h"
 #include "perf/tune/rank.h"
 
@@ -34,51 +32,48 @@ Examples:
 
 "tutti SUBCOMMAND --help" explains a subcommand. Exit status: 0, 1 after an error, 2 after wrong usage.)";
 
-std::string name_in_messages(const CLI::App& app) {
-  const auto chosen = app.get_subcommands();
-  return chosen.empty() ? "tutti" : "tutti " + chosen.front()->get_name();
+std::string name_in_messages(const tutti::cli::CommandLine& line) {
+  const std::string chosen = line.chosen_subcommand();
+  return chosen.empty() ? "tutti" : "tutti " + chosen;
 }
 
-int fail(const CLI::App& app, const std::string& message, int status) {
-  fmt::print(stderr, "{}: {}\n", name_in_messages(app), message);
+int fail(const tutti::cli::CommandLine& line, const std::string& message, int status) {
+  fmt::print(stderr, "{}: {}\n", name_in_messages(line), message);
   return status;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Collective communication on verified plans: look at machines, plans and jobs.",
-               "tutti");
+  tutti::cli::CommandLine line(
+      "Collective communication on verified plans: look at machines, plans and jobs.", "tutti");
   int exit_status = 0;
   try {
-    app.set_version_flag("--version",
-                         fmt::format("tutti {}.{}.{}", TUTTI_MAJOR, TUTTI_MINOR, TUTTI_PATCH));
-    app.require_subcommand(1);
-    app.footer(kFooter);
-    tutti::command::add_topo(app, &exit_status);
-    tutti::command::add_run(app, &exit_status);
-    tutti::command::add_plan(app, &exit_status);
-    tutti::command::add_tune(app, &exit_status);
-    tutti::command::add_tune_rank(app, &exit_status);
-    tutti::command::add_doctor(app, &exit_status);
-    tutti::command::add_trace(app, &exit_status);
-    tutti::command::add_top(app, &exit_status);
-    tutti::command::add_metrics(app, &exit_status);
+    line.version_flag("--version",
+                      fmt::format("tutti {}.{}.{}", TUTTI_MAJOR, TUTTI_MINOR, TUTTI_PATCH));
+    line.require_subcommand();
+    line.footer(kFooter);
+    tutti::command::add_topo(line, &exit_status);
+    tutti::command::add_run(line, &exit_status);
+    tutti::command::add_plan(line, &exit_status);
+    tutti::command::add_tune(line, &exit_status);
+    tutti::command::add_tune_rank(line, &exit_status);
+    tutti::command::add_doctor(line, &exit_status);
+    tutti::command::add_trace(line, &exit_status);
+    tutti::command::add_top(line, &exit_status);
+    tutti::command::add_metrics(line, &exit_status);
     if (argc < 2) {
-      fmt::print(stderr, "{}", app.help());
+      fmt::print(stderr, "{}", line.help());
       return kUsageStatus;
     }
     std::vector<std::string> arguments(argv + 1, argv + argc);
-    tutti::command::drop_run_separator(app, arguments);
-    std::reverse(arguments.begin(), arguments.end());  // as the parser wants them
-    app.parse(std::move(arguments));
-    return exit_status;
-  } catch (const CLI::Success& success) {  // --help, --version
-    return app.exit(success);
-  } catch (const CLI::ParseError& error) {
-    return fail(app, std::string(error.what()) + "\nTry \"" + name_in_messages(app) + " --help\".",
+    tutti::command::drop_run_separator(line, arguments);
+    return line.parse_or_throw(arguments) ? exit_status : 0;
+  } catch (const tutti::cli::UsageError& error) {
+    return fail(line,
+                std::string(error.what()) + "\nTry \"" + name_in_messages(line) + " --help\".",
                 kUsageStatus);
   } catch (const std::exception& error) {
-    return fail(app, error.what(), kFailureStatus);
+    return fail(line, error.what(), kFailureStatus);
   }
 }

@@ -14,9 +14,9 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <sys/mman.h>
 
+#include "perf/cli/cli.h"
 #include "perf/tune/calls.h"
 #include "perf/tune/placement.h"
 #include "perf/tune/points.h"
@@ -262,13 +262,13 @@ void measure_all(const RankOptions& options) {
 
 }  // namespace
 
-void add_tune_rank(CLI::App& app, int* exit_status) {
+void add_tune_rank(cli::Command app, int* exit_status) {
   auto options = std::make_shared<RankOptions>();
-  CLI::App* rank = app.add_subcommand(kRankCommand, "One rank of a measurement");
-  rank->group("");
-  rank->add_option("REQUEST", options->request_fd)->required();
-  rank->add_option("REPORT", options->report_fd)->required();
-  rank->callback([options, exit_status] {
+  cli::Command rank = app.add_subcommand(kRankCommand, "One rank of a measurement");
+  rank.hide();
+  rank.add_option("REQUEST", options->request_fd).required();
+  rank.add_option("REPORT", options->report_fd).required();
+  rank.callback([options, exit_status] {
     measure_all(*options);
     *exit_status = 0;
   });

@@ -2,8 +2,8 @@
 // The ranks that `tutti tune` and `tutti plan explain --measure` start: the side that is measured.
 #pragma once
 
-namespace CLI {
-class App;
+namespace tutti::cli {
+class Command;
 }
 
 namespace tutti::command {
@@ -12,6 +12,6 @@ inline constexpr const char* kRankCommand = "tune-rank";
 
 // A subcommand that help does not show: one rank of a job that reads a Request at one descriptor
 // and, on rank 0, writes a line with Times for each point to another.
-void add_tune_rank(CLI::App& app, int* exit_status);
+void add_tune_rank(cli::Command app, int* exit_status);
 
 }  // namespace tutti::command

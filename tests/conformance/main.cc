@@ -15,10 +15,10 @@
 #include <thread>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "perf/cli/cli.h"
 #include "tests/conformance/case.h"
 #include "tests/conformance/runner.h"
 
@@ -254,20 +254,20 @@ int run(const Options& o) {
 
 int main(int argc, char** argv) {
   tutti::conformance::Options options;
-  CLI::App app(
+  tutti::cli::CommandLine line(
       "Every collective against a scalar reference, over every algorithm, protocol, transport and "
       "layout.");
-  app.add_option("--budget", options.budget, "cases of the pairwise sample");
-  app.add_option("--minimum", options.minimum, "fail when fewer cases count");
-  app.add_option("--seed", options.seed, "seed of the sample");
-  app.add_flag("--full", options.full, "the full product instead of a sample");
-  app.add_option("--part", options.part,
-                 "with --full: run cases whose number is PART modulo PARTS");
-  app.add_option("--parts", options.parts, "with --full");
-  app.add_option("--filter", options.filter, "only cases whose text contains this");
-  app.add_flag("--small", options.small, "only small messages among the largest number of ranks");
-  app.add_flag("--random", options.random, "a plain random sample, without covering every pair");
-  app.add_flag("--verbose", options.verbose, "print every failure");
-  CLI11_PARSE(app, argc, argv);
+  line.add_option("--budget", options.budget, "cases of the pairwise sample");
+  line.add_option("--minimum", options.minimum, "fail when fewer cases count");
+  line.add_option("--seed", options.seed, "seed of the sample");
+  line.add_flag("--full", options.full, "the full product instead of a sample");
+  line.add_option("--part", options.part,
+                  "with --full: run cases whose number is PART modulo PARTS");
+  line.add_option("--parts", options.parts, "with --full");
+  line.add_option("--filter", options.filter, "only cases whose text contains this");
+  line.add_flag("--small", options.small, "only small messages among the largest number of ranks");
+  line.add_flag("--random", options.random, "a plain random sample, without covering every pair");
+  line.add_flag("--verbose", options.verbose, "print every failure");
+  if (const auto status = line.parse(argc, argv)) return *status;
   return tutti::conformance::run(options);
 }

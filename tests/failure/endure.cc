@@ -20,11 +20,11 @@
 #include <thread>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "perf/cli/cli.h"
 #include "tutti/tutti.h"
 
 namespace {
@@ -465,13 +465,12 @@ class Job {
 int main(int argc, char** argv) {
   uint64_t rounds = 200, seed = 1;
   std::vector<int> sizes{4, 8};
-  CLI::App app(
+  tutti::cli::CommandLine line(
       "Lets one job live through many failures: kill or stop, shrink, go on, grow back, again.");
-  app.add_option("--rounds", rounds, "failures per job");
-  app.add_option("--seed", seed, "equal seeds fail alike");
-  app.add_option("--ranks", sizes, "sizes of the jobs, each of 3 to 8 ranks")
-      ->check(CLI::Range(3, kMaxRanks));
-  CLI11_PARSE(app, argc, argv);
+  line.add_option("--rounds", rounds, "failures per job");
+  line.add_option("--seed", seed, "equal seeds fail alike");
+  line.add_option("--ranks", sizes, "sizes of the jobs, each of 3 to 8 ranks").range(3, kMaxRanks);
+  if (const auto status = line.parse(argc, argv)) return *status;
   bool good = true;
   for (const int n : sizes) {
     auto* board = static_cast<Board*>(

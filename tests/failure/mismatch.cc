@@ -14,8 +14,7 @@
 #include <thread>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
+#include "perf/cli/cli.h"
 #include "tutti/tutti.h"
 
 namespace {
@@ -270,12 +269,13 @@ int main(int argc, char** argv) {
   uint64_t seed = 1;
   size_t trials = 300, matching = 10'000;
   bool only = false;
-  CLI::App app("Mismatched calls are named on every rank; matching ones are never flagged.");
-  app.add_option("--seed", seed, "first seed");
-  app.add_option("--trials", trials, "mismatches to try");
-  app.add_option("--matching", matching, "random calls that agree");
-  app.add_flag("--only", only, "just the one mismatch of --seed");
-  CLI11_PARSE(app, argc, argv);
+  tutti::cli::CommandLine line(
+      "Mismatched calls are named on every rank; matching ones are never flagged.");
+  line.add_option("--seed", seed, "first seed");
+  line.add_option("--trials", trials, "mismatches to try");
+  line.add_option("--matching", matching, "random calls that agree");
+  line.add_flag("--only", only, "just the one mismatch of --seed");
+  if (const auto status = line.parse(argc, argv)) return *status;
   if (only) trials = 1, matching = 0;
   const auto start = std::chrono::steady_clock::now();
   size_t undetected = 0, flagged = 0;

@@ -20,11 +20,11 @@
 #include <thread>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "perf/cli/cli.h"
 #include "tutti/tutti.h"
 
 namespace {
@@ -546,15 +546,14 @@ int run_all(const Plan& plan) {
 
 int main(int argc, char** argv) {
   Plan plan;
-  CLI::App app(
+  tutti::cli::CommandLine line(
       "Kills or stops one rank of a job of processes: each collective, phase and rank in turn.");
-  app.add_option("--trials", plan.trials, "how many");
-  app.add_option("--first", plan.first, "number of the first trial");
-  app.add_option("--jobs", plan.jobs, "trials at a time; they mostly wait")
-      ->check(CLI::Range(1, 64));
-  app.add_flag("--shrink", plan.shrink, "4 and 8 ranks; the survivors shrink and go on");
-  app.add_flag("--verbose", plan.verbose, "a line per trial");
-  CLI11_PARSE(app, argc, argv);
+  line.add_option("--trials", plan.trials, "how many");
+  line.add_option("--first", plan.first, "number of the first trial");
+  line.add_option("--jobs", plan.jobs, "trials at a time; they mostly wait").range(1, 64);
+  line.add_flag("--shrink", plan.shrink, "4 and 8 ranks; the survivors shrink and go on");
+  line.add_flag("--verbose", plan.verbose, "a line per trial");
+  if (const auto status = line.parse(argc, argv)) return *status;
   const auto start = Clock::now();
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // what a share leaves behind becomes a child of this process
   const Traces before = traces();

@@ -6,8 +6,7 @@
 #include <memory>
 #include <string>
 
-#include <CLI/CLI.hpp>
-
+#include "perf/cli/cli.h"
 #include "src/base/planted.h"
 #include "src/base/shared_bell.h"
 #include "tests/sim/crew.h"
@@ -124,20 +123,21 @@ void plant_by_name(const std::string& name) {
 }
 
 int main_of(int argc, char** argv) {
-  CLI::App app("Runs communicators over a simulated network in virtual time, a job per seed.");
+  cli::CommandLine line(
+      "Runs communicators over a simulated network in virtual time, a job per seed.");
   Arguments arguments;
-  app.add_option("--seeds", arguments.seeds, "how many seeds");
-  app.add_option("--first", arguments.first, "the first seed");
-  app.add_option("--jobs", arguments.jobs,
-                 "processes, each with all ranks of a seed in one thread");
-  app.add_option("--replay", arguments.replay, "one seed, with what happens in virtual time");
-  app.add_flag("--verbose", arguments.verbose, "say what each seed stands for");
-  app.add_option("--limit", arguments.limit_seconds,
-                 "fail when a worker takes more processor time (seconds)");
-  app.add_option("--plant", arguments.plant, "with this bug (sim_planted only)");
-  app.add_flag("--find-planted", arguments.find_planted,
-               "with each bug in turn, which must be found within --seeds (sim_planted only)");
-  CLI11_PARSE(app, argc, argv);
+  line.add_option("--seeds", arguments.seeds, "how many seeds");
+  line.add_option("--first", arguments.first, "the first seed");
+  line.add_option("--jobs", arguments.jobs,
+                  "processes, each with all ranks of a seed in one thread");
+  line.add_option("--replay", arguments.replay, "one seed, with what happens in virtual time");
+  line.add_flag("--verbose", arguments.verbose, "say what each seed stands for");
+  line.add_option("--limit", arguments.limit_seconds,
+                  "fail when a worker takes more processor time (seconds)");
+  line.add_option("--plant", arguments.plant, "with this bug (sim_planted only)");
+  line.add_flag("--find-planted", arguments.find_planted,
+                "with each bug in turn, which must be found within --seeds (sim_planted only)");
+  if (const auto status = line.parse(argc, argv)) return *status;
   if (!arguments.plant.empty()) plant_by_name(arguments.plant);
   // A page of bells is made once and stays.
   const SharedBell keeps_the_page = SharedBell::allocate();

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `tutti plan run`: has a bandwidth binary carry its calls by a plan from a file.
 #include <array>
-#include <bit>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
@@ -20,7 +19,6 @@
 namespace tutti::command {
 namespace {
 
-constexpr int32_t kUsualSlots = 8;  // what a connection has where nobody asks for another number
 constexpr int32_t kMostSlots = 64;
 
 struct PlanRunOptions {
@@ -51,14 +49,10 @@ void check_arguments(const std::vector<std::string>& arguments) {
                         argument));
 }
 
-// More slots only where the plan needs them.
-void set_slots(const verify::Verdict& verdict, const std::string& file) {
-  if (verdict.min_slots <= kUsualSlots || std::getenv("TUTTI_SLOTS") != nullptr) return;
-  if (verdict.min_slots > kMostSlots)
-    refuse(fmt::format("{} needs {} slots per connection; a connection has at most {}", file,
-                       verdict.min_slots, kMostSlots));
-  const std::string slots = std::to_string(std::bit_ceil(static_cast<uint32_t>(verdict.min_slots)));
-  setenv("TUTTI_SLOTS", slots.c_str(), 1);
+void check_slots(const verify::Verdict& verdict, const std::string& file) {
+  if (verdict.min_slots <= kMostSlots) return;
+  refuse(fmt::format("{} needs {} slots per connection; a connection has at most {}", file,
+                     verdict.min_slots, kMostSlots));
 }
 
 int run_plan(PlanRunOptions options, std::vector<std::string> arguments) {
@@ -72,7 +66,7 @@ int run_plan(PlanRunOptions options, std::vector<std::string> arguments) {
   if (binary == nullptr)
     refuse(
         fmt::format("{}: no bandwidth binary calls {}", title, plan::name(plan.shape.collective)));
-  set_slots(verdict, options.file);
+  check_slots(verdict, options.file);
   setenv("TUTTI_PLAN_FILE", std::filesystem::absolute(options.file).c_str(), 1);
   fmt::print("# {}, accepted, needs {} slots\n", title, verdict.min_slots);
   std::fflush(stdout);

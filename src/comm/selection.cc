@@ -18,7 +18,7 @@ using verify::FoldOrder;
 
 constexpr uint32_t kDefaultSlotBytes = 64 << 10;  // eight of them fit in half of a core's L2
 constexpr uint32_t kDefaultSlots = 8;
-constexpr uint32_t kFewSlots = 4;  // as many as any plan of ours needs
+constexpr uint32_t kFewSlots = 4;
 constexpr uint64_t kDefaultDirectMinBytes =
     4 << 10;  // below, copying through a warm slot is cheaper than a reference
 constexpr uint32_t kMinSlotBytes = 64;
@@ -73,6 +73,14 @@ uint32_t default_slots(const Measured& where, uint32_t slot_bytes) {
                                  where.caches.last_level / 2 / (n * (n - 1)));
   return static_cast<uint32_t>(
       std::clamp<uint64_t>(std::bit_floor(ring / slot_bytes), kDefaultSlots, transport::kMaxAreas));
+}
+
+// As many as the user's plan needs to finish, too.
+uint32_t slots_for(const planner::VerifiedPlan* given, const Measured& where, uint32_t slot_bytes) {
+  const uint32_t slots = default_slots(where, slot_bytes);
+  if (given == nullptr) return slots;
+  const uint32_t needed = std::bit_ceil(static_cast<uint32_t>(given->verdict.min_slots));
+  return std::clamp(needed, slots, transport::kMaxAreas);
 }
 
 // What the user leaves to the library.
@@ -162,16 +170,17 @@ Tuning resolve(const AgreedConfig& asked, const GivenPlan& plan, const Measured&
   tuning.layout.area_bytes = checked_power_of_two(
       "slot_bytes (TUTTI_SLOT_BYTES)",
       agreed.slot_bytes == 0 ? kDefaultSlotBytes : agreed.slot_bytes, kMinSlotBytes, kMaxSlotBytes);
-  tuning.layout.n_areas = checked_power_of_two(
-      "slots (TUTTI_SLOTS)",
-      agreed.slots == 0 ? default_slots(measured, tuning.layout.area_bytes) : agreed.slots, 1,
-      transport::kMaxAreas);
   tuning.policy = policy_of(agreed);
   if (!plan.file.empty()) {
     tuning.plan = planner::given_plan(plan.text, plan.file);
     // No datatype asks for less than rank order.
     if (tuning.deterministic) check_order(*tuning.plan, FoldOrder::kInOrder);
   }
+  tuning.layout.n_areas = checked_power_of_two(
+      "slots (TUTTI_SLOTS)",
+      agreed.slots == 0 ? slots_for(tuning.plan.get(), measured, tuning.layout.area_bytes)
+                        : agreed.slots,
+      1, transport::kMaxAreas);
   return tuning;
 }
 

@@ -1,4 +1,5 @@
 """`tutti plan` as users run it: plans from files, in both forms, on real ranks."""
+import json
 import os
 import re
 import subprocess
@@ -73,6 +74,34 @@ def test_own_schedules(_):
     check("schedules are missing", len(names) >= 2, OWN_SCHEDULES)
     for name in names:
         check_run(tutti(["run", os.path.join(OWN_SCHEDULES, name)] + SMALL + ["-d", "all", "-o", "all"]))
+
+
+def burst(chunks):
+    """Two ranks send all their chunks before either receives: as many slots are needed."""
+    def lane(rank):
+        def step(sink, source, chunk):
+            return {"sinks": [sink], "sources": [source], "extent": chunk}
+        mine, others = range(rank * chunks, (rank + 1) * chunks), range((1 - rank) * chunks, (2 - rank) * chunks)
+        peer = f"peer {1 - rank}"
+        return ([step(peer, f"input[{i}]", chunk) for i, chunk in enumerate(mine)] +
+                [step(f"output[{chunk}]", f"input[{i}]", chunk) for i, chunk in enumerate(mine)] +
+                [step(f"output[{chunk}]", peer, chunk) for chunk in others])
+    return json.dumps({"format": "tutti-plan-1", "algorithm": "burst", "collective": "all_gather", "n_ranks": 2, "root": 0,
+                       "chunks_per_block": chunks, "channels": 1, "slots": 64, "tiles_in_flight": 2,
+                       "ranks": [{"scratch_chunks": 0, "lanes": [lane(rank)]} for rank in range(2)]})
+
+
+def test_slots_follow_the_plan(folder):
+    """The library gives a connection as many slots as the plan needs, but not against the user's word."""
+    path = os.path.join(folder, "burst.json")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(burst(40))
+    run = ["run", "--threads", path] + SMALL
+    output = tutti(run)
+    check_run(output)
+    check("not 40 slots", "accepted, needs 40 slots" in output, output)
+    few = tutti(run, expect=None, env={"TUTTI_SLOTS": "32"})
+    check("not refused", "needs 40 slots per connection" in few and "TUTTI_SLOTS" in few, few)
 
 
 def test_fold_order_is_told_and_asked_for(folder):

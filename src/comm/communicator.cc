@@ -84,7 +84,8 @@ Tuning tuning_of(const Seat& seat, const std::vector<PeerRecord>& records, const
   // The outputs of all ranks that share the cache fill it. From half of that on no less is gained
   // on Zen 3, but up to a third lost on Zen 4.
   tuning.policy.streaming_min_bytes =
-      std::max(kLeastStreaming, cache_sizes().last_level / static_cast<size_t>(facts.local_ranks));
+      std::max(kLeastStreaming, records[static_cast<size_t>(seat.rank)].caches.last_level /
+                                    static_cast<size_t>(facts.local_ranks));
   return tuning;
 }
 

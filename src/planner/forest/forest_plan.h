@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Forests as plans that ranks run, and the ways that their connections take.
+#pragma once
+
+#include "src/plan/plan.h"
+#include "src/planner/forest/forest.h"
+#include "src/verify/placement.h"
+
+namespace tutti::planner {
+
+struct PlacedPlan {
+  plan::Plan plan;
+  verify::Placement placement;
+};
+
+// `gather` has trees that lead data out from their roots, `scatter` trees of the reversed network
+// along which data comes in; AllGather uses the first, ReduceScatter the second, AllReduce both,
+// with as many trees in each. Rank r is terminal r.
+struct Forests {
+  const Forest* gather = nullptr;
+  const Forest* scatter = nullptr;
+};
+
+// Trees share channels (at most `max_channels`, fewer for few trees), and a rank has one lane per
+// channel, in which the steps of the channel's trees follow each other. Trees of one channel whose
+// connections would need two ways between two ranks are kept apart, which may take more channels
+// than that. AllGather and ReduceScatter have k chunks per block, AllReduce n k.
+PlacedPlan forest_plan(plan::Collective collective, const Forests& forests,
+                       const FlowNetwork& network, int32_t max_channels);
+
+}  // namespace tutti::planner

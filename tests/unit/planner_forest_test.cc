@@ -1,5 +1,4 @@
 // Bounds of described topologies, exactly, and forests that reach them.
-#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -7,7 +6,7 @@
 
 #include "src/base/error.h"
 #include "src/planner/forest/topology_plan.h"
-#include "src/verify/verifier.h"
+#include "src/verify/certificate.h"
 #include "topology/synthetic.h"
 
 namespace tutti::planner {
@@ -41,41 +40,33 @@ TEST(Bound, SyntheticMachines_AreTheReferenceFigures) {
     EXPECT_EQ(inverse_x(machine(row.line)), row.inverse_x) << row.line;
 }
 
-// Of all links: chunks over capacity, per chunk of a terminal's data.
-Rational slowest_link(const TopologyPlan& planned, const topology::Graph& graph) {
-  const auto loads = verify::link_loads(planned.placed.plan, planned.placed.placement, graph);
-  const plan::Shape& shape = planned.placed.plan.shape;
-  const int64_t chunks = shape.collective == Collective::kAllReduce
-                             ? shape.chunks_per_block / shape.n_ranks
-                             : shape.chunks_per_block;
-  Rational slowest;
-  for (size_t i = 0; i < loads.size(); ++i) {
-    const topology::Link& link = graph.links[i];
-    if (loads[i].forward_chunks > 0)
-      slowest =
-          std::max(slowest, Rational::of(loads[i].forward_chunks * planned.network.unit_mbit_s,
-                                         chunks * link.forward_mbit_s));
-    if (loads[i].reverse_chunks > 0)
-      slowest =
-          std::max(slowest, Rational::of(loads[i].reverse_chunks * planned.network.unit_mbit_s,
-                                         chunks * link.reverse_mbit_s));
-  }
-  return slowest;
+// Of a machine, with everything that its certificate asks for.
+verify::CertificateVerdict certified(const topology::Graph& topology, Collective collective,
+                                     const std::string& what, TopologyPlan* planned) {
+  const topology::Graph graph = view_of(topology, {}).graph;
+  *planned = plan_for(graph, {.collective = collective});
+  const verify::Certificate certificate{.graph = graph,
+                                        .plan = planned->placed.plan,
+                                        .placement = planned->placed.placement,
+                                        .parts = planned->parts};
+  const verify::CertificateVerdict verdict = check_certificate(certificate);
+  EXPECT_TRUE(verdict.accepted) << what << ": " << verdict.reason;
+  const auto in_mbit = [&](const Rational& time) {
+    return Rational::of(time.numerator, time.denominator * planned->network.unit_mbit_s);
+  };
+  EXPECT_EQ(verdict.bound, in_mbit(planned->bound)) << what;
+  EXPECT_EQ(verdict.plan, in_mbit(planned->time)) << what;
+  EXPECT_LE(planned->placed.plan.channels, 32) << what;
+  for (const plan::RankProgram& rank : planned->placed.plan.ranks)
+    EXPECT_LE(rank.lanes.size(), 64u) << what;
+  return verdict;
 }
 
 void expect_optimal(const topology::Graph& topology, Collective collective,
                     const std::string& what) {
-  const topology::Graph graph = view_of(topology, {}).graph;
-  const TopologyPlan planned = plan_for(graph, {.collective = collective});
-  const verify::Verdict verdict = verify::verify(planned.placed.plan);
-  ASSERT_TRUE(verdict.accepted) << what << ": " << verdict.reason;
-  const int64_t phases = collective == Collective::kAllReduce ? 2 : 1;
-  const Rational& bound = planned.bound.inverse_rate;
-  EXPECT_EQ(slowest_link(planned, graph), Rational::of(phases * bound.numerator, bound.denominator))
-      << what;
-  EXPECT_LE(planned.placed.plan.channels, 32) << what;
-  for (const plan::RankProgram& rank : planned.placed.plan.ranks)
-    EXPECT_LE(rank.lanes.size(), 64u) << what;
+  TopologyPlan planned;
+  certified(topology, collective, what, &planned);
+  EXPECT_EQ(planned.time, planned.forest_bound) << what;
 }
 
 TEST(Forest, SyntheticMachines_ReachTheBoundExactlyAndAreVerified) {

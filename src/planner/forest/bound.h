@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "src/base/rational.h"
 #include "src/planner/forest/flow_network.h"
-#include "src/planner/rational.h"
 
 namespace tutti::planner {
 

@@ -7,9 +7,9 @@
 #include <optional>
 #include <vector>
 
+#include "src/base/rational.h"
 #include "src/planner/forest/bound.h"
 #include "src/planner/forest/packing.h"
-#include "src/planner/rational.h"
 
 namespace tutti::planner {
 

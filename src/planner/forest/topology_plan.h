@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "src/base/rational.h"
 #include "src/planner/forest/flow_network.h"
 #include "src/planner/forest/forest_plan.h"
-#include "src/planner/rational.h"
 
 namespace tutti::planner {
 
@@ -20,10 +20,14 @@ struct TopologyRequest {
 
 struct TopologyPlan {
   FlowNetwork network;
-  // Of the direction that counts: AllGather's for AllGather and AllReduce, ReduceScatter's for
-  // ReduceScatter. AllReduce takes twice as long where both phases share the links.
-  Bound bound;
-  Rational inverse_rate;  // what the plan reaches, as Bound::inverse_rate
+  // Times for one unit of data per terminal, capacities in network.unit_mbit_s. Nothing is faster
+  // than `bound`, of which `parts` (nodes of the graph) are the proof, as in verify::Certificate.
+  Rational bound;
+  std::vector<std::vector<int32_t>> parts;
+  // What forests can reach: `bound` for AllGather and ReduceScatter; for AllReduce the sum of both,
+  // which may be more than `bound`.
+  Rational forest_bound;
+  Rational time;  // of the plan's busiest link
   int64_t trees_per_terminal = 1;
   PlacedPlan placed;
 };

@@ -7,7 +7,7 @@
 #include <numeric>
 #include <string>
 
-namespace tutti::planner {
+namespace tutti {
 
 // In lowest terms; the denominator is positive.
 struct Rational {
@@ -35,4 +35,4 @@ struct Rational {
   __extension__ using Wide = __int128;
 };
 
-}  // namespace tutti::planner
+}  // namespace tutti

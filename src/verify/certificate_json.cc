@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// The text form of a certificate.
+//
+// {"format": "tutti-certificate-1", "figures": {...}, "node_of_rank": ["gpu0", ...],
+//  "routes": [[SOURCE, SINK, CHANNEL, ["+3", "-4", ...]], ...], "parts": [["gpu0", ...], ...],
+//  "topology": {...}, "plan": {...}}
+// A hop "+3" crosses link 3 of the topology as it is written there, "-3" the other way. Figures are
+// for people; whoever reads a certificate works them out anew.
+#include <charconv>
+#include <map>
+
+#include <nlohmann/json.hpp>
+#include <spdlog/fmt/fmt.h>
+
+#include "src/base/error.h"
+#include "src/plan/json_node.h"
+#include "src/verify/certificate.h"
+#include "topology/formats/native_json.h"
+
+namespace tutti::verify {
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+using plan::JsonNode;
+
+constexpr const char* kFormat = "tutti-certificate-1";
+constexpr const char* kSubject = "certificate";
+
+// ---- writing ----
+
+std::string hop_text(const Hop& hop) {
+  return (hop.reverse ? "-" : "+") + std::to_string(hop.link);
+}
+
+json routes_json(const Placement& placement) {
+  json routes = json::array();
+  for (const Route& route : placement.routes) {
+    json hops = json::array();
+    for (const Hop& hop : route.hops) hops.push_back(hop_text(hop));
+    routes.push_back({route.source_rank, route.sink_rank, route.channel, std::move(hops)});
+  }
+  return routes;
+}
+
+json ids_json(const topology::Graph& graph, const std::vector<int32_t>& nodes) {
+  json ids = json::array();
+  for (const int32_t node : nodes) ids.push_back(graph.nodes[node].id);
+  return ids;
+}
+
+ordered_json figures_json(const Certificate& certificate) {
+  const CertificateVerdict verdict = check_certificate(certificate);
+  ordered_json figures{{"accepted", verdict.accepted}};
+  if (!verdict.accepted) figures["reason"] = verdict.reason;
+  figures["bound_seconds_per_mbit"] = verdict.bound.to_string();
+  figures["plan_seconds_per_mbit"] = verdict.plan.to_string();
+  figures["plan_over_bound"] = verdict.plan_over_bound;
+  return figures;
+}
+
+// ---- reading ----
+
+using NodeNumbers = std::map<std::string, int32_t, std::less<>>;
+
+NodeNumbers numbers_of(const topology::Graph& graph) {
+  NodeNumbers numbers;
+  for (size_t node = 0; node < graph.nodes.size(); ++node)
+    numbers.emplace(graph.nodes[node].id, static_cast<int32_t>(node));
+  return numbers;
+}
+
+std::vector<int32_t> read_ids(const JsonNode& list, const NodeNumbers& numbers) {
+  std::vector<int32_t> nodes;
+  for (const JsonNode& item : list.items()) {
+    const auto found = numbers.find(item.text());
+    if (found == numbers.end()) item.expected("the id of a node of the topology");
+    nodes.push_back(found->second);
+  }
+  return nodes;
+}
+
+Hop read_hop(const JsonNode& item) {
+  const std::string text = item.text();
+  Hop hop;
+  const char* const end = text.data() + text.size();
+  const bool signed_text = text.size() > 1 && (text[0] == '+' || text[0] == '-');
+  const char* const digits = text.data() + 1;
+  if (!signed_text || *digits < '0' || *digits > '9')
+    item.expected("a hop such as \"+3\" or \"-3\"");
+  const auto [last, error] = std::from_chars(digits, end, hop.link);
+  if (error != std::errc{} || last != end) item.expected("a hop such as \"+3\" or \"-3\"");
+  hop.reverse = text[0] == '-';
+  return hop;
+}
+
+Route read_route(const JsonNode& node) {
+  const std::vector<JsonNode> items = node.items();
+  if (items.size() != 4) node.expected("[source, sink, channel, [hops]]");
+  Route route{items[0].count(), items[1].count(), items[2].count(), {}};
+  for (const JsonNode& hop : items[3].items()) route.hops.push_back(read_hop(hop));
+  return route;
+}
+
+Certificate read(const json& document) {
+  const JsonNode root(kSubject, document);
+  root.only({"format", "figures", "node_of_rank", "routes", "parts", "topology", "plan"});
+  if (root.member("format").text() != kFormat)
+    root.member("format").expected(fmt::format("\"{}\"", kFormat));
+  Certificate certificate;
+  root.member("topology");
+  root.member("plan");
+  certificate.graph =
+      topology::read_native_json(document["topology"].dump(), "topology of the certificate").graph;
+  certificate.plan = plan::from_json(document["plan"].dump());
+  const NodeNumbers numbers = numbers_of(certificate.graph);
+  certificate.placement.node_of_rank = read_ids(root.member("node_of_rank"), numbers);
+  for (const JsonNode& route : root.member("routes").items())
+    certificate.placement.routes.push_back(read_route(route));
+  for (const JsonNode& part : root.member("parts").items())
+    certificate.parts.push_back(read_ids(part, numbers));
+  return certificate;
+}
+
+}  // namespace
+
+std::string to_json(const Certificate& certificate) {
+  json parts = json::array();
+  for (const auto& part : certificate.parts) parts.push_back(ids_json(certificate.graph, part));
+  return fmt::format(
+      "{{\"format\": \"{}\",\n\"figures\": {},\n\"node_of_rank\": {},\n\"routes\": {},\n\"parts\": "
+      "{},\n\"topology\": {},\n\"plan\": {}}}\n",
+      kFormat, figures_json(certificate).dump(),
+      ids_json(certificate.graph, certificate.placement.node_of_rank).dump(),
+      routes_json(certificate.placement).dump(), parts.dump(),
+      topology::write_native_json({certificate.graph, {}}), plan::to_json(certificate.plan));
+}
+
+Certificate certificate_from_json(std::string_view text, const std::string& source) {
+  try {
+    return read(plan::parse_json(kSubject, text));
+  } catch (const Error& error) {
+    throw Error(error.code(), source + ": " + error.what());
+  }
+}
+
+}  // namespace tutti::verify

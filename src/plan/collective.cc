@@ -56,6 +56,16 @@ Holding holding(const Shape& shape, int32_t rank, Buffer buffer) noexcept {
   return root ? r.output_root : r.output;
 }
 
+// "AllReduce", "all-reduce" and "allreduce" are all_reduce to us.
+std::string letters_of(std::string_view name) {
+  std::string letters;
+  for (const char c : name) {
+    if (c == '_' || c == '-') continue;
+    letters += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+  return letters;
+}
+
 }  // namespace
 
 const char* name(Collective collective) noexcept { return row(collective).name; }
@@ -64,8 +74,9 @@ bool reduces(Collective collective) noexcept { return row(collective).reduces; }
 
 Collective collective_from_name(std::string_view name) {
   std::string known;
+  const std::string wanted = letters_of(name);
   for (size_t i = 0; i < kRows.size(); ++i) {
-    if (name == kRows[i].name) return static_cast<Collective>(i);
+    if (wanted == letters_of(kRows[i].name)) return static_cast<Collective>(i);
     known += (i == 0 ? "" : ", ") + std::string(kRows[i].name);
   }
   throw Error(StatusCode::kInvalidArgument,

@@ -34,8 +34,9 @@ inline constexpr int kCollectiveCount = 9;
 // "all_reduce", "reduce", "broadcast", "all_gather", "reduce_scatter", "all_to_all", "gather",
 // "scatter", "barrier".
 const char* name(Collective collective) noexcept;
-Collective collective_from_name(
-    std::string_view name);                     // throws InvalidArgument with the list of names
+// The same in capitals or without underscores too: "AllReduce", "allreduce". Throws InvalidArgument
+// with the list of names.
+Collective collective_from_name(std::string_view name);
 bool has_root(Collective collective) noexcept;  // Reduce, Broadcast, Gather, Scatter
 bool reduces(Collective collective) noexcept;   // AllReduce, Reduce, ReduceScatter
 

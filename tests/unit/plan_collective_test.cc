@@ -89,13 +89,15 @@ TEST(Collective, Names_RoundTripAndListThemselves) {
   for (int i = 0; i < kCollectiveCount; ++i) {
     EXPECT_EQ(collective_from_name(name(static_cast<Collective>(i))), static_cast<Collective>(i));
   }
+  for (const char* spelling : {"allreduce", "AllReduce", "ALL-REDUCE"})
+    EXPECT_EQ(collective_from_name(spelling), Collective::kAllReduce) << spelling;
   try {
-    collective_from_name("allreduce");
+    collective_from_name("all_reduced");
     FAIL() << "expected an error";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), StatusCode::kInvalidArgument);
     EXPECT_STREQ(error.what(),
-                 "no collective is called \"allreduce\"; expected one of all_reduce, reduce, "
+                 "no collective is called \"all_reduced\"; expected one of all_reduce, reduce, "
                  "broadcast, all_gather, "
                  "reduce_scatter, all_to_all, gather, scatter, barrier");
   }

@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include "src/base/error.h"
+#include "src/planner/forest/rings.h"
 #include "src/planner/forest/topology_plan.h"
 #include "src/verify/certificate.h"
+#include "src/verify/verifier.h"
 #include "topology/synthetic.h"
 
 namespace tutti::planner {
@@ -74,6 +76,41 @@ TEST(Forest, SyntheticMachines_ReachTheBoundExactlyAndAreVerified) {
     for (const Collective collective :
          {Collective::kAllGather, Collective::kReduceScatter, Collective::kAllReduce})
       expect_optimal(machine(line), collective, std::string(line) + " " + plan::name(collective));
+}
+
+// Gigabytes per second that all data moves at, where capacities are in GB/s.
+double algbw(const FlowNetwork& network, const Rational& time) {
+  return network.n_terminals / time.value() * static_cast<double>(network.unit_mbit_s) /
+         topology::kMbitPerGigabyte;
+}
+
+TEST(Rings, SyntheticMachines_AreAsFastAsRingsCanBe) {
+  const struct {
+    const char* line;
+    double ring_gb_s;
+  } table[] = {{"dgx-a100 x2", 213.333}, {"dgx-1v", 171.429}, {"dgx-a100", 342.857}};
+  for (const auto& row : table) {
+    const View view = view_of(machine(row.line), {});
+    const FlowNetwork network = flow_network(view.graph);
+    const auto forest = ring_forest(network, 32);
+    ASSERT_TRUE(forest.has_value()) << row.line;
+    EXPECT_NEAR(algbw(network, forest->inverse_rate), row.ring_gb_s, 1e-3) << row.line;
+  }
+}
+
+TEST(DoubleTree, SyntheticMachines_MakeVerifiedAllReduces) {
+  for (const char* line : {"dgx-1v", "dgx-a100", "dgx-a100 x2", "dgx-h100 x4"}) {
+    const View view = view_of(machine(line), {});
+    const FlowNetwork network = flow_network(view.graph);
+    const auto forest = double_tree_forest(network, view.graph);
+    ASSERT_EQ(forest.has_value(), std::string(line) != "dgx-1v")
+        << line << ": GPUs of a cube mesh are not all neighbours";
+    if (!forest) continue;
+    const PlacedPlan placed = forest_plan("tree", Collective::kAllReduce,
+                                          {.gather = &*forest, .scatter = &*forest}, network, 32);
+    const verify::Verdict verdict = verify::verify(placed.plan);
+    EXPECT_TRUE(verdict.accepted) << line << ": " << verdict.reason;
+  }
 }
 
 }  // namespace

@@ -1,71 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 // Double binary tree: two trees over the same ranks, each reduces and broadcasts half of the data.
 //
-// Sanders, Speck and Traeff, "Two-tree algorithms for full bandwidth broadcast, reduction and
-// scan", Parallel Computing 35(12), 2009. A rank is a leaf in one tree and an inner node in the
-// other (with an odd number of ranks one rank is a leaf in both), so every rank sends and receives
-// about as much as any other. n ranks, S bytes: about 2 log2(n) hops, a rank sends 2 S on average;
+// Sanders, Speck and Traeff 2009, see double_tree.h: every rank sends and receives about as much as
+// any other. n ranks, S bytes: about 2 log2(n) hops, a rank sends 2 S on average;
 // 2 * channels chunks per block. One lane per tree and direction, so that the sums of later tiles
 // go up while results come down; the root's two directions are one step. Each lane only waits
 // upwards or only downwards: 1 slot is enough. Reference-safe, in place too: a result reaches a
 // rank only after its contribution has been consumed all the way up.
 #include <algorithm>
-#include <bit>
+#include <array>
 
 #include "src/planner/algorithms/builder.h"
 #include "src/planner/algorithms/cost.h"
+#include "src/planner/algorithms/double_tree.h"
 #include "src/planner/algorithms/hypercube.h"
 #include "src/planner/algorithms/rows.h"
 
 namespace tutti::planner {
 namespace {
 
-constexpr int32_t kNoParent = -1;
 constexpr int32_t kMaxTilesInFlight = 8;
-
-struct Node {
-  int32_t parent = kNoParent;
-  std::vector<int32_t> children;
-};
-using Tree = std::vector<Node>;  // by rank
-
-// In-order tree over the ranks [low, low + size): even distances from 0 are leaves, odd ones inner
-// nodes.
-void grow(Tree* tree, int32_t low, int32_t size, int32_t parent) {
-  if (size == 0) return;
-  const auto left = static_cast<int32_t>(std::bit_floor(static_cast<uint32_t>(size))) - 1;
-  const int32_t top = low + left;
-  (*tree)[static_cast<size_t>(top)].parent = parent;
-  if (parent != kNoParent) (*tree)[static_cast<size_t>(parent)].children.push_back(top);
-  grow(tree, low, left, top);
-  grow(tree, top + 1, size - left - 1, top);
-}
-
-Tree first_tree(int32_t n) {
-  Tree tree(static_cast<size_t>(n));
-  grow(&tree, 0, n, kNoParent);
-  return tree;
-}
-
-// The same tree with leaves and inner nodes swapped: mirrored for even n, moved on by one rank for
-// odd n.
-Tree second_tree(int32_t n) {
-  const Tree first = first_tree(n);
-  const auto moved = [n](int32_t rank) { return n % 2 == 0 ? n - 1 - rank : (rank + 1) % n; };
-  Tree second(first.size());
-  for (int32_t rank = 0; rank < n; ++rank) {
-    const Node& from = first[static_cast<size_t>(rank)];
-    Node& to = second[static_cast<size_t>(moved(rank))];
-    if (from.parent != kNoParent) to.parent = moved(from.parent);
-    for (const int32_t child : from.children) to.children.push_back(moved(child));
-    std::sort(to.children.begin(), to.children.end());
-  }
-  return second;
-}
 
 // This rank's part of one tree's reduction and broadcast; `chunk` is both the extent and the
 // channel.
-void add_lanes(PlanBuilder& builder, int32_t rank, const Node& node, int32_t chunk) {
+void add_lanes(PlanBuilder& builder, int32_t rank, const TreeNode& node, int32_t chunk) {
   Operands contributions;
   Operands children;
   bool own_added = false;
@@ -93,10 +51,11 @@ plan::Plan all_reduce(const PlanRequest& request) {
   const int32_t n = request.n_ranks;
   PlanBuilder builder("tree", request, 2 * request.channels);
   builder.set_tiles_in_flight(std::min(kMaxTilesInFlight, 2 * ceil_log2(n)));
-  const Tree trees[] = {first_tree(n), second_tree(n)};
+  const std::array<BinaryTree, 2> trees = double_tree(n);
   for (int32_t rank = 0; rank < n; ++rank) {
     for (int32_t chunk = 0; chunk < 2 * request.channels; ++chunk) {
-      add_lanes(builder, rank, trees[chunk % 2][static_cast<size_t>(rank)], chunk);
+      add_lanes(builder, rank, trees[static_cast<size_t>(chunk % 2)][static_cast<size_t>(rank)],
+                chunk);
     }
   }
   return builder.finish();

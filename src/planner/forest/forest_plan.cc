@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <optional>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -69,23 +68,19 @@ std::vector<Visit> visits(const PlacedForest& forest, Flow flow) {
 
 class Writer {
  public:
-  Writer(Collective collective, int32_t n_ranks, int32_t chunks_per_terminal)
-      : n_(n_ranks), k_(chunks_per_terminal) {
-    plan_.algorithm = "forest";
-    plan_.shape = {.collective = collective,
-                   .n_ranks = n_ranks,
-                   .root = 0,
-                   .chunks_per_block = collective == Collective::kAllReduce ? n_ * k_ : k_};
+  Writer(const char* algorithm, const plan::Shape& shape) {
+    plan_.algorithm = algorithm;
+    plan_.shape = shape;
     plan_.slots = kSlots;
     plan_.tiles_in_flight = kTilesInFlight;
-    plan_.ranks.resize(static_cast<size_t>(n_ranks));
+    plan_.ranks.resize(static_cast<size_t>(shape.n_ranks));
   }
 
   // Everyone's contribution to a root's chunks goes up the trees.
   void reduce(const PlacedForest& forest, int32_t first_channel) {
     Lanes lanes(&plan_, forest.channels);
     for (const auto& [tree, rank] : visits(forest, Flow::kIn)) {
-      const int32_t extent = extent_of(*tree);
+      const int32_t extent = tree->extent;
       const int32_t channel = first_channel + tree->channel;
       plan::Step step{.sources = contributions(*tree, rank, channel), .extent = extent};
       if (rank == tree->root) {
@@ -104,7 +99,7 @@ class Writer {
   void gather(const PlacedForest& forest, int32_t first_channel) {
     Lanes lanes(&plan_, forest.channels);
     for (const auto& [tree, rank] : visits(forest, Flow::kOut)) {
-      const int32_t extent = extent_of(*tree);
+      const int32_t extent = tree->extent;
       const int32_t channel = first_channel + tree->channel;
       plan::Step step{.extent = extent};
       for (const int32_t child : tree->children[rank])
@@ -129,8 +124,6 @@ class Writer {
   }
 
  private:
-  int32_t extent_of(const PlacedTree& tree) const { return tree.root * k_ + tree.number; }
-
   Operand chunk(int32_t rank, Buffer buffer, int32_t extent, bool pre = false) const {
     const int32_t per_block = plan_.shape.chunks_per_block;
     const int32_t position = plan::position_of(plan_.shape, rank, buffer, extent / per_block);
@@ -139,7 +132,7 @@ class Writer {
 
   // By rank, this rank's own in its place.
   std::vector<Operand> contributions(const PlacedTree& tree, int32_t rank, int32_t channel) const {
-    const Operand own = chunk(rank, Buffer::kInput, extent_of(tree), true);
+    const Operand own = chunk(rank, Buffer::kInput, tree.extent, true);
     std::vector<Operand> sources;
     bool own_is_in = false;
     for (const int32_t child : tree.children[rank]) {
@@ -158,8 +151,6 @@ class Writer {
         ->second;
   }
 
-  int32_t n_;
-  int32_t k_;
   plan::Plan plan_;
   std::vector<std::pair<int32_t, plan::Wait>> sums_;  // where each extent's sum is made; by extent
 };
@@ -170,38 +161,37 @@ void add_routes(const PlacedForest& forest, verify::Placement* placement) {
 
 }  // namespace
 
-PlacedPlan forest_plan(Collective collective, const Forests& forests, const FlowNetwork& network,
-                       int32_t max_channels) {
-  const bool both = collective == Collective::kAllReduce;
-  const int32_t channels = std::max(1, both ? max_channels / 2 : max_channels);
+PlacedPlan forest_plan(const char* algorithm, Collective collective, const Forests& forests,
+                       const FlowNetwork& network, int32_t max_channels) {
   const bool in = collective != Collective::kAllGather;
   const bool out = collective != Collective::kReduceScatter;
-  std::optional<PlacedForest> up;
-  std::optional<PlacedForest> down;
+  const int32_t channels = std::max(1, in && out ? max_channels / 2 : max_channels);
   int64_t share = 0;
   if (in) share = std::gcd(share, common_share(*forests.scatter));
   if (out) share = std::gcd(share, common_share(*forests.gather));
+  PlacedForest up;
+  PlacedForest down;
   if (in) up = place_trees(*forests.scatter, Flow::kIn, share, channels, 0);
-  const int32_t first_down = in ? up->channels : 0;
+  const int32_t first_down = in ? up.channels : 0;
   if (out) down = place_trees(*forests.gather, Flow::kOut, share, channels, first_down);
 
+  const auto chunks = static_cast<int32_t>((in ? up : down).trees.size());
+  const int32_t n = network.n_terminals;
+  Writer writer(algorithm,
+                {.collective = collective,
+                 .n_ranks = n,
+                 .root = 0,
+                 .chunks_per_block = collective == Collective::kAllReduce ? chunks : chunks / n});
+  if (in) writer.reduce(up, 0);
+  if (out) writer.gather(down, first_down);
   PlacedPlan placed;
-  placed.placement.node_of_rank.assign(network.graph_node.begin(),
-                                       network.graph_node.begin() + network.n_terminals);
-  Writer writer(collective, network.n_terminals,
-                in ? up->chunks_per_terminal : down->chunks_per_terminal);
-  if (in) {
-    writer.reduce(*up, 0);
-    add_routes(*up, &placed.placement);
-  }
-  if (out) {
-    writer.gather(*down, first_down);
-    add_routes(*down, &placed.placement);
-  }
+  placed.placement.node_of_rank.assign(network.graph_node.begin(), network.graph_node.begin() + n);
+  if (in) add_routes(up, &placed.placement);
+  if (out) add_routes(down, &placed.placement);
   std::ranges::sort(placed.placement.routes, {}, [](const verify::Route& route) {
     return std::tuple(route.source_rank, route.sink_rank, route.channel);
   });
-  placed.plan = writer.finish(first_down + (out ? down->channels : 0));
+  placed.plan = writer.finish(first_down + (out ? down.channels : 0));
   return placed;
 }
 

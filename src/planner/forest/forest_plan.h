@@ -24,8 +24,10 @@ struct Forests {
 // Trees share channels (at most `max_channels`, fewer for few trees), and a rank has one lane per
 // channel, in which the steps of the channel's trees follow each other. Trees of one channel whose
 // connections would need two ways between two ranks are kept apart, which may take more channels
-// than that. AllGather and ReduceScatter have k chunks per block, AllReduce n k.
-PlacedPlan forest_plan(plan::Collective collective, const Forests& forests,
+// than that. There is a chunk for each tree, and equal shares of copies are one tree: AllGather and
+// ReduceScatter have as many per block as each root has trees, AllReduce has all in its one block,
+// so that its trees may have any roots. The plan is named `algorithm`.
+PlacedPlan forest_plan(const char* algorithm, plan::Collective collective, const Forests& forests,
                        const FlowNetwork& network, int32_t max_channels);
 
 }  // namespace tutti::planner

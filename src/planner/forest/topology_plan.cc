@@ -101,7 +101,8 @@ void plan_all_reduce(const topology::Graph& graph, const TopologyRequest& reques
   PartitionBound partition = all_reduce_bound(network, graph, out);
   planned->bound = partition.inverse_rate;
   planned->parts = parts_of_graph(graph, network, std::move(partition.parts));
-  planned->placed = forest_plan(request.collective, forests, network, request.max_channels);
+  planned->placed =
+      forest_plan("forest", request.collective, forests, network, request.max_channels);
 }
 
 // AllGather on the network, or ReduceScatter, which is AllGather on the reversed one.
@@ -115,8 +116,8 @@ void plan_one_way(const topology::Graph& graph, const TopologyRequest& request,
   planned->parts = parts_of_graph(graph, planned->network, {members(bound.inside)});
   planned->time = forest.inverse_rate;
   planned->trees_per_terminal = forest.trees_per_terminal;
-  planned->placed = forest_plan(request.collective, {.gather = &forest, .scatter = &forest}, way,
-                                request.max_channels);
+  planned->placed = forest_plan("forest", request.collective,
+                                {.gather = &forest, .scatter = &forest}, way, request.max_channels);
 }
 
 }  // namespace

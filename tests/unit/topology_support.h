@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the topology tests share: fixture files and a check of error messages.
+// What the topology tests share: fixture files and error messages.
 #pragma once
 
 #include <fstream>
@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "src/base/error.h"
+#include "tests/support/refusal.h"
 
 namespace tutti::topology {
 
@@ -23,17 +24,6 @@ inline std::string fixture(const std::string& name) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// Runs `call`, which must throw InvalidArgument, and returns its message.
-template <typename Call>
-std::string refusal(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), StatusCode::kInvalidArgument);
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return "";
-}
+using tutti::testing::refusal;
 
 }  // namespace tutti::topology

@@ -466,33 +466,33 @@ TEST(Simulator_Slots, OfParametersReplaceThoseOfThePlan) {
   EXPECT_NEAR(simulated(send_and_add(8, 8), line({10}), 10000, one).time_ns, 1500, 1e-6);
 }
 
-// Lane 0 adds nothing and could run ahead; lane 1 of the same rank copies at 200 ns a tile.
+// Lane 0 could run ahead, lane 1 of the same rank copies for 400 ns a tile. Rank 1 gets a tile in
+// 100 ns and copies it in 200.
 TEST(Simulator_Window, HoldsLanesOfARankTogether) {
-  const auto time_with = [](int32_t tiles_in_flight) {
+  const auto finish_with = [](int32_t tiles_in_flight) {
     plan::Plan plan = testing::empty_plan(Collective::kBroadcast, 2, 1, 2);
     plan.slots = 16;
     plan.tiles_in_flight = tiles_in_flight;
     lane(plan, 0, 0) = {step({peer(1)}, {in(0)}, 0)};
-    lane(plan, 0, 1) = {step({out(0)}, {in(0)}, 0)};
+    lane(plan, 0, 1) = {step({out(0)}, {in(0)}, 0), step({out(0)}, {in(0)}, 0)};
     lane(plan, 1, 0) = {step({out(0)}, {peer(0)}, 0)};
-    // What rank 1 writes costs nothing to rank 0, so the end of rank 0 tells.
     return simulated(plan, line({10}), 4000, {.copy_ns_per_byte = 0.2, .slot_bytes = 1000})
-        .links[0]
-        .forward.busy;
+        .finish_ns;
   };
-  // With one tile in flight a send begins only when the copy of the tile before has ended.
-  EXPECT_DOUBLE_EQ(time_with(1), 4 * 100. / (3 * 200 + 100 + 200));
-  EXPECT_DOUBLE_EQ(time_with(8), 4 * 100. / (100 + 4 * 200));
+  EXPECT_THAT(finish_with(1), ElementsAre(1600, 3 * 400 + 100 + 200));
+  EXPECT_THAT(finish_with(2), ElementsAre(1600, 2 * 400 + 100 + 200));
+  EXPECT_THAT(finish_with(8), ElementsAre(1600, 100 + 4 * 200));
 }
 
-TEST(Simulator_Wait, DelaysAStep) {
+// A copy takes 300 ns, a message 100: the messages go after the first copy, not after both.
+TEST(Simulator_Wait, DelaysAStepUntilTheOtherHasEnded) {
   plan::Plan plan = testing::empty_plan(Collective::kBroadcast, 2, 2, 2);
   lane(plan, 0, 0) = {step({out(0)}, {in(0)}, 0), step({out(1)}, {in(1)}, 1)};
-  lane(plan, 0, 1) = {step({peer(1)}, {in(0)}, 0, false, {{.lane = 0, .step = 1}}),
+  lane(plan, 0, 1) = {step({peer(1)}, {in(0)}, 0, false, {{.lane = 0, .step = 0}}),
                       step({peer(1)}, {in(1)}, 1)};
   lane(plan, 1, 0) = {step({out(0)}, {peer(0)}, 0), step({out(1)}, {peer(0)}, 1)};
   const SimulationResult result = simulated(plan, line({10}), 2000, {.copy_ns_per_byte = 0.3});
-  EXPECT_DOUBLE_EQ(result.finish_ns[0], 2 * 300 + 2 * 100);
+  EXPECT_THAT(result.finish_ns, ElementsAre(600, 300 + 100 + 2 * 300));
 }
 
 // ---- latency and places ----

@@ -21,8 +21,15 @@ void run(std::string_view input) {
 }
 
 std::vector<std::string> seeds() {
-  return {"host cores=8 numa=2", "host cores=2 memory=64G nics=1 nic=12.5 x3", "dgx-a100 x2",
-          "dgx-h100 x2 fabric=flat", "dgx-1v"};
+  return {"host cores=8 numa=2",
+          "host cores=2 memory=64G nics=1 nic=12.5 x3",
+          "dgx-a100 x2",
+          "dgx-h100 x2 fabric=flat",
+          "dgx-1v nics=4",
+          "gb200-nvl72 x2 sharp=1",
+          "hgx-b200 x2 fabric=fat-tree leaf=4 spines=2 oversubscription=1.25",
+          "mi250 x3 fabric=rail-spine leaf=2",
+          "pcie gpus=4 per-switch=2 gen=5 sockets=2 smp=20 nics=2"};
 }
 
 }  // namespace tutti::fuzz

@@ -6,10 +6,12 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "perf/cli/cli.h"
 #include "perf/command.h"
 #include "src/base/error.h"
+#include "topology/change.h"
 #include "topology/detectors/hwloc_detector.h"
 #include "topology/formats/native_json.h"
 #include "topology/formats/tree_text.h"
@@ -22,6 +24,8 @@ struct TopoOptions {
   std::string from;
   std::string synthetic;
   std::string as = "tree";
+  std::vector<int> gpus;
+  std::string change;
 };
 
 std::string read_all(const std::string& file) {
@@ -78,14 +82,23 @@ void add_topo(cli::Command app, int* exit_status) {
   topo.add_option("--as", options->as, "Output: a tree to read, or JSON to edit and pass to --from")
       .one_of({"tree", "json"})
       .capture_default_str();
-  topo.footer("\nSynthetic lines: " + topology::synthetic_help() + R"(
+  topo.add_option("--gpus", options->gpus, "Keep these GPUs only, counted from 0: 0,1,3")
+      .delimiter(',')
+      .type_name("LIST");
+  topo.add_option("--change", options->change, "What if: see below, separated by commas")
+      .type_name("CHANGES")
+      .check(check_not_empty);
+  topo.footer("\nSynthetic lines: " + topology::synthetic_help() + "\nChanges, after --gpus:\n" +
+              topology::change_help() + R"(
 Examples:
   tutti topo
   tutti topo --as json > machine.json
   tutti topo --from machine.json
-  tutti topo --synthetic "dgx-a100 x2 fabric=rail")");
+  tutti topo --synthetic "dgx-a100 x2 fabric=rail" --change "down box0/nic3")");
   topo.callback([options, exit_status] {
-    const topology::Report report = load(*options);
+    topology::Report report = load(*options);
+    if (!options->gpus.empty()) report.graph = topology::only_gpus(report.graph, options->gpus);
+    if (!options->change.empty()) report.graph = topology::changed(report.graph, options->change);
     const std::string text =
         options->as == "json" ? topology::write_native_json(report) : topology::tree_text(report);
     const bool written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;

@@ -32,10 +32,27 @@ def refused(word, *arguments, text=None):
     check(f"{arguments} accepted", output.returncode in (1, 2) and output.stdout == "" and word in output.stderr, output)
 
 
+def what_if():
+    boxes = ("--synthetic", "dgx-a100 x2")
+    tree = topo(*boxes, "--gpus", "0,3,8", "--change", "down box0/nic0; lanes box0/nic3=8/16, slow box1/gpu0 box1/nvswitch=150")
+    for line in ("network down: box0/nic0 ↔ rail0", "pcie 12.5 GB/s: box0/gpu3 ↔ box0/nic3", "nvlink 150 GB/s: box1/gpu0 ↔ box1/nvswitch"):
+        check(f"no {line}", f"  {line}\n" in tree.stdout, tree)
+    check("more than 3 GPUs", "gpu1 " not in tree.stdout, tree)
+    # By the same numbers and names after a round trip.
+    again = topo("--from", "-", "--gpus", "0", "--change", "slow nic0=1", text=topo("--as", "json", "--synthetic", "dgx-a100").stdout)
+    check("a file can't be changed", "pcie 1 GB/s: gpu0 ↔ nic0" in again.stdout, again)
+    refused("box0/nic3, box1/nic3", *boxes, "--change", "down nic3")
+    refused("from 0 to 15, got 16", *boxes, "--gpus", "0,16")
+    refused("--gpus", *boxes, "--gpus", "0,a")
+    refused("empty", *boxes, "--change", "")
+
+
 def main():
     round_trip()
-    for machine in ("host", "host cores=8 numa=2 nics=2", "dgx-1v", "dgx-a100", "dgx-h100 x4 fabric=rail", "host x3 cores=4 nics=1 fabric=flat"):
+    for machine in ("host", "host cores=8 numa=2 nics=2", "dgx-1v", "dgx-a100", "dgx-h100 x4 fabric=rail", "host x3 cores=4 nics=1 fabric=flat",
+                    "gb200-nvl72", "mi250 x2 fabric=rail-spine spines=2 sharp=1", "pcie nics=2 x2 fabric=fat-tree"):
         round_trip("--synthetic", machine)
+    what_if()
     # A script's empty variable must not show this machine instead.
     refused("empty", "--synthetic", "")
     refused("empty", "--from", "")

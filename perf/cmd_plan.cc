@@ -137,6 +137,7 @@ void add_plan(cli::Command app, int* exit_status) {
   add_plan_verify(plan, exit_status);
   add_plan_run(plan, exit_status);
   add_plan_explain(plan, exit_status);
+  add_plan_certify(plan, exit_status);
 }
 
 }  // namespace tutti::command

@@ -2,7 +2,9 @@
 // `tutti plan explain`: which algorithm a call gets, and why.
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <spdlog/fmt/fmt.h>
@@ -10,6 +12,8 @@
 #include "perf/cli/cli.h"
 #include "perf/cmd_plan.h"
 #include "perf/explain/explain.h"
+#include "perf/explain/on_topology.h"
+#include "perf/topology_source.h"
 #include "perf/tune/job.h"
 #include "src/base/config.h"
 #include "src/base/error.h"
@@ -19,6 +23,7 @@ namespace tutti::command {
 namespace {
 
 constexpr int kMostRanks = 1024;
+constexpr int kMostPlanChannels = 1024;
 constexpr int kMostMeasuredRanks = 64;
 constexpr uint64_t kMostMeasuredBytes = uint64_t{1} << 30;
 constexpr Effort kEffort{.rounds = 15, .slice_ns = 2'000'000, .drop_above = 1e9};
@@ -29,7 +34,13 @@ struct ExplainOptions {
   int ranks = 2;
   bool measure = false;
   bool json = false;
-  std::string profile;  // empty: TUTTI_PROFILE
+  std::string profile;      // empty: TUTTI_PROFILE
+  TopologySource topology;  // from nowhere: this host
+  std::string links = "all";
+  std::string capacity = "real";
+  int max_channels = 32;
+  std::string plan_file;
+  std::string certificate_file;
 };
 
 void check_measurable(const ExplainOptions& options) {
@@ -59,7 +70,49 @@ void measure_rows(const ExplainOptions& options, Explanation* explanation) {
   for (size_t i = 0; i < times.size(); ++i) explanation->rows[i].measured_ns = median(times[i]);
 }
 
+void write_text(const std::string& file, const std::string& text) {
+  std::ofstream stream(file, std::ios::binary);
+  stream << text;
+  stream.close();
+  if (!stream) throw Error(StatusCode::kSystemError, "can't write " + file);
+}
+
+TopologyExplanation explain_with(const ExplainOptions& options, const std::string& changes,
+                                 Progress* progress) {
+  TopologySource source = options.topology;
+  source.changes = changes;
+  TopologyRequest request{.collective = plan::collective_from_name(options.collective),
+                          .bytes = options.bytes,
+                          .view = {.gpu_links_only = options.links == "gpu",
+                                   .unit_capacity = options.capacity == "unit"},
+                          .max_channels = options.max_channels};
+  return explain_on(load_topology(source), request, [progress](const std::string& what) {
+    progress->step();
+    progress->begin(what);
+  });
+}
+
+int run_explain_on(const ExplainOptions& options) {
+  constexpr size_t kUsualSteps = 10;  // bound, candidates, certificate
+  const bool what_if = !options.topology.changes.empty();
+  std::optional<TopologyExplanation> before;
+  std::optional<TopologyExplanation> explanation;
+  {
+    Progress progress(what_if ? 2 * kUsualSteps : kUsualSteps, options.json);
+    if (what_if) before = explain_with(options, "", &progress);
+    explanation = explain_with(options, options.topology.changes, &progress);
+  }
+  const TopologyExplanation* const was = before ? &*before : nullptr;
+  fmt::print("{}", options.json ? as_json(*explanation, was) : as_text(*explanation, was));
+  if (!options.plan_file.empty())
+    write_text(options.plan_file, plan::to_json(explanation->certificate.plan));
+  if (!options.certificate_file.empty())
+    write_text(options.certificate_file, verify::to_json(explanation->certificate));
+  return 0;
+}
+
 int run_explain(const ExplainOptions& options) {
+  if (!options.topology.from.empty()) return run_explain_on(options);
   const Config config = config_from_environment();
   const auto found =
       comm::find_profile(options.profile.empty() ? config.local.profile : options.profile);
@@ -75,6 +128,52 @@ int run_explain(const ExplainOptions& options) {
   if (options.measure) measure_rows(options, &explanation);
   fmt::print("{}", options.json ? as_json(explanation) : as_table(explanation));
   return 0;
+}
+
+void add_topology_options(cli::Command command, ExplainOptions* options) {
+  const cli::Option topo =
+      command
+          .add_option("--topo", options->topology.from,
+                      "Plan for the GPUs of a described topology: a file of any format, or a "
+                      "synthetic line; see `tutti topo --help`")
+          .type_name("FILE|LINE");
+  command.add_option("--gpus", options->topology.gpus, "Of its GPUs these alone, by position")
+      .type_name("0,1,3")
+      .delimiter(',')
+      .non_negative()
+      .needs(topo);
+  command
+      .add_option("--links", options->links,
+                  "all: every link whose bandwidth is known; gpu: only those between GPUs and "
+                  "their own switches")
+      .capture_default_str()
+      .one_of({"all", "gpu"})
+      .needs(topo);
+  command
+      .add_option("--capacity", options->capacity,
+                  "real: the links' bandwidths; unit: every physical link counts 1 GB/s")
+      .capture_default_str()
+      .one_of({"real", "unit"})
+      .needs(topo);
+  command.add_option("--max-channels", options->max_channels, "Channels that a plan may use")
+      .capture_default_str()
+      .range(1, kMostPlanChannels)
+      .needs(topo);
+  command
+      .add_option("--what-if", options->topology.changes,
+                  "Plan again with changes, and show the loss; see `tutti topo --help`")
+      .type_name("CHANGES")
+      .needs(topo);
+  command
+      .add_option("--plan", options->plan_file,
+                  "Write the chosen plan, for `tutti plan run` and TUTTI_PLAN_FILE")
+      .type_name("FILE")
+      .needs(topo);
+  command
+      .add_option("--certificate", options->certificate_file,
+                  "Write the proof, for `tutti plan certify`")
+      .type_name("FILE")
+      .needs(topo);
 }
 
 }  // namespace
@@ -105,6 +204,7 @@ void add_plan_explain(cli::Command plan, int* exit_status) {
       .add_option("--profile", options->profile,
                   "What `tutti tune` has written, or none (default: TUTTI_PROFILE)")
       .type_name("FILE");
+  add_topology_options(command, options.get());
   command.footer(R"(
 predicted   what the planner goes by: its model's time, corrected by this machine's profile
 messages    that the busiest rank sends in one call; bytes sent: in them
@@ -117,7 +217,9 @@ Variables as for any call apply: TUTTI_ALGO, TUTTI_SLOT_BYTES, TUTTI_PROTO ...
 Examples:
   tutti plan explain --coll all_reduce --bytes 1M -n 4
   tutti plan explain --coll broadcast --bytes 64K -n 8 --measure
-  tutti plan explain --bytes 8 --profile none --json)");
+  tutti plan explain --bytes 8 --profile none --json
+  tutti plan explain --topo "dgx-h100 x2" --coll allreduce --bytes 1G
+  tutti plan explain --topo machine.xml --gpus 0,1,3 --bytes 64M --what-if "down nic3")");
   command.callback([options, exit_status] { *exit_status = run_explain(*options); });
 }
 

@@ -42,33 +42,28 @@ TEST(Bound, SyntheticMachines_AreTheReferenceFigures) {
     EXPECT_EQ(inverse_x(machine(row.line)), row.inverse_x) << row.line;
 }
 
-// Of a machine, with everything that its certificate asks for.
-verify::CertificateVerdict certified(const topology::Graph& topology, Collective collective,
-                                     const std::string& what, TopologyPlan* planned) {
-  const topology::Graph graph = view_of(topology, {}).graph;
-  *planned = plan_for(graph, {.collective = collective});
-  const verify::Certificate certificate{.graph = graph,
-                                        .plan = planned->placed.plan,
-                                        .placement = planned->placed.placement,
-                                        .parts = planned->parts};
-  const verify::CertificateVerdict verdict = check_certificate(certificate);
-  EXPECT_TRUE(verdict.accepted) << what << ": " << verdict.reason;
-  const auto in_mbit = [&](const Rational& time) {
-    return Rational::of(time.numerator, time.denominator * planned->network.unit_mbit_s);
-  };
-  EXPECT_EQ(verdict.bound, in_mbit(planned->bound)) << what;
-  EXPECT_EQ(verdict.plan, in_mbit(planned->time)) << what;
-  EXPECT_LE(planned->placed.plan.channels, 32) << what;
-  for (const plan::RankProgram& rank : planned->placed.plan.ranks)
-    EXPECT_LE(rank.lanes.size(), 64u) << what;
-  return verdict;
-}
-
+// With everything that a certificate asks for.
 void expect_optimal(const topology::Graph& topology, Collective collective,
                     const std::string& what) {
-  TopologyPlan planned;
-  certified(topology, collective, what, &planned);
-  EXPECT_EQ(planned.time, planned.forest_bound) << what;
+  const topology::Graph graph = view_of(topology, {}).graph;
+  const FlowNetwork network = flow_network(graph);
+  const TopologyBound bound = topology_bound(graph, network, collective);
+  const Candidate forest = forest_candidate(graph, network, collective, 1, 32);
+  const verify::CertificateVerdict verdict =
+      verify::check_certificate({.graph = graph,
+                                 .plan = forest.placed.plan,
+                                 .placement = forest.placed.placement,
+                                 .parts = bound.parts});
+  ASSERT_TRUE(verdict.accepted) << what << ": " << verdict.reason;
+  const auto in_mbit = [&](const Rational& time) {
+    return Rational::of(time.numerator, time.denominator * network.unit_mbit_s);
+  };
+  EXPECT_EQ(verdict.bound, in_mbit(bound.time)) << what;
+  EXPECT_EQ(verdict.plan, in_mbit(forest.time)) << what;
+  EXPECT_EQ(forest.time, bound.forest_time) << what;
+  EXPECT_LE(forest.placed.plan.channels, 32) << what;
+  for (const plan::RankProgram& rank : forest.placed.plan.ranks)
+    EXPECT_LE(rank.lanes.size(), 64u) << what;
 }
 
 TEST(Forest, SyntheticMachines_ReachTheBoundExactlyAndAreVerified) {

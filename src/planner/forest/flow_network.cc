@@ -48,7 +48,7 @@ void add_up(Graph* graph, const Link& link, const ViewOptions& options,
     graph->links.push_back(first);
   }
   const auto capacity = [&](int64_t mbit_s) {
-    return options.unit_capacity && mbit_s > 0 ? int64_t{1} : mbit_s;
+    return options.unit_capacity && mbit_s > 0 ? topology::kMbitPerGigabyte : mbit_s;
   };
   Link& sum = graph->links[at->second];
   sum.forward_mbit_s += capacity(turned ? link.reverse_mbit_s : link.forward_mbit_s);

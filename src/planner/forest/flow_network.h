@@ -14,7 +14,7 @@ namespace tutti::planner {
 
 struct ViewOptions {
   bool gpu_links_only = false;  // only links between GPUs and their own switches
-  bool unit_capacity = false;   // each physical link counts 1, whatever its bandwidth
+  bool unit_capacity = false;   // each physical link counts 1 GB/s, whatever its bandwidth
 };
 
 // The topology that plans are made on and measured against: parallel links are one, and links that

@@ -8,6 +8,9 @@
 
 #include "src/base/error.h"
 #include "src/planner/forest/partition.h"
+#include "src/planner/forest/rings.h"
+#include "src/planner/planner.h"
+#include "src/verify/routes.h"
 
 namespace tutti::planner {
 namespace {
@@ -83,54 +86,158 @@ Rational sum(const Rational& a, const Rational& b) {
                                a.denominator * b.denominator);
 }
 
-void plan_all_reduce(const topology::Graph& graph, const TopologyRequest& request,
-                     TopologyPlan* planned) {
-  const FlowNetwork& network = planned->network;
-  const Bound out = all_gather_bound(network, graph);
-  Forest gather = forest_within(network, out.inverse_rate, request.share_of_bound);
-  // On a symmetric network what leads out of a root also leads into it.
-  const FlowNetwork reverse = reversed(network);
-  const bool symmetric = is_symmetric(network);
-  const Rational in = symmetric ? out.inverse_rate : all_gather_bound(reverse, graph).inverse_rate;
-  const Forest other =
-      symmetric ? Forest{} : matching_forest(reverse, in, gather.trees_per_terminal);
-  const Forests forests{.gather = &gather, .scatter = symmetric ? &gather : &other};
-  planned->forest_bound = sum(in, out.inverse_rate);
-  planned->time = sum(forests.scatter->inverse_rate, gather.inverse_rate);
-  planned->trees_per_terminal = gather.trees_per_terminal;
-  PartitionBound partition = all_reduce_bound(network, graph, out);
-  planned->bound = partition.inverse_rate;
-  planned->parts = parts_of_graph(graph, network, std::move(partition.parts));
-  planned->placed =
-      forest_plan("forest", request.collective, forests, network, request.max_channels);
+// Forests for both directions of a network.
+struct ForestPair {
+  Forest gather;
+  std::optional<Forest> scatter;  // none: as `gather`
+};
+
+ForestPair forests_for(const topology::Graph& graph, const FlowNetwork& network,
+                       Collective collective, double share) {
+  // ReduceScatter is AllGather on the reversed network.
+  if (collective == Collective::kReduceScatter) {
+    const FlowNetwork reverse = reversed(network);
+    return {forest_within(reverse, all_gather_bound(reverse, graph).inverse_rate, share), {}};
+  }
+  ForestPair pair{forest_within(network, all_gather_bound(network, graph).inverse_rate, share), {}};
+  if (collective == Collective::kAllReduce && !is_symmetric(network)) {
+    const FlowNetwork reverse = reversed(network);
+    pair.scatter = matching_forest(reverse, all_gather_bound(reverse, graph).inverse_rate,
+                                   pair.gather.trees_per_terminal);
+  }
+  return pair;
 }
 
-// AllGather on the network, or ReduceScatter, which is AllGather on the reversed one.
-void plan_one_way(const topology::Graph& graph, const TopologyRequest& request,
-                  TopologyPlan* planned) {
-  const bool scatters = request.collective == Collective::kReduceScatter;
-  const FlowNetwork way = scatters ? reversed(planned->network) : planned->network;
-  const Bound bound = all_gather_bound(way, graph);
-  const Forest forest = forest_within(way, bound.inverse_rate, request.share_of_bound);
-  planned->bound = planned->forest_bound = bound.inverse_rate;
-  planned->parts = parts_of_graph(graph, planned->network, {members(bound.inside)});
-  planned->time = forest.inverse_rate;
-  planned->trees_per_terminal = forest.trees_per_terminal;
-  planned->placed = forest_plan("forest", request.collective,
-                                {.gather = &forest, .scatter = &forest}, way, request.max_channels);
+Candidate candidate(std::string algorithm, PlacedPlan placed, const topology::Graph& graph,
+                    const FlowNetwork& network) {
+  Candidate made{std::move(algorithm), std::move(placed), {}};
+  made.placed.plan.algorithm = made.algorithm;
+  made.time = busiest_link_time(made.placed, graph, network);
+  return made;
+}
+
+// On a symmetric network, or one way, the trees of one forest serve both directions.
+Candidate one_forest_candidate(const char* algorithm, const Forest& forest,
+                               const topology::Graph& graph, const FlowNetwork& network,
+                               Collective collective, int32_t max_channels) {
+  return candidate(algorithm,
+                   forest_plan(algorithm, collective, {.gather = &forest, .scatter = &forest},
+                               network, max_channels),
+                   graph, network);
+}
+
+// Rings of a direction lead to rings of the other where links have one capacity.
+std::vector<Candidate> ring_and_tree_candidates(const topology::Graph& graph,
+                                                const FlowNetwork& network, Collective collective,
+                                                int32_t max_channels) {
+  std::vector<Candidate> found;
+  const FlowNetwork way = collective == Collective::kReduceScatter ? reversed(network) : network;
+  const auto add = [&](const char* name, const std::optional<Forest>& forest) {
+    if (forest)
+      found.push_back(
+          one_forest_candidate(name, *forest, graph, network, collective, max_channels));
+  };
+  if (collective == Collective::kAllReduce && !is_symmetric(network)) return found;
+  add("ring", ring_forest(way, max_channels));
+  if (collective == Collective::kAllReduce) add("tree", double_tree_forest(network, graph));
+  return found;
+}
+
+bool passes_through_a_terminal(const PlacedPlan& placed, const topology::Graph& graph) {
+  std::vector<bool> is_terminal(graph.nodes.size(), false);
+  for (const int32_t node : placed.placement.node_of_rank) is_terminal[node] = true;
+  return std::ranges::any_of(placed.placement.routes, [&](const verify::Route& route) {
+    for (size_t i = 0; i + 1 < route.hops.size(); ++i) {
+      const topology::Link& link = graph.links[route.hops[i].link];
+      if (is_terminal[route.hops[i].reverse ? link.from : link.to]) return true;
+    }
+    return false;
+  });
+}
+
+std::vector<Candidate> table_candidates(const topology::Graph& graph, const FlowNetwork& network,
+                                        Collective collective) {
+  std::vector<Candidate> found;
+  const PlanRequest request{.collective = collective, .n_ranks = network.n_terminals};
+  const std::vector<int32_t> nodes(network.graph_node.begin(),
+                                   network.graph_node.begin() + network.n_terminals);
+  for (const AlgorithmRow& row : algorithm_table()) {
+    const std::string_view name = row.name;
+    if (row.collective != collective || !row.supports(request) || name == "ring" || name == "tree")
+      continue;
+    PlacedPlan placed{row.build(request), {}};
+    placed.placement = verify::place_by_shortest_paths(placed.plan, graph, nodes);
+    if (passes_through_a_terminal(placed, graph)) continue;
+    found.push_back(candidate(row.name, std::move(placed), graph, network));
+  }
+  return found;
 }
 
 }  // namespace
 
-TopologyPlan plan_for(const topology::Graph& graph, const TopologyRequest& request) {
-  check_collective(request.collective);
-  TopologyPlan planned;
-  planned.network = flow_network(graph);
-  if (request.collective == Collective::kAllReduce)
-    plan_all_reduce(graph, request, &planned);
-  else
-    plan_one_way(graph, request, &planned);
-  return planned;
+TopologyBound topology_bound(const topology::Graph& graph, const FlowNetwork& network,
+                             Collective collective) {
+  check_collective(collective);
+  if (collective != Collective::kAllReduce) {
+    const bool scatters = collective == Collective::kReduceScatter;
+    const Bound bound = all_gather_bound(scatters ? reversed(network) : network, graph);
+    return {bound.inverse_rate, parts_of_graph(graph, network, {members(bound.inside)}),
+            bound.inverse_rate};
+  }
+  const Bound out = all_gather_bound(network, graph);
+  const Rational in = is_symmetric(network)
+                          ? out.inverse_rate
+                          : all_gather_bound(reversed(network), graph).inverse_rate;
+  PartitionBound partition = all_reduce_bound(network, graph, out);
+  return {partition.inverse_rate, parts_of_graph(graph, network, std::move(partition.parts)),
+          sum(in, out.inverse_rate)};
+}
+
+Candidate forest_candidate(const topology::Graph& graph, const FlowNetwork& network,
+                           Collective collective, double share, int32_t max_channels) {
+  check_collective(collective);
+  const ForestPair pair = forests_for(graph, network, collective, share);
+  const Forests forests{.gather = &pair.gather,
+                        .scatter = pair.scatter ? &*pair.scatter : &pair.gather};
+  return candidate("forest", forest_plan("forest", collective, forests, network, max_channels),
+                   graph, network);
+}
+
+std::vector<Candidate> all_candidates(const topology::Graph& graph, const FlowNetwork& network,
+                                      Collective collective, int32_t max_channels) {
+  constexpr double kFast = 0.999;
+  constexpr double kSmall = 0.9;
+  std::vector<Candidate> candidates;
+  candidates.push_back(forest_candidate(graph, network, collective, kFast, max_channels));
+  Candidate small = forest_candidate(graph, network, collective, kSmall, max_channels);
+  if (small.placed.plan.shape.chunks_per_block <
+      candidates.front().placed.plan.shape.chunks_per_block) {
+    small.algorithm = small.placed.plan.algorithm = "forest_small";
+    candidates.push_back(std::move(small));
+  }
+  for (auto& more : {ring_and_tree_candidates(graph, network, collective, max_channels),
+                     table_candidates(graph, network, collective)})
+    candidates.insert(candidates.end(), more.begin(), more.end());
+  return candidates;
+}
+
+Rational busiest_link_time(const PlacedPlan& placed, const topology::Graph& graph,
+                           const FlowNetwork& network) {
+  const auto loads = verify::link_loads(placed.plan, placed.placement, graph);
+  // A terminal's unit of data is an n-th of all chunks.
+  const int64_t per_unit = plan::extent_count(placed.plan.shape);
+  Rational busiest;
+  for (size_t i = 0; i < loads.size(); ++i) {
+    const topology::Link& link = graph.links[i];
+    const auto take = [&](int64_t chunks, int64_t mbit_s) {
+      if (chunks == 0) return;
+      busiest = std::max(busiest, Rational::of(chunks * network.n_terminals,
+                                               per_unit * (mbit_s / network.unit_mbit_s)));
+    };
+    take(loads[i].forward_chunks, link.forward_mbit_s);
+    take(loads[i].reverse_chunks, link.reverse_mbit_s);
+  }
+  return busiest;
 }
 
 }  // namespace tutti::planner

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A collective planned for a described topology: the bound, the plan, and how near it comes.
+// A collective planned for a described topology: what no plan can beat, and plans for it.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,28 +13,40 @@
 
 namespace tutti::planner {
 
-struct TopologyRequest {
-  plan::Collective collective = plan::Collective::kAllReduce;  // or AllGather, ReduceScatter
-  int32_t max_channels = 32;
-  double share_of_bound = 1;  // how near the bound the plan has to come
-};
-
-struct TopologyPlan {
-  FlowNetwork network;
-  // Times for one unit of data per terminal, capacities in network.unit_mbit_s. Nothing is faster
-  // than `bound`, of which `parts` (nodes of the graph) are the proof, as in verify::Certificate.
-  Rational bound;
+// Times are for one unit of data per terminal, capacities in FlowNetwork::unit_mbit_s.
+struct TopologyBound {
+  // Nothing is faster; `parts` (nodes of the graph) are the proof, as in verify::Certificate.
+  Rational time;
   std::vector<std::vector<int32_t>> parts;
-  // What forests can reach: `bound` for AllGather and ReduceScatter; for AllReduce the sum of both,
-  // which may be more than `bound`.
-  Rational forest_bound;
-  Rational time;  // of the plan's busiest link
-  int64_t trees_per_terminal = 1;
-  PlacedPlan placed;
+  // What forests can reach: the same for AllGather and ReduceScatter; for AllReduce both of those,
+  // one after the other, which may be more.
+  Rational forest_time;
 };
 
-// `graph` is a View's. Throws InvalidArgument when the collective is another one, or the topology
-// has no way between two terminals.
-TopologyPlan plan_for(const topology::Graph& graph, const TopologyRequest& request);
+// Throws InvalidArgument when the collective is none of AllGather, ReduceScatter and AllReduce, or
+// when there is no way between two terminals. `graph` is a View's, `network` made of it.
+TopologyBound topology_bound(const topology::Graph& graph, const FlowNetwork& network,
+                             plan::Collective collective);
+
+struct Candidate {
+  std::string algorithm;
+  PlacedPlan placed;
+  Rational time;  // of the plan's busiest link
+};
+
+// A forest whose time is within `share` (up to 1) of TopologyBound::forest_time, with as few trees
+// as that takes. Throws as topology_bound() does.
+Candidate forest_candidate(const topology::Graph& graph, const FlowNetwork& network,
+                           plan::Collective collective, double share, int32_t max_channels);
+
+// Everything that has a plan here: two forests (as fast as can be, and with fewer trees), rings,
+// double binary trees, and the rows of the algorithm table over the shortest ways. Those that would
+// send through another GPU's memory without its doing are left out.
+std::vector<Candidate> all_candidates(const topology::Graph& graph, const FlowNetwork& network,
+                                      plan::Collective collective, int32_t max_channels);
+
+// Time that the busiest link of a placed plan takes, as above.
+Rational busiest_link_time(const PlacedPlan& placed, const topology::Graph& graph,
+                           const FlowNetwork& network);
 
 }  // namespace tutti::planner

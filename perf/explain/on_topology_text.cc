@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// Explanations on topologies as a table for people and as JSON.
+#include <nlohmann/json.hpp>
+#include <spdlog/fmt/fmt.h>
+
+#include "perf/explain/on_topology.h"
+
+namespace tutti::command {
+namespace {
+
+using nlohmann::ordered_json;
+
+const std::string& node_id(const TopologyExplanation& e, int32_t node) {
+  return e.report.graph.nodes[node].id;
+}
+
+std::string hop_text(const TopologyExplanation& e, const verify::Hop& hop) {
+  const topology::Link& link = e.report.graph.links[hop.link];
+  const int32_t from = hop.reverse ? link.to : link.from;
+  const int32_t to = hop.reverse ? link.from : link.to;
+  const int64_t mbit_s = hop.reverse ? link.reverse_mbit_s : link.forward_mbit_s;
+  return fmt::format("{} to {} ({} GB/s)", node_id(e, from), node_id(e, to),
+                     static_cast<double>(mbit_s) / topology::kMbitPerGigabyte);
+}
+
+std::vector<std::string> bottlenecks(const TopologyExplanation& e, size_t most) {
+  const auto& hops = e.rows.front().simulated.bottlenecks;
+  std::vector<std::string> texts;
+  for (size_t i = 0; i < std::min(most, hops.size()); ++i) texts.push_back(hop_text(e, hops[i]));
+  if (hops.size() > most) texts.push_back(fmt::format("{} more", hops.size() - most));
+  return texts;
+}
+
+std::vector<std::string> ids(const TopologyExplanation& e, const std::vector<int32_t>& nodes,
+                             size_t most) {
+  std::vector<std::string> texts;
+  for (size_t i = 0; i < std::min(most, nodes.size()); ++i) texts.push_back(node_id(e, nodes[i]));
+  if (nodes.size() > most) texts.push_back(fmt::format("{} more", nodes.size() - most));
+  return texts;
+}
+
+std::string parts_text(const TopologyExplanation& e) {
+  constexpr size_t kShownNodes = 12;
+  constexpr size_t kShownParts = 3;
+  const auto& parts = e.bound.parts;
+  std::string text;
+  for (size_t i = 0; i < std::min(kShownParts, parts.size()); ++i)
+    text +=
+        fmt::format("{}{{{}}}", i == 0 ? "" : " ", fmt::join(ids(e, parts[i], kShownNodes), ", "));
+  if (parts.size() > kShownParts) text += fmt::format(" and {} more", parts.size() - kShownParts);
+  return text;
+}
+
+bool is_all_reduce(const TopologyExplanation& e) {
+  return e.request.collective == plan::Collective::kAllReduce;
+}
+
+std::string bound_text(const TopologyExplanation& e) {
+  std::string text =
+      fmt::format("bound     1/x* = {}: {:.3f} GB/s, proved by the {} {}\n",
+                  in_given_capacities(e, e.bound.time).to_string(), algbw(e, e.bound.time),
+                  is_all_reduce(e) ? "parts" : "cut", parts_text(e));
+  if (is_all_reduce(e))
+    text += fmt::format("forests   1/x  = {}: {:.3f} GB/s, reduce-scatter and all-gather at best\n",
+                        in_given_capacities(e, e.bound.forest_time).to_string(),
+                        algbw(e, e.bound.forest_time));
+  return text;
+}
+
+std::string table(const TopologyExplanation& e) {
+  constexpr const char* kFormat = "{:<20} {:>12} {:>9} {:>9} {:>11} {:>8} {:>9} {:>6} {:>7}\n";
+  std::string text = fmt::format(kFormat, "algorithm", "time (us)", "algbw", "busbw", "link limit",
+                                 "of bound", "channels", "lanes", "chunks");
+  for (const TopologyRow& row : e.rows) {
+    const double bandwidth = algbw(e, row.simulated.time_ns);
+    const double limit = algbw(e, row.plan.time);
+    text += fmt::format(
+        kFormat, row.plan.algorithm, fmt::format("{:.2f}", row.simulated.time_ns / 1e3),
+        fmt::format("{:.2f}", bandwidth), fmt::format("{:.2f}", bandwidth * busbw_factor(e)),
+        fmt::format("{:.2f}", limit), fmt::format("{:.1f} %", 100 * limit / algbw(e, e.bound.time)),
+        row.plan.placed.plan.channels, row.lanes, row.plan.placed.plan.shape.chunks_per_block);
+  }
+  return text;
+}
+
+std::string what_if_text(const TopologyExplanation& e, const TopologyExplanation& before) {
+  const TopologyRow& now = e.rows.front();
+  const TopologyRow& was = before.rows.front();
+  return fmt::format(
+      "\nwithout the change: {} in {:.2f} us, {:.2f} GB/s; bound {:.3f} GB/s\n"
+      "with it {:.1f} % of the speed is lost; of the bound, {:.1f} %\n",
+      was.plan.algorithm, was.simulated.time_ns / 1e3, algbw(before, was.simulated.time_ns),
+      algbw(before, before.bound.time), 100 * (1 - was.simulated.time_ns / now.simulated.time_ns),
+      100 * (1 - algbw(e, e.bound.time) / algbw(before, before.bound.time)));
+}
+
+ordered_json row_json(const TopologyExplanation& e, const TopologyRow& row) {
+  const double bandwidth = algbw(e, row.simulated.time_ns);
+  return {{"algorithm", row.plan.algorithm},
+          {"time_us", row.simulated.time_ns / 1e3},
+          {"algbw_gbps", bandwidth},
+          {"busbw_gbps", bandwidth * busbw_factor(e)},
+          {"inverse_x", in_given_capacities(e, row.plan.time).to_string()},
+          {"link_limit_algbw_gbps", algbw(e, row.plan.time)},
+          {"plan_over_bound", e.bound.time.value() / row.plan.time.value()},
+          {"channels", row.plan.placed.plan.channels},
+          {"lanes", row.lanes},
+          {"chunks_per_block", row.plan.placed.plan.shape.chunks_per_block},
+          {"slot_bytes", row.slot_bytes}};
+}
+
+ordered_json document(const TopologyExplanation& e) {
+  ordered_json json = row_json(e, e.rows.front());
+  json["collective"] = plan::name(e.request.collective);
+  json["bytes"] = e.request.bytes;
+  json["ranks"] = e.network.n_terminals;
+  json["bound_inverse_x"] = in_given_capacities(e, e.bound.time).to_string();
+  json["bound_algbw_gbps"] = algbw(e, e.bound.time);
+  json["forest_bound_inverse_x"] = in_given_capacities(e, e.bound.forest_time).to_string();
+  json["plan_over_forest_bound"] = e.bound.forest_time.value() / e.rows.front().plan.time.value();
+  json["cut"] = ordered_json::array();
+  for (const auto& part : e.bound.parts) json["cut"].push_back(ids(e, part, part.size()));
+  if (e.bound.parts.size() == 1) json["cut"] = json["cut"].front();
+  json["bottlenecks"] = bottlenecks(e, SIZE_MAX);
+  json["plan_ms"] = e.plan_ms;
+  json["simulation_ms"] = e.simulation_ms;
+  json["notes"] = ordered_json::array();
+  for (const topology::Note& note : e.report.notes) json["notes"].push_back(note.text);
+  json["candidates"] = ordered_json::array();
+  for (const TopologyRow& row : e.rows) json["candidates"].push_back(row_json(e, row));
+  return json;
+}
+
+}  // namespace
+
+std::string as_text(const TopologyExplanation& e, const TopologyExplanation* before) {
+  constexpr size_t kShownLinks = 4;
+  std::string text =
+      fmt::format("{} of {} bytes, {} ranks; capacities in GB/s\n",
+                  plan::name(e.request.collective), e.request.bytes, e.network.n_terminals);
+  text += bound_text(e) + "\n" + table(e);
+  text += fmt::format("\n{} is chosen; busiest links: {}\n", e.rows.front().plan.algorithm,
+                      fmt::join(bottlenecks(e, kShownLinks), ", "));
+  text += fmt::format(
+      "certificate: plan / bound = {:.4f}{}\n", e.verdict.plan_over_bound,
+      is_all_reduce(e) ? fmt::format(", plan / forests = {:.4f}",
+                                     e.bound.forest_time.value() / e.rows.front().plan.time.value())
+                       : "");
+  text += fmt::format("planned in {:.1f} ms, simulated in {:.1f} ms\n", e.plan_ms, e.simulation_ms);
+  if (before != nullptr) text += what_if_text(e, *before);
+  for (const topology::Note& note : e.report.notes) text += fmt::format("note: {}\n", note.text);
+  return text;
+}
+
+std::string as_json(const TopologyExplanation& e, const TopologyExplanation* before) {
+  ordered_json json = document(e);
+  if (before != nullptr) {
+    json["without_change"] = document(*before);
+    json["speed_lost"] =
+        1 - before->rows.front().simulated.time_ns / e.rows.front().simulated.time_ns;
+  }
+  return json.dump(2) + "\n";
+}
+
+}  // namespace tutti::command

@@ -31,19 +31,66 @@ PlacedTree shape_of(const Tree& tree, const Wires& wires, int32_t extent) {
   return placed;
 }
 
-bool fits(const Tree& tree, const Wires& wires, const WayOf& ways) {
-  return std::ranges::all_of(tree.wires, [&](int32_t index) {
-    const Wire& wire = wires.wires[index];
-    const auto at = ways.find({wire.from, wire.to});
-    return at == ways.end() || *at->second == wire.hops;
-  });
-}
+// What shares a channel.
+class Channel {
+ public:
+  explicit Channel(int32_t n_terminals) : parents_(static_cast<size_t>(n_terminals)) {}
 
-void use(const Tree& tree, const Wires& wires, WayOf* ways) {
-  for (const int32_t index : tree.wires) {
-    const Wire& wire = wires.wires[index];
-    ways->try_emplace({wire.from, wire.to}, &wire.hops);
+  // No two terminals may need two ways.
+  bool has_room_for(const Tree& tree, const Wires& wires) const {
+    return std::ranges::all_of(tree.wires, [&](int32_t index) {
+      const Wire& wire = wires.wires[index];
+      const auto at = ways_.find({wire.from, wire.to});
+      return at == ways_.end() || *at->second == wire.hops;
+    });
   }
+
+  // Terminals whose lane would have to look to one more neighbour: while it waits for one of them,
+  // it keeps the others waiting.
+  int32_t conflicts(const Tree& tree, const Wires& wires) const {
+    int32_t count = 0;
+    for (const int32_t index : tree.wires) {
+      const Wire& wire = wires.wires[index];
+      const std::vector<int32_t>& known = parents_[wire.to];
+      count += known.empty() || std::ranges::count(known, wire.from) > 0 ? 0 : 1;
+    }
+    return count;
+  }
+
+  void add(const Tree& tree, const Wires& wires) {
+    ++n_trees_;
+    for (const int32_t index : tree.wires) {
+      const Wire& wire = wires.wires[index];
+      ways_.try_emplace({wire.from, wire.to}, &wire.hops);
+      std::vector<int32_t>& known = parents_[wire.to];
+      if (std::ranges::count(known, wire.from) == 0) known.push_back(wire.from);
+    }
+  }
+
+  int32_t n_trees() const { return n_trees_; }
+  const WayOf& ways() const { return ways_; }
+
+ private:
+  int32_t n_trees_ = 0;
+  WayOf ways_;
+  std::vector<std::vector<int32_t>> parents_;  // distinct, by terminal
+};
+
+// With room, the fewest conflicts, and then the fewest trees; a new one when none has room.
+size_t channel_for(const Tree& tree, const Wires& wires, std::vector<Channel>* channels) {
+  size_t best = channels->size();
+  std::pair<int32_t, int32_t> least;
+  for (size_t i = 0; i < channels->size(); ++i) {
+    const Channel& channel = (*channels)[i];
+    if (!channel.has_room_for(tree, wires)) continue;
+    const std::pair<int32_t, int32_t> price{channel.conflicts(tree, wires), channel.n_trees()};
+    if (best == channels->size() || price < least) {
+      best = i;
+      least = price;
+    }
+  }
+  if (best == channels->size()) channels->emplace_back(wires.n_terminals);
+  return best;
 }
 
 verify::Route route_of(const Pair& wire, const std::vector<verify::Hop>& hops, Flow flow,
@@ -66,16 +113,6 @@ std::vector<int32_t> first_extents(const Forest& forest, int64_t share) {
   return first;
 }
 
-// From `wanted` on, round and round, the first with room; a new one when there is none.
-size_t channel_for(const Tree& tree, const Wires& wires, size_t wanted, std::vector<WayOf>* ways) {
-  for (size_t i = 0; i < ways->size(); ++i) {
-    const size_t channel = (wanted + i) % ways->size();
-    if (fits(tree, wires, (*ways)[channel])) return channel;
-  }
-  ways->emplace_back();
-  return ways->size() - 1;
-}
-
 }  // namespace
 
 int64_t common_share(const Forest& forest) {
@@ -88,27 +125,24 @@ PlacedForest place_trees(const Forest& forest, Flow flow, int64_t share, int32_t
                          int32_t first_channel) {
   const std::vector<int32_t> first = first_extents(forest, share);
   std::vector<int32_t> next(first);
-  std::vector<WayOf> ways(static_cast<size_t>(std::min(max_channels, first.back())));
+  std::vector<Channel> channels(static_cast<size_t>(std::min(max_channels, first.back())),
+                                Channel(forest.wires.n_terminals));
   PlacedForest placed;
   for (const Tree& tree : forest.trees) {
     for (int64_t copy = 0; copy < tree.copies / share; ++copy) {
-      const int32_t extent = next[tree.root]++;
-      PlacedTree one = shape_of(tree, forest.wires, extent);
-      // Neighbouring roots on neighbouring channels, and the trees of one root too.
-      const int32_t wanted = extent - first[tree.root] + tree.root;
-      const size_t channel =
-          channel_for(tree, forest.wires, static_cast<size_t>(wanted) % ways.size(), &ways);
-      use(tree, forest.wires, &ways[channel]);
+      PlacedTree one = shape_of(tree, forest.wires, next[tree.root]++);
+      const size_t channel = channel_for(tree, forest.wires, &channels);
+      channels[channel].add(tree, forest.wires);
       one.channel = static_cast<int32_t>(channel);
       placed.trees.push_back(std::move(one));
     }
   }
-  placed.channels = static_cast<int32_t>(ways.size());
+  placed.channels = static_cast<int32_t>(channels.size());
   std::ranges::stable_sort(placed.trees, {}, [&](const PlacedTree& tree) {
     return std::tuple(tree.channel, tree.extent - first[tree.root], tree.root);
   });
-  for (size_t channel = 0; channel < ways.size(); ++channel)
-    for (const auto& [wire, hops] : ways[channel])
+  for (size_t channel = 0; channel < channels.size(); ++channel)
+    for (const auto& [wire, hops] : channels[channel].ways())
       placed.routes.push_back(
           route_of(wire, *hops, flow, first_channel + static_cast<int32_t>(channel)));
   return placed;

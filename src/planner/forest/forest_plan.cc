@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "src/planner/forest/channels.h"
+#include "src/verify/verifier.h"
 
 namespace tutti::planner {
 namespace {
@@ -18,7 +19,7 @@ using plan::Collective;
 using plan::Operand;
 
 constexpr int32_t kTilesInFlight = 8;
-constexpr int32_t kSlots = 8;
+constexpr int32_t kSlots = 16;  // least of a connection; levels pile up to so many messages
 
 // The lane of a rank and a channel, made on first use.
 class Lanes {
@@ -44,31 +45,41 @@ class Lanes {
   std::vector<std::vector<int32_t>> lane_;  // by rank and channel
 };
 
-// A step of one tree at one terminal, in the order in which a channel's lanes do them: tree by
-// tree, so that one slot is enough. What a step waits for is a step of the same tree.
+// A step of one tree at one terminal.
 struct Visit {
   const PlacedTree* tree;
   int32_t terminal;
 };
-std::vector<Visit> visits(const PlacedForest& forest, Flow flow) {
-  std::vector<Visit> order;
+
+// The order in which the lanes of a channel do their steps. Either keeps a step behind those that
+// it waits for, wherever those are.
+enum class Order : uint8_t {
+  kByLevel,  // everybody's first level of all trees, then the second, ...: nobody waits long, but
+             // messages pile up in slots
+  kByTree,   // tree by tree: one slot is enough
+};
+
+std::vector<Visit> visits(const PlacedForest& forest, Flow flow, Order order) {
+  std::vector<Visit> all;
+  const auto by_level = [flow](const Visit& visit) {
+    const int32_t depth = visit.tree->depth[visit.terminal];
+    return flow == Flow::kOut ? depth : -depth;
+  };
   for (const PlacedTree& tree : forest.trees) {
-    const size_t begin = order.size();
+    const size_t begin = all.size();
     for (int32_t t = 0; t < static_cast<int32_t>(tree.parent.size()); ++t)
-      order.push_back({&tree, t});
-    std::stable_sort(order.begin() + static_cast<std::ptrdiff_t>(begin), order.end(),
-                     [flow](const Visit& a, const Visit& b) {
-                       const int32_t depth_a = a.tree->depth[a.terminal];
-                       const int32_t depth_b = b.tree->depth[b.terminal];
-                       return flow == Flow::kOut ? depth_a < depth_b : depth_a > depth_b;
-                     });
+      all.push_back({&tree, t});
+    if (order == Order::kByTree)
+      std::ranges::stable_sort(all.begin() + static_cast<std::ptrdiff_t>(begin), all.end(), {},
+                               by_level);
   }
-  return order;
+  if (order == Order::kByLevel) std::ranges::stable_sort(all, {}, by_level);
+  return all;
 }
 
 class Writer {
  public:
-  Writer(const char* algorithm, const plan::Shape& shape) {
+  Writer(const char* algorithm, const plan::Shape& shape, Order order) : order_(order) {
     plan_.algorithm = algorithm;
     plan_.shape = shape;
     plan_.slots = kSlots;
@@ -79,7 +90,7 @@ class Writer {
   // Everyone's contribution to a root's chunks goes up the trees.
   void reduce(const PlacedForest& forest, int32_t first_channel) {
     Lanes lanes(&plan_, forest.channels);
-    for (const auto& [tree, rank] : visits(forest, Flow::kIn)) {
+    for (const auto& [tree, rank] : visits(forest, Flow::kIn, order_)) {
       const int32_t extent = tree->extent;
       const int32_t channel = first_channel + tree->channel;
       plan::Step step{.sources = contributions(*tree, rank, channel), .extent = extent};
@@ -98,7 +109,7 @@ class Writer {
   // A root's chunks go down the trees, from its input, or from the sums that reduce() has made.
   void gather(const PlacedForest& forest, int32_t first_channel) {
     Lanes lanes(&plan_, forest.channels);
-    for (const auto& [tree, rank] : visits(forest, Flow::kOut)) {
+    for (const auto& [tree, rank] : visits(forest, Flow::kOut, order_)) {
       const int32_t extent = tree->extent;
       const int32_t channel = first_channel + tree->channel;
       plan::Step step{.extent = extent};
@@ -151,6 +162,7 @@ class Writer {
         ->second;
   }
 
+  Order order_;
   plan::Plan plan_;
   std::vector<std::pair<int32_t, plan::Wait>> sums_;  // where each extent's sum is made; by extent
 };
@@ -159,39 +171,56 @@ void add_routes(const PlacedForest& forest, verify::Placement* placement) {
   placement->routes.insert(placement->routes.end(), forest.routes.begin(), forest.routes.end());
 }
 
-}  // namespace
+// The trees of both directions, placed; `up` has none for AllGather, `down` none for ReduceScatter.
+struct Trees {
+  PlacedForest up;
+  PlacedForest down;
+};
 
-PlacedPlan forest_plan(const char* algorithm, Collective collective, const Forests& forests,
-                       const FlowNetwork& network, int32_t max_channels) {
+Trees place(Collective collective, const Forests& forests, int32_t max_channels) {
   const bool in = collective != Collective::kAllGather;
   const bool out = collective != Collective::kReduceScatter;
   const int32_t channels = std::max(1, in && out ? max_channels / 2 : max_channels);
   int64_t share = 0;
   if (in) share = std::gcd(share, common_share(*forests.scatter));
   if (out) share = std::gcd(share, common_share(*forests.gather));
-  PlacedForest up;
-  PlacedForest down;
-  if (in) up = place_trees(*forests.scatter, Flow::kIn, share, channels, 0);
-  const int32_t first_down = in ? up.channels : 0;
-  if (out) down = place_trees(*forests.gather, Flow::kOut, share, channels, first_down);
+  Trees trees{.up = {.channels = 0}, .down = {.channels = 0}};
+  if (in) trees.up = place_trees(*forests.scatter, Flow::kIn, share, channels, 0);
+  if (out)
+    trees.down = place_trees(*forests.gather, Flow::kOut, share, channels, trees.up.channels);
+  return trees;
+}
 
-  const auto chunks = static_cast<int32_t>((in ? up : down).trees.size());
+plan::Plan write(const char* algorithm, const plan::Shape& shape, const Trees& trees, Order order) {
+  Writer writer(algorithm, shape, order);
+  if (!trees.up.trees.empty()) writer.reduce(trees.up, 0);
+  if (!trees.down.trees.empty()) writer.gather(trees.down, trees.up.channels);
+  return writer.finish(trees.up.channels + trees.down.channels);
+}
+
+}  // namespace
+
+PlacedPlan forest_plan(const char* algorithm, Collective collective, const Forests& forests,
+                       const FlowNetwork& network, int32_t max_channels) {
+  const Trees trees = place(collective, forests, max_channels);
   const int32_t n = network.n_terminals;
-  Writer writer(algorithm,
-                {.collective = collective,
-                 .n_ranks = n,
-                 .root = 0,
-                 .chunks_per_block = collective == Collective::kAllReduce ? chunks : chunks / n});
-  if (in) writer.reduce(up, 0);
-  if (out) writer.gather(down, first_down);
+  const auto chunks =
+      static_cast<int32_t>(std::max(trees.up.trees.size(), trees.down.trees.size()));
+  const plan::Shape shape{
+      .collective = collective,
+      .n_ranks = n,
+      .root = 0,
+      .chunks_per_block = collective == Collective::kAllReduce ? chunks : chunks / n};
   PlacedPlan placed;
+  placed.plan = write(algorithm, shape, trees, Order::kByLevel);
+  if (!verify::verify(placed.plan).accepted)
+    placed.plan = write(algorithm, shape, trees, Order::kByTree);
   placed.placement.node_of_rank.assign(network.graph_node.begin(), network.graph_node.begin() + n);
-  if (in) add_routes(up, &placed.placement);
-  if (out) add_routes(down, &placed.placement);
+  add_routes(trees.up, &placed.placement);
+  add_routes(trees.down, &placed.placement);
   std::ranges::sort(placed.placement.routes, {}, [](const verify::Route& route) {
     return std::tuple(route.source_rank, route.sink_rank, route.channel);
   });
-  placed.plan = writer.finish(first_down + (out ? down.channels : 0));
   return placed;
 }
 

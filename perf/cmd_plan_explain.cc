@@ -24,6 +24,7 @@ namespace {
 
 constexpr int kMostRanks = 1024;
 constexpr int kMostPlanChannels = 1024;
+constexpr int kMostPlanLanes = 4096;
 constexpr int kMostMeasuredRanks = 64;
 constexpr uint64_t kMostMeasuredBytes = uint64_t{1} << 30;
 constexpr Effort kEffort{.rounds = 15, .slice_ns = 2'000'000, .drop_above = 1e9};
@@ -38,7 +39,7 @@ struct ExplainOptions {
   TopologySource topology;  // from nowhere: this host
   std::string links = "all";
   std::string capacity = "real";
-  int max_channels = 32;
+  planner::PlanBudget budget;
   std::string plan_file;
   std::string certificate_file;
 };
@@ -85,7 +86,7 @@ TopologyExplanation explain_with(const ExplainOptions& options, const std::strin
                           .bytes = options.bytes,
                           .view = {.gpu_links_only = options.links == "gpu",
                                    .unit_capacity = options.capacity == "unit"},
-                          .max_channels = options.max_channels};
+                          .budget = options.budget};
   return explain_on(load_topology(source), request, [progress](const std::string& what) {
     progress->step();
     progress->begin(what);
@@ -155,9 +156,15 @@ void add_topology_options(cli::Command command, ExplainOptions* options) {
       .capture_default_str()
       .one_of({"real", "unit"})
       .needs(topo);
-  command.add_option("--max-channels", options->max_channels, "Channels that a plan may use")
+  command
+      .add_option("--max-channels", options->budget.channels,
+                  "Connections of one rank to another that a plan may use")
       .capture_default_str()
       .range(1, kMostPlanChannels)
+      .needs(topo);
+  command.add_option("--max-lanes", options->budget.lanes, "Lanes of a rank that a plan may use")
+      .capture_default_str()
+      .range(1, kMostPlanLanes)
       .needs(topo);
   command
       .add_option("--what-if", options->topology.changes,

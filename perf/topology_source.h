@@ -10,9 +10,9 @@
 namespace tutti::command {
 
 struct TopologySource {
-  std::string from;        // a file, "-" for the standard input, or a synthetic line
-  std::vector<int> gpus;   // of its GPUs these alone, by position; empty: all
-  std::string changes;     // see topology/change.h
+  std::string from;       // a file, "-" for the standard input, or a synthetic line
+  std::vector<int> gpus;  // of its GPUs these alone, by position; empty: all
+  std::string changes;    // see topology/change.h
 };
 
 // The whole text of a file, or of the standard input for "-". Throws Error naming it.

@@ -82,7 +82,7 @@ TopologyExplanation explain_on(const topology::Report& topology, const TopologyR
   explanation.network = planner::flow_network(graph);
   explanation.bound = planner::topology_bound(graph, explanation.network, request.collective);
   std::vector<planner::Candidate> candidates =
-      planner::all_candidates(graph, explanation.network, request.collective, request.max_channels);
+      planner::all_candidates(graph, explanation.network, request.collective, request.budget);
   explanation.plan_ms = ms_since(began);
 
   const int64_t planned = now_ns();

@@ -20,7 +20,7 @@ struct TopologyRequest {
   plan::Collective collective = plan::Collective::kAllReduce;
   uint64_t bytes = 0;  // of one block, as the C API takes it
   planner::ViewOptions view;
-  int max_channels = 32;
+  planner::PlanBudget budget;
   verify::SimulationParameters simulation;
 };
 

@@ -48,7 +48,7 @@ void expect_optimal(const topology::Graph& topology, Collective collective,
   const topology::Graph graph = view_of(topology, {}).graph;
   const FlowNetwork network = flow_network(graph);
   const TopologyBound bound = topology_bound(graph, network, collective);
-  const Candidate forest = forest_candidate(graph, network, collective, 1, 32);
+  const Candidate forest = forest_candidate(graph, network, collective, 1, {});
   const verify::CertificateVerdict verdict =
       verify::check_certificate({.graph = graph,
                                  .plan = forest.placed.plan,
@@ -102,7 +102,7 @@ TEST(DoubleTree, SyntheticMachines_MakeVerifiedAllReduces) {
         << line << ": GPUs of a cube mesh are not all neighbours";
     if (!forest) continue;
     const PlacedPlan placed = forest_plan("tree", Collective::kAllReduce,
-                                          {.gather = &*forest, .scatter = &*forest}, network, 32);
+                                          {.gather = &*forest, .scatter = &*forest}, network, {});
     const verify::Verdict verdict = verify::verify(placed.plan);
     EXPECT_TRUE(verdict.accepted) << line << ": " << verdict.reason;
   }

@@ -1,24 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gives every tree a channel in which no connection of it has another way already.
+// Puts trees that look to the same neighbours into one lane.
 #include "src/planner/forest/channels.h"
 
 #include <algorithm>
-#include <map>
 #include <numeric>
 #include <tuple>
-#include <utility>
 
 namespace tutti::planner {
 namespace {
 
-using Pair = std::pair<int32_t, int32_t>;
-using WayOf = std::map<Pair, const std::vector<verify::Hop>*>;  // by (from, to) of a wire
+// A wire of a forest as what it carries sees it: from the source rank to the sink rank.
+verify::Route way_of(const Wire& wire, Flow flow) {
+  verify::Route way{wire.from, wire.to, 0, wire.hops};
+  if (flow == Flow::kOut) return way;
+  // The wire is one of the reversed network, so its end sends to its beginning.
+  std::swap(way.source_rank, way.sink_rank);
+  std::reverse(way.hops.begin(), way.hops.end());
+  for (verify::Hop& hop : way.hops) hop.reverse = !hop.reverse;
+  return way;
+}
 
 PlacedTree shape_of(const Tree& tree, const Wires& wires, int32_t extent) {
   const auto n = static_cast<size_t>(wires.n_terminals);
   PlacedTree placed{.root = tree.root,
                     .extent = extent,
                     .parent = std::vector<int32_t>(n, -1),
+                    .channel = std::vector<int32_t>(n, 0),
                     .depth = std::vector<int32_t>(n, 0),
                     .children = std::vector<std::vector<int32_t>>(n)};
   for (const int32_t index : tree.wires) {
@@ -31,19 +38,10 @@ PlacedTree shape_of(const Tree& tree, const Wires& wires, int32_t extent) {
   return placed;
 }
 
-// What shares a channel.
-class Channel {
+// Trees whose steps share lanes.
+class Group {
  public:
-  explicit Channel(int32_t n_terminals) : parents_(static_cast<size_t>(n_terminals)) {}
-
-  // No two terminals may need two ways.
-  bool has_room_for(const Tree& tree, const Wires& wires) const {
-    return std::ranges::all_of(tree.wires, [&](int32_t index) {
-      const Wire& wire = wires.wires[index];
-      const auto at = ways_.find({wire.from, wire.to});
-      return at == ways_.end() || *at->second == wire.hops;
-    });
-  }
+  explicit Group(int32_t n_terminals) : parents_(static_cast<size_t>(n_terminals)) {}
 
   // Terminals whose lane would have to look to one more neighbour: while it waits for one of them,
   // it keeps the others waiting.
@@ -61,48 +59,16 @@ class Channel {
     ++n_trees_;
     for (const int32_t index : tree.wires) {
       const Wire& wire = wires.wires[index];
-      ways_.try_emplace({wire.from, wire.to}, &wire.hops);
       std::vector<int32_t>& known = parents_[wire.to];
       if (std::ranges::count(known, wire.from) == 0) known.push_back(wire.from);
     }
   }
-
   int32_t n_trees() const { return n_trees_; }
-  const WayOf& ways() const { return ways_; }
 
  private:
   int32_t n_trees_ = 0;
-  WayOf ways_;
   std::vector<std::vector<int32_t>> parents_;  // distinct, by terminal
 };
-
-// With room, the fewest conflicts, and then the fewest trees; a new one when none has room.
-size_t channel_for(const Tree& tree, const Wires& wires, std::vector<Channel>* channels) {
-  size_t best = channels->size();
-  std::pair<int32_t, int32_t> least;
-  for (size_t i = 0; i < channels->size(); ++i) {
-    const Channel& channel = (*channels)[i];
-    if (!channel.has_room_for(tree, wires)) continue;
-    const std::pair<int32_t, int32_t> price{channel.conflicts(tree, wires), channel.n_trees()};
-    if (best == channels->size() || price < least) {
-      best = i;
-      least = price;
-    }
-  }
-  if (best == channels->size()) channels->emplace_back(wires.n_terminals);
-  return best;
-}
-
-verify::Route route_of(const Pair& wire, const std::vector<verify::Hop>& hops, Flow flow,
-                       int32_t channel) {
-  verify::Route route{wire.first, wire.second, channel, hops};
-  if (flow == Flow::kOut) return route;
-  // The wire is one of the reversed network, so its end sends to its beginning.
-  std::swap(route.source_rank, route.sink_rank);
-  std::reverse(route.hops.begin(), route.hops.end());
-  for (verify::Hop& hop : route.hops) hop.reverse = !hop.reverse;
-  return route;
-}
 
 // By root, and the number of all at the end.
 std::vector<int32_t> first_extents(const Forest& forest, int64_t share) {
@@ -113,7 +79,93 @@ std::vector<int32_t> first_extents(const Forest& forest, int64_t share) {
   return first;
 }
 
+class Sharing {
+ public:
+  Sharing(const Forest& forest, const LaneGroups& groups, ConnectionTable* table)
+      : wires_(forest.wires),
+        first_group_(groups.first_group),
+        table_(*table),
+        groups_(static_cast<size_t>(groups.groups), Group(forest.wires.n_terminals)) {
+    for (const Wire& wire : wires_.wires) ways_.push_back(way_of(wire, groups.flow));
+  }
+
+  void place(const Tree& tree, PlacedTree* placed) {
+    const int32_t group = group_for(tree);
+    groups_[group].add(tree, wires_);
+    placed->group = group;
+    for (const int32_t wire : tree.wires)
+      placed->channel[wires_.wires[wire].to] = table_.channel(ways_[wire], first_group_ + group);
+  }
+
+ private:
+  // What is best first; of two groups that cost the same, the one with fewer trees.
+  struct Price {
+    int64_t without_room = 0;  // connections that overdraw the budget
+    int32_t conflicts = 0;
+    int32_t trees = 0;
+    auto operator<=>(const Price&) const = default;
+  };
+  Price price_of(const Tree& tree, int32_t group) const {
+    const auto without_room = std::ranges::count_if(tree.wires, [&](int32_t wire) {
+      return !table_.has_room(ways_[wire], first_group_ + group);
+    });
+    return {without_room, groups_[group].conflicts(tree, wires_), groups_[group].n_trees()};
+  }
+
+  int32_t group_for(const Tree& tree) const {
+    int32_t best = 0;
+    Price least{.without_room = INT64_MAX};
+    for (int32_t group = 0; group < static_cast<int32_t>(groups_.size()); ++group) {
+      const Price price = price_of(tree, group);
+      if (!(price < least)) continue;
+      best = group;
+      least = price;
+    }
+    return best;
+  }
+
+  const Wires& wires_;
+  int32_t first_group_;
+  ConnectionTable& table_;
+  std::vector<Group> groups_;
+  std::vector<verify::Route> ways_;  // by wire
+};
+
 }  // namespace
+
+bool ConnectionTable::has_room(const verify::Route& way, int32_t group) const {
+  const auto found = connections_.find({way.source_rank, way.sink_rank});
+  if (found == connections_.end()) return true;
+  return static_cast<int32_t>(found->second.size()) < max_channels_ ||
+         std::ranges::any_of(found->second, [&](const Connection& connection) {
+           return connection.group == group && connection.hops == way.hops;
+         });
+}
+
+int32_t ConnectionTable::channel(const verify::Route& way, int32_t group) {
+  std::vector<Connection>& known = connections_[{way.source_rank, way.sink_rank}];
+  const auto found = std::ranges::find_if(known, [&](const Connection& connection) {
+    return connection.group == group && connection.hops == way.hops;
+  });
+  const auto channel = static_cast<int32_t>(found - known.begin());
+  if (found == known.end()) known.push_back({group, way.hops});
+  return channel;
+}
+
+std::vector<verify::Route> ConnectionTable::routes() const {
+  std::vector<verify::Route> routes;
+  for (const auto& [pair, connections] : connections_)
+    for (size_t channel = 0; channel < connections.size(); ++channel)
+      routes.push_back(
+          {pair.first, pair.second, static_cast<int32_t>(channel), connections[channel].hops});
+  return routes;
+}
+
+int32_t ConnectionTable::channels() const {
+  size_t most = 1;
+  for (const auto& [pair, connections] : connections_) most = std::max(most, connections.size());
+  return static_cast<int32_t>(most);
+}
 
 int64_t common_share(const Forest& forest) {
   int64_t common = 0;
@@ -121,30 +173,22 @@ int64_t common_share(const Forest& forest) {
   return std::max<int64_t>(common, 1);
 }
 
-PlacedForest place_trees(const Forest& forest, Flow flow, int64_t share, int32_t max_channels,
-                         int32_t first_channel) {
+PlacedForest place_trees(const Forest& forest, const LaneGroups& groups, int64_t share,
+                         ConnectionTable* table) {
   const std::vector<int32_t> first = first_extents(forest, share);
   std::vector<int32_t> next(first);
-  std::vector<Channel> channels(static_cast<size_t>(std::min(max_channels, first.back())),
-                                Channel(forest.wires.n_terminals));
   PlacedForest placed;
+  Sharing sharing(forest, groups, table);
   for (const Tree& tree : forest.trees) {
     for (int64_t copy = 0; copy < tree.copies / share; ++copy) {
       PlacedTree one = shape_of(tree, forest.wires, next[tree.root]++);
-      const size_t channel = channel_for(tree, forest.wires, &channels);
-      channels[channel].add(tree, forest.wires);
-      one.channel = static_cast<int32_t>(channel);
+      sharing.place(tree, &one);
       placed.trees.push_back(std::move(one));
     }
   }
-  placed.channels = static_cast<int32_t>(channels.size());
   std::ranges::stable_sort(placed.trees, {}, [&](const PlacedTree& tree) {
-    return std::tuple(tree.channel, tree.extent - first[tree.root], tree.root);
+    return std::tuple(tree.group, tree.extent - first[tree.root], tree.root);
   });
-  for (size_t channel = 0; channel < channels.size(); ++channel)
-    for (const auto& [wire, hops] : channels[channel].ways())
-      placed.routes.push_back(
-          route_of(wire, *hops, flow, first_channel + static_cast<int32_t>(channel)));
   return placed;
 }
 

@@ -21,15 +21,17 @@ using plan::Operand;
 constexpr int32_t kTilesInFlight = 8;
 constexpr int32_t kSlots = 16;  // least of a connection; levels pile up to so many messages
 
-// The lane of a rank and a channel, made on first use.
+// The lane of a rank and a group, made on first use.
 class Lanes {
  public:
-  Lanes(plan::Plan* plan, int32_t channels)
-      : plan_(plan), lane_(plan->ranks.size(), std::vector<int32_t>(channels, -1)) {}
+  Lanes(plan::Plan* plan, const PlacedForest& forest) : plan_(plan) {
+    const int32_t groups = forest.trees.back().group + 1;
+    lane_.assign(plan->ranks.size(), std::vector<int32_t>(static_cast<size_t>(groups), -1));
+  }
 
   // Appends the step and says where it is.
-  plan::Wait add(int32_t rank, int32_t channel, plan::Step step) {
-    int32_t& lane = lane_[rank][channel];
+  plan::Wait add(int32_t rank, int32_t group, plan::Step step) {
+    int32_t& lane = lane_[rank][group];
     auto& lanes = plan_->ranks[rank].lanes;
     if (lane < 0) {
       lane = static_cast<int32_t>(lanes.size());
@@ -42,7 +44,7 @@ class Lanes {
 
  private:
   plan::Plan* plan_;
-  std::vector<std::vector<int32_t>> lane_;  // by rank and channel
+  std::vector<std::vector<int32_t>> lane_;  // by rank and group
 };
 
 // A step of one tree at one terminal.
@@ -51,7 +53,7 @@ struct Visit {
   int32_t terminal;
 };
 
-// The order in which the lanes of a channel do their steps. Either keeps a step behind those that
+// The order in which the lanes of a group do their steps. Either keeps a step behind those that
 // it waits for, wherever those are.
 enum class Order : uint8_t {
   kByLevel,  // everybody's first level of all trees, then the second, ...: nobody waits long, but
@@ -88,35 +90,33 @@ class Writer {
   }
 
   // Everyone's contribution to a root's chunks goes up the trees.
-  void reduce(const PlacedForest& forest, int32_t first_channel) {
-    Lanes lanes(&plan_, forest.channels);
+  void reduce(const PlacedForest& forest) {
+    Lanes lanes(&plan_, forest);
     for (const auto& [tree, rank] : visits(forest, Flow::kIn, order_)) {
       const int32_t extent = tree->extent;
-      const int32_t channel = first_channel + tree->channel;
-      plan::Step step{.sources = contributions(*tree, rank, channel), .extent = extent};
+      plan::Step step{.sources = contributions(*tree, rank), .extent = extent};
       if (rank == tree->root) {
         step.sinks.push_back(chunk(rank, Buffer::kOutput, extent));
         step.post = true;
       } else {
-        step.sinks.push_back(Operand::peer(tree->parent[rank], channel));
+        step.sinks.push_back(Operand::peer(tree->parent[rank], tree->channel[rank]));
       }
-      const plan::Wait at = lanes.add(rank, tree->channel, std::move(step));
+      const plan::Wait at = lanes.add(rank, tree->group, std::move(step));
       if (rank == tree->root) sums_.emplace_back(extent, at);
     }
     std::ranges::sort(sums_, {}, &std::pair<int32_t, plan::Wait>::first);
   }
 
   // A root's chunks go down the trees, from its input, or from the sums that reduce() has made.
-  void gather(const PlacedForest& forest, int32_t first_channel) {
-    Lanes lanes(&plan_, forest.channels);
+  void gather(const PlacedForest& forest) {
+    Lanes lanes(&plan_, forest);
     for (const auto& [tree, rank] : visits(forest, Flow::kOut, order_)) {
       const int32_t extent = tree->extent;
-      const int32_t channel = first_channel + tree->channel;
       plan::Step step{.extent = extent};
       for (const int32_t child : tree->children[rank])
-        step.sinks.push_back(Operand::peer(child, channel));
+        step.sinks.push_back(Operand::peer(child, tree->channel[child]));
       if (rank != tree->root) {
-        step.sources.push_back(Operand::peer(tree->parent[rank], channel));
+        step.sources.push_back(Operand::peer(tree->parent[rank], tree->channel[rank]));
       } else if (sums_.empty()) {
         step.sources.push_back(chunk(rank, Buffer::kInput, extent));
       } else {
@@ -125,7 +125,7 @@ class Writer {
       }
       if (rank != tree->root || sums_.empty())
         step.sinks.insert(step.sinks.begin(), chunk(rank, Buffer::kOutput, extent));
-      lanes.add(rank, tree->channel, std::move(step));
+      lanes.add(rank, tree->group, std::move(step));
     }
   }
 
@@ -142,7 +142,7 @@ class Writer {
   }
 
   // By rank, this rank's own in its place.
-  std::vector<Operand> contributions(const PlacedTree& tree, int32_t rank, int32_t channel) const {
+  std::vector<Operand> contributions(const PlacedTree& tree, int32_t rank) const {
     const Operand own = chunk(rank, Buffer::kInput, tree.extent, true);
     std::vector<Operand> sources;
     bool own_is_in = false;
@@ -151,7 +151,7 @@ class Writer {
         sources.push_back(own);
         own_is_in = true;
       }
-      sources.push_back(Operand::peer(child, channel));
+      sources.push_back(Operand::peer(child, tree.channel[child]));
     }
     if (!own_is_in) sources.push_back(own);
     return sources;
@@ -167,42 +167,51 @@ class Writer {
   std::vector<std::pair<int32_t, plan::Wait>> sums_;  // where each extent's sum is made; by extent
 };
 
-void add_routes(const PlacedForest& forest, verify::Placement* placement) {
-  placement->routes.insert(placement->routes.end(), forest.routes.begin(), forest.routes.end());
-}
-
 // The trees of both directions, placed; `up` has none for AllGather, `down` none for ReduceScatter.
 struct Trees {
   PlacedForest up;
   PlacedForest down;
 };
 
-Trees place(Collective collective, const Forests& forests, int32_t max_channels) {
+// In at most so many groups of either direction.
+Trees place(Collective collective, const Forests& forests, int32_t groups, ConnectionTable* table) {
   const bool in = collective != Collective::kAllGather;
   const bool out = collective != Collective::kReduceScatter;
-  const int32_t channels = std::max(1, in && out ? max_channels / 2 : max_channels);
   int64_t share = 0;
   if (in) share = std::gcd(share, common_share(*forests.scatter));
   if (out) share = std::gcd(share, common_share(*forests.gather));
-  Trees trees{.up = {.channels = 0}, .down = {.channels = 0}};
-  if (in) trees.up = place_trees(*forests.scatter, Flow::kIn, share, channels, 0);
-  if (out)
-    trees.down = place_trees(*forests.gather, Flow::kOut, share, channels, trees.up.channels);
+  Trees trees;
+  if (in) trees.up = place_trees(*forests.scatter, {Flow::kIn, 0, groups}, share, table);
+  if (out) trees.down = place_trees(*forests.gather, {Flow::kOut, groups, groups}, share, table);
   return trees;
 }
 
-plan::Plan write(const char* algorithm, const plan::Shape& shape, const Trees& trees, Order order) {
+// Trees that share a lane wait for each other, and trees in many lanes need many connections: as
+// many lanes as the budget of both allows.
+Trees place_within(Collective collective, const Forests& forests, const PlanBudget& budget,
+                   ConnectionTable* table) {
+  const int32_t sides = collective == Collective::kAllReduce ? 2 : 1;
+  for (int32_t groups = std::max(1, budget.lanes / sides);; groups -= std::max(1, groups / 4)) {
+    *table = ConnectionTable(budget.channels);
+    Trees trees = place(collective, forests, groups, table);
+    if (groups == 1 || table->channels() <= budget.channels) return trees;
+  }
+}
+
+plan::Plan write(const char* algorithm, const plan::Shape& shape, const Trees& trees,
+                 int32_t channels, Order order) {
   Writer writer(algorithm, shape, order);
-  if (!trees.up.trees.empty()) writer.reduce(trees.up, 0);
-  if (!trees.down.trees.empty()) writer.gather(trees.down, trees.up.channels);
-  return writer.finish(trees.up.channels + trees.down.channels);
+  if (!trees.up.trees.empty()) writer.reduce(trees.up);
+  if (!trees.down.trees.empty()) writer.gather(trees.down);
+  return writer.finish(channels);
 }
 
 }  // namespace
 
 PlacedPlan forest_plan(const char* algorithm, Collective collective, const Forests& forests,
-                       const FlowNetwork& network, int32_t max_channels) {
-  const Trees trees = place(collective, forests, max_channels);
+                       const FlowNetwork& network, const PlanBudget& budget) {
+  ConnectionTable table(budget.channels);
+  const Trees trees = place_within(collective, forests, budget, &table);
   const int32_t n = network.n_terminals;
   const auto chunks =
       static_cast<int32_t>(std::max(trees.up.trees.size(), trees.down.trees.size()));
@@ -212,15 +221,10 @@ PlacedPlan forest_plan(const char* algorithm, Collective collective, const Fores
       .root = 0,
       .chunks_per_block = collective == Collective::kAllReduce ? chunks : chunks / n};
   PlacedPlan placed;
-  placed.plan = write(algorithm, shape, trees, Order::kByLevel);
+  placed.plan = write(algorithm, shape, trees, table.channels(), Order::kByLevel);
   if (!verify::verify(placed.plan).accepted)
-    placed.plan = write(algorithm, shape, trees, Order::kByTree);
-  placed.placement.node_of_rank.assign(network.graph_node.begin(), network.graph_node.begin() + n);
-  add_routes(trees.up, &placed.placement);
-  add_routes(trees.down, &placed.placement);
-  std::ranges::sort(placed.placement.routes, {}, [](const verify::Route& route) {
-    return std::tuple(route.source_rank, route.sink_rank, route.channel);
-  });
+    placed.plan = write(algorithm, shape, trees, table.channels(), Order::kByTree);
+  placed.placement = {{network.graph_node.begin(), network.graph_node.begin() + n}, table.routes()};
   return placed;
 }
 

@@ -21,13 +21,17 @@ struct Forests {
   const Forest* scatter = nullptr;
 };
 
-// Trees share channels (at most `max_channels`, fewer for few trees), and a rank has one lane per
-// channel, in which the steps of the channel's trees follow each other. Trees of one channel whose
-// connections would need two ways between two ranks are kept apart, which may take more channels
-// than that. There is a chunk for each tree, and equal shares of copies are one tree: AllGather and
+struct PlanBudget {
+  int32_t channels = 32;  // of two ranks
+  int32_t lanes = 64;     // of a rank
+};
+
+// Trees share lanes, within the budget: a rank's lane does the steps of several trees, level by
+// level. The budget of channels is overdrawn only where more different ways are needed between two
+// ranks. There is a chunk for each tree, and equal shares of copies are one tree: AllGather and
 // ReduceScatter have as many per block as each root has trees, AllReduce has all in its one block,
 // so that its trees may have any roots. The plan is named `algorithm`.
 PlacedPlan forest_plan(const char* algorithm, plan::Collective collective, const Forests& forests,
-                       const FlowNetwork& network, int32_t max_channels);
+                       const FlowNetwork& network, const PlanBudget& budget);
 
 }  // namespace tutti::planner

@@ -6,6 +6,8 @@
 #include <map>
 #include <utility>
 
+#include <spdlog/fmt/fmt.h>
+
 #include "src/base/error.h"
 #include "src/planner/forest/partition.h"
 #include "src/planner/forest/rings.h"
@@ -119,26 +121,25 @@ Candidate candidate(std::string algorithm, PlacedPlan placed, const topology::Gr
 // On a symmetric network, or one way, the trees of one forest serve both directions.
 Candidate one_forest_candidate(const char* algorithm, const Forest& forest,
                                const topology::Graph& graph, const FlowNetwork& network,
-                               Collective collective, int32_t max_channels) {
-  return candidate(algorithm,
-                   forest_plan(algorithm, collective, {.gather = &forest, .scatter = &forest},
-                               network, max_channels),
-                   graph, network);
+                               Collective collective, const PlanBudget& budget) {
+  return candidate(
+      algorithm,
+      forest_plan(algorithm, collective, {.gather = &forest, .scatter = &forest}, network, budget),
+      graph, network);
 }
 
 // Rings of a direction lead to rings of the other where links have one capacity.
 std::vector<Candidate> ring_and_tree_candidates(const topology::Graph& graph,
                                                 const FlowNetwork& network, Collective collective,
-                                                int32_t max_channels) {
+                                                const PlanBudget& budget) {
   std::vector<Candidate> found;
   const FlowNetwork way = collective == Collective::kReduceScatter ? reversed(network) : network;
   const auto add = [&](const char* name, const std::optional<Forest>& forest) {
     if (forest)
-      found.push_back(
-          one_forest_candidate(name, *forest, graph, network, collective, max_channels));
+      found.push_back(one_forest_candidate(name, *forest, graph, network, collective, budget));
   };
   if (collective == Collective::kAllReduce && !is_symmetric(network)) return found;
-  add("ring", ring_forest(way, max_channels));
+  add("ring", ring_forest(way, budget.channels));
   if (collective == Collective::kAllReduce) add("tree", double_tree_forest(network, graph));
   return found;
 }
@@ -194,28 +195,30 @@ TopologyBound topology_bound(const topology::Graph& graph, const FlowNetwork& ne
 }
 
 Candidate forest_candidate(const topology::Graph& graph, const FlowNetwork& network,
-                           Collective collective, double share, int32_t max_channels) {
+                           Collective collective, double share, const PlanBudget& budget) {
   check_collective(collective);
   const ForestPair pair = forests_for(graph, network, collective, share);
   const Forests forests{.gather = &pair.gather,
                         .scatter = pair.scatter ? &*pair.scatter : &pair.gather};
-  return candidate("forest", forest_plan("forest", collective, forests, network, max_channels),
-                   graph, network);
+  return candidate("forest", forest_plan("forest", collective, forests, network, budget), graph,
+                   network);
 }
 
 std::vector<Candidate> all_candidates(const topology::Graph& graph, const FlowNetwork& network,
-                                      Collective collective, int32_t max_channels) {
-  constexpr double kFast = 0.999;
-  constexpr double kSmall = 0.9;
+                                      Collective collective, const PlanBudget& budget) {
+  // Of the bound: fewer trees make larger messages, and lanes that wait for fewer neighbours.
+  constexpr double kShares[] = {0.999, 0.97, 0.95, 0.9, 0.8};
   std::vector<Candidate> candidates;
-  candidates.push_back(forest_candidate(graph, network, collective, kFast, max_channels));
-  Candidate small = forest_candidate(graph, network, collective, kSmall, max_channels);
-  if (small.placed.plan.shape.chunks_per_block <
-      candidates.front().placed.plan.shape.chunks_per_block) {
-    small.algorithm = small.placed.plan.algorithm = "forest_small";
-    candidates.push_back(std::move(small));
+  for (const double share : kShares) {
+    Candidate next = forest_candidate(graph, network, collective, share, budget);
+    const int32_t chunks = next.placed.plan.shape.chunks_per_block;
+    if (!candidates.empty()) {
+      if (chunks >= candidates.back().placed.plan.shape.chunks_per_block) continue;
+      next.algorithm = next.placed.plan.algorithm = fmt::format("forest_{}", chunks);
+    }
+    candidates.push_back(std::move(next));
   }
-  for (auto& more : {ring_and_tree_candidates(graph, network, collective, max_channels),
+  for (auto& more : {ring_and_tree_candidates(graph, network, collective, budget),
                      table_candidates(graph, network, collective)})
     candidates.insert(candidates.end(), more.begin(), more.end());
   return candidates;

@@ -37,13 +37,13 @@ struct Candidate {
 // A forest whose time is within `share` (up to 1) of TopologyBound::forest_time, with as few trees
 // as that takes. Throws as topology_bound() does.
 Candidate forest_candidate(const topology::Graph& graph, const FlowNetwork& network,
-                           plan::Collective collective, double share, int32_t max_channels);
+                           plan::Collective collective, double share, const PlanBudget& budget);
 
 // Everything that has a plan here: two forests (as fast as can be, and with fewer trees), rings,
 // double binary trees, and the rows of the algorithm table over the shortest ways. Those that would
 // send through another GPU's memory without its doing are left out.
 std::vector<Candidate> all_candidates(const topology::Graph& graph, const FlowNetwork& network,
-                                      plan::Collective collective, int32_t max_channels);
+                                      plan::Collective collective, const PlanBudget& budget);
 
 // Time that the busiest link of a placed plan takes, as above.
 Rational busiest_link_time(const PlacedPlan& placed, const topology::Graph& graph,

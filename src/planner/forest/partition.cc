@@ -56,22 +56,22 @@ Parts machines(const FlowNetwork& network, const topology::Graph& graph) {
 }
 
 // The far side of a minimum cut between a source that feeds all terminals at the bound's rate and
-// one terminal: of all such sides the smallest, since push-relabel has on it the nodes from which
-// the terminal can still be reached. Empty when more could reach the terminal.
+// one terminal; of all such sides the one with the fewest nodes: every node on it costs a little.
 class FilledSets {
  public:
   FilledSets(const FlowNetwork& network, const Rational& inverse_rate)
-      : network_(network),
-        flow_(network.n_nodes() + 1),
-        wanted_(inverse_rate.denominator * network.n_terminals) {
+      : network_(network), flow_(network.n_nodes() + 1), weight_(network.n_nodes() + 1) {
     for (const FlowNetwork::Arc& arc : network.arcs)
-      flow_.add_arc(arc.from, arc.to, arc.capacity * inverse_rate.numerator);
+      flow_.add_arc(arc.from, arc.to, weight_ * arc.capacity * inverse_rate.numerator);
     for (int32_t t = 0; t < network.n_terminals; ++t)
-      flow_.add_arc(network.n_nodes(), t, inverse_rate.denominator);
+      flow_.add_arc(network.n_nodes(), t, weight_ * inverse_rate.denominator);
+    for (int32_t node = 0; node < network.n_nodes(); ++node)
+      flow_.add_arc(network.n_nodes(), node, 1);
   }
 
+  // All nodes where the terminal could receive more than the rate asks for.
   std::vector<int32_t> around(int32_t terminal) {
-    if (flow_.run(network_.n_nodes(), terminal) > wanted_) return {};
+    flow_.run(network_.n_nodes(), terminal);
     const std::vector<bool> side = flow_.source_side();
     std::vector<int32_t> nodes;
     for (int32_t node = 0; node < network_.n_nodes(); ++node)
@@ -82,7 +82,7 @@ class FilledSets {
  private:
   const FlowNetwork& network_;
   MaxFlow flow_;
-  int64_t wanted_;
+  int64_t weight_;  // of capacities, against 1 for a node
 };
 
 // Sets that are filled, smallest first, as long as they don't overlap; the other terminals alone.
@@ -93,7 +93,7 @@ Parts filled_parts(const FlowNetwork& network, const Bound& gather) {
     std::vector<int32_t> set = sets.around(t);
     const auto terminals =
         std::ranges::count_if(set, [&](int32_t node) { return node < network.n_terminals; });
-    if (!set.empty() && terminals < network.n_terminals) found.push_back(std::move(set));
+    if (terminals < network.n_terminals) found.push_back(std::move(set));
   }
   std::ranges::stable_sort(found, {}, [](const auto& set) { return set.size(); });
   std::vector<bool> taken(static_cast<size_t>(network.n_nodes()), false);

@@ -1,4 +1,6 @@
 // Bounds of described topologies, exactly, and forests that reach them.
+#include <algorithm>
+#include <bit>
 #include <string>
 #include <vector>
 
@@ -9,6 +11,7 @@
 #include "src/planner/forest/topology_plan.h"
 #include "src/verify/certificate.h"
 #include "src/verify/verifier.h"
+#include "topology/change.h"
 #include "topology/synthetic.h"
 
 namespace tutti::planner {
@@ -60,7 +63,12 @@ void expect_optimal(const topology::Graph& topology, Collective collective,
   };
   EXPECT_EQ(verdict.bound, in_mbit(bound.time)) << what;
   EXPECT_EQ(verdict.plan, in_mbit(forest.time)) << what;
-  EXPECT_EQ(forest.time, bound.forest_time) << what;
+  // Both phases of an AllReduce run at a time, and where one loads a link one way more than the
+  // other way, the second phase makes up for it.
+  if (collective == Collective::kAllReduce)
+    EXPECT_LE(forest.time, bound.forest_time) << what;
+  else
+    EXPECT_EQ(forest.time, bound.forest_time) << what;
   EXPECT_LE(forest.placed.plan.channels, 32) << what;
   for (const plan::RankProgram& rank : forest.placed.plan.ranks)
     EXPECT_LE(rank.lanes.size(), 64u) << what;
@@ -91,6 +99,54 @@ TEST(Rings, SyntheticMachines_AreAsFastAsRingsCanBe) {
     ASSERT_TRUE(forest.has_value()) << row.line;
     EXPECT_NEAR(algbw(network, forest->inverse_rate), row.ring_gb_s, 1e-3) << row.line;
   }
+}
+
+// All 3 to 7 GPUs that a cloud may give out of eight, as far as NVLinks join them.
+std::vector<topology::Graph> joined_subsets(const topology::Graph& whole) {
+  std::vector<topology::Graph> subsets;
+  for (uint32_t set = 0; set < 256; ++set) {
+    const int gpus = std::popcount(set);
+    if (gpus < 3 || gpus > 7) continue;
+    std::vector<int32_t> positions;
+    for (int32_t gpu = 0; gpu < 8; ++gpu)
+      if ((set >> gpu & 1) != 0) positions.push_back(gpu);
+    topology::Graph subset = topology::only_gpus(whole, positions);
+    try {
+      all_gather_bound(flow_network(subset), subset);
+    } catch (const Error&) {
+      continue;  // two of them have no way to each other
+    }
+    subsets.push_back(std::move(subset));
+  }
+  return subsets;
+}
+
+TEST(Forest, SubsetsOfACubeMesh_ReachTheBoundWhereMostHaveNoRing) {
+  int without_ring = 0;
+  double slowest = 1e9;
+  double fastest = 0;
+  const std::vector<topology::Graph> subsets = joined_subsets(machine("dgx-1v"));
+  EXPECT_EQ(subsets.size(), 180u);
+  for (size_t i = 0; i < subsets.size(); ++i) {
+    const std::string what = "subset " + std::to_string(i);
+    for (const Collective collective :
+         {Collective::kAllGather, Collective::kReduceScatter, Collective::kAllReduce})
+      expect_optimal(subsets[i], collective, what);
+    const topology::Graph graph = view_of(subsets[i], {}).graph;
+    const FlowNetwork network = flow_network(graph);
+    const std::optional<Forest> rings = ring_forest(network, 32);
+    const Rational bound = all_gather_bound(network, graph).inverse_rate;
+    if (rings) {
+      EXPECT_GE(rings->inverse_rate, bound) << what;
+      continue;
+    }
+    ++without_ring;
+    slowest = std::min(slowest, algbw(network, bound));
+    fastest = std::max(fastest, algbw(network, bound));
+  }
+  EXPECT_EQ(without_ring, 104);
+  EXPECT_NEAR(slowest, 31.25, 0.01);
+  EXPECT_NEAR(fastest, 75, 0.01);
 }
 
 TEST(DoubleTree, SyntheticMachines_MakeVerifiedAllReduces) {

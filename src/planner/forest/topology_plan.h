@@ -19,7 +19,8 @@ struct TopologyBound {
   Rational time;
   std::vector<std::vector<int32_t>> parts;
   // What forests can reach: the same for AllGather and ReduceScatter; for AllReduce both of those,
-  // one after the other, which may be more.
+  // one after the other, which may be more. A plan may still be faster than that: its phases run at
+  // a time, and may load the two directions of a link differently.
   Rational forest_time;
 };
 

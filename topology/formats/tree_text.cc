@@ -193,17 +193,33 @@ class TreePrinter {
     }
     if (!groups.empty()) lines.emplace_back("links, each way:");
     for (const auto& [key, members] : groups) {
-      std::vector<std::string> names;
-      for (size_t i = 0; i < std::min(members.size(), kMaxShown); ++i) {
-        const Link& link = graph_.links[members[i]];
-        names.push_back(printable(graph_.nodes[link.from].id + " ↔ " + graph_.nodes[link.to].id));
+      std::vector<std::string> names = pair_names(members);
+      if (names.size() > kMaxShown) {
+        const size_t more = names.size() - kMaxShown;
+        names.resize(kMaxShown);
+        names.push_back(fmt::format("and {} more", more));
       }
-      if (members.size() > kMaxShown)
-        names.push_back(fmt::format("and {} more", members.size() - kMaxShown));
       add_wrapped(fmt::format("  {} {}:", to_text(std::get<LinkType>(key)),
                               capacity_text(graph_.links[members[0]])),
                   names, lines);
     }
+  }
+
+  // Each two nodes that the links join, once, with how many links it is.
+  std::vector<std::string> pair_names(const std::vector<size_t>& links) const {
+    std::vector<std::pair<int32_t, int32_t>> pairs;
+    std::map<std::pair<int32_t, int32_t>, int> count;
+    for (const size_t i : links) {
+      const std::pair pair(graph_.links[i].from, graph_.links[i].to);
+      if (++count[pair] == 1) pairs.push_back(pair);
+    }
+    std::vector<std::string> names;
+    for (const auto& pair : pairs) {
+      const std::string times = count[pair] > 1 ? fmt::format(" ×{}", count[pair]) : "";
+      names.push_back(
+          printable(graph_.nodes[pair.first].id + " ↔ " + graph_.nodes[pair.second].id + times));
+    }
+    return names;
   }
 
   static void add_wrapped(std::string line, const std::vector<std::string>& words,

@@ -13,7 +13,9 @@
 #include "src/base/error.h"
 #include "topology/change.h"
 #include "topology/detectors/hwloc_detector.h"
+#include "topology/formats/any.h"
 #include "topology/formats/native_json.h"
+#include "topology/formats/nccl_xml.h"
 #include "topology/formats/tree_text.h"
 #include "topology/synthetic.h"
 
@@ -40,23 +42,18 @@ std::string read_all(const std::string& file) {
   return text;
 }
 
-// Told apart by the first character that is not white space.
-topology::Report read_file(const std::string& file) {
-  const std::string text = read_all(file);
-  const std::string name = file == "-" ? "standard input" : file;
-  const size_t start = text.find_first_not_of(" \t\r\n");
-  if (start != std::string::npos && text[start] == '<') return topology::read_hwloc_xml(text, name);
-  if (start != std::string::npos && text[start] == '{')
-    return topology::read_native_json(text, name);
-  throw Error(
-      StatusCode::kInvalidArgument,
-      name + ": expected a native topology (JSON, begins with {) or hwloc v2 XML (begins with <)");
-}
-
 topology::Report load(const TopoOptions& options) {
-  if (!options.from.empty()) return read_file(options.from);
+  if (!options.from.empty())
+    return topology::read_topology(read_all(options.from),
+                                   options.from == "-" ? "standard input" : options.from);
   if (!options.synthetic.empty()) return {topology::synthetic(options.synthetic), {}};
   return topology::detect_hwloc();
+}
+
+std::string rendered(const topology::Report& report, const std::string& as) {
+  if (as == "json") return topology::write_native_json(report);
+  if (as == "nccl-xml") return topology::write_nccl_xml(report);
+  return topology::tree_text(report);
 }
 
 // Most likely a script's variable that is not set, and no wish to see this machine.
@@ -72,15 +69,17 @@ void add_topo(cli::Command app, int* exit_status) {
       app.add_subcommand("topo", "Show this machine's topology, or a described one");
   const cli::Option from =
       topo.add_option("--from", options->from,
-                      "Read native JSON or hwloc v2 XML from FILE (- is standard input)")
+                      "Read FILE (- is standard input): " + topology::topology_format_names())
           .type_name("FILE")
           .check(check_not_empty);
   topo.add_option("--synthetic", options->synthetic, "Make a machine from one line")
       .type_name("LINE")
       .check(check_not_empty)
       .excludes(from);
-  topo.add_option("--as", options->as, "Output: a tree to read, or JSON to edit and pass to --from")
-      .one_of({"tree", "json"})
+  topo.add_option("--as", options->as,
+                  "Output: a tree to read, JSON to edit and pass to --from, or NCCL XML for "
+                  "NCCL_TOPO_FILE")
+      .one_of({"tree", "json", "nccl-xml"})
       .capture_default_str();
   topo.add_option("--gpus", options->gpus, "Keep these GPUs only, counted from 0: 0,1,3")
       .delimiter(',')
@@ -94,13 +93,13 @@ Examples:
   tutti topo
   tutti topo --as json > machine.json
   tutti topo --from machine.json
+  tutti topo --from nccl-topo.xml            (what NCCL_TOPO_DUMP_FILE wrote)
   tutti topo --synthetic "dgx-a100 x2 fabric=rail" --change "down box0/nic3")");
   topo.callback([options, exit_status] {
     topology::Report report = load(*options);
     if (!options->gpus.empty()) report.graph = topology::only_gpus(report.graph, options->gpus);
     if (!options->change.empty()) report.graph = topology::changed(report.graph, options->change);
-    const std::string text =
-        options->as == "json" ? topology::write_native_json(report) : topology::tree_text(report);
+    const std::string text = rendered(report, options->as);
     const bool written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
     if (!written) throw Error(StatusCode::kSystemError, "can't write to standard output");
     *exit_status = 0;

@@ -1,9 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """`tutti topo`: what it prints can be read back, and what can't be read is refused by name."""
+import os
 import subprocess
 import sys
 
 TUTTI = sys.argv[1]
+MACHINES = os.environ.get("TUTTI_TEST_TOPOLOGIES", sys.argv[2])
+# Two GPUs with two NVLinks, which both name.
+NCCL = """<?xml version="1.0"?>
+<!-- made by hand -->
+<system version="1">
+  <cpu numaid="0" affinity="f" arch="x86_64" vendor="GenuineIntel" familyid="6" modelid="143">
+    <pci busid="0000:01:00.0" class="0x030200" link_speed="32.0 GT/s PCIe" link_width="16">
+      <gpu dev="0" sm="90" rank="0" gdr="1"><nvlink target="0000:02:00.0" count="2" tclass="0x030200"/></gpu>
+    </pci>
+    <pci busid="0000:02:00.0" class="0x030200" link_speed="32.0 GT/s PCIe" link_width="16">
+      <gpu dev="1" sm="90" rank="1" gdr="1"><nvlink target="0000:01:00.0" count="2" tclass="0x030200"/></gpu>
+    </pci>
+  </cpu>
+</system>
+"""
 
 
 def topo(*arguments, text=None):
@@ -25,6 +41,26 @@ def round_trip(*machine):
         return  # memory and speeds of a live machine differ between looks
     tree = topo("--from", "-", text=written.stdout)
     check(f"tree of {machine} differs from that of its JSON", tree.stdout == topo(*machine).stdout, tree)
+
+
+def nccl_xml():
+    tree = topo("--from", "-", text=NCCL)
+    check("no two NVLinks", "nvlink 20.6 GB/s: gpu:0000:01:00.0 ↔ gpu:0000:02:00.0 ×2\n" in tree.stdout, tree)
+    written = topo("--from", "-", "--as", "nccl-xml", text=NCCL)
+    check("NCCL XML is not written", written.stdout.startswith('<system version="1">\n'), written)
+    again = topo("--from", "-", text=written.stdout)
+    check("NCCL XML does not survive", again.stdout == tree.stdout, again)
+    own = topo("--as", "nccl-xml")
+    check("this machine has no NCCL XML", "<cpu " in own.stdout and topo("--from", "-", text=own.stdout).returncode == 0, own)
+
+
+def public_machine():
+    path = os.path.join(MACHINES, "rccl", "topo_16p1h.xml")
+    if not os.path.exists(path):
+        return f"without public machines: {path} is not there; set TUTTI_TEST_TOPOLOGIES"
+    tree = topo("--from", path)
+    check("no xGMI links", "xgmi 36 GB/s" in tree.stdout and " ×4," in tree.stdout, tree)
+    return "with public machines"
 
 
 def refused(word, *arguments, text=None):
@@ -59,9 +95,14 @@ def main():
     refused("dgx-a100", "--synthetic", "dgx-b200")
     refused("cores=0", "--synthetic", "host cores=0")
     refused("nope.json", "--from", "nope.json")
+    nccl_xml()
+    machines = public_machine()
     refused("tutti_topology", "--from", "-", text="{}")
+    refused("NCCL XML (begins with <system>)", "--from", "-", text="<graphs/>")
+    refused("standard input:2: <cpu> numaid", "--from", "-", text='<system version="1">\n<cpu/></system>')
+    refused("NVSwitch", "--synthetic", "dgx-a100 x2", "--as", "nccl-xml")
     refused("line 1", "--from", "-", text='{"a":')
-    print("topo: ok")
+    print(f"topo: ok, {machines}")
 
 
 if __name__ == "__main__":

@@ -11,16 +11,16 @@
 
 #include "src/base/error.h"
 #include "topology/change.h"
-#include "topology/formats/native_json.h"
+#include "topology/formats/any.h"
 #include "topology/synthetic.h"
 
 namespace tutti::command {
 namespace {
 
 topology::Report read_or_make(const std::string& from) {
-  if (from == "-") return topology::read_native_json(read_text(from), "standard input");
+  if (from == "-") return topology::read_topology(read_text(from), "standard input");
   std::error_code none;
-  if (std::filesystem::exists(from, none)) return topology::read_native_json(read_text(from), from);
+  if (std::filesystem::exists(from, none)) return topology::read_topology(read_text(from), from);
   try {
     return {topology::synthetic(from), {}};
   } catch (const Error& error) {
@@ -44,10 +44,11 @@ std::string read_text(const std::string& file) {
 }
 
 topology::Report load_topology(const TopologySource& source) {
-  topology::Report report = read_or_make(source.from);
-  if (!source.gpus.empty())
-    report.graph = topology::only_gpus(
-        report.graph, std::vector<int32_t>(source.gpus.begin(), source.gpus.end()));
+  return with_changes(read_or_make(source.from), source);
+}
+
+topology::Report with_changes(topology::Report report, const TopologySource& source) {
+  if (!source.gpus.empty()) report.graph = topology::only_gpus(report.graph, source.gpus);
   if (!source.changes.empty()) report.graph = topology::changed(report.graph, source.changes);
   return report;
 }

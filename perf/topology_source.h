@@ -20,5 +20,7 @@ std::string read_text(const std::string& file);
 // A name is a file where there is one, else a synthetic line. Throws InvalidArgument naming both
 // when it is neither.
 topology::Report load_topology(const TopologySource& source);
+// With the changes that the source asks for.
+topology::Report with_changes(topology::Report report, const TopologySource& source);
 
 }  // namespace tutti::command

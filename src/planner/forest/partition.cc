@@ -6,6 +6,7 @@
 #include <map>
 
 #include "src/planner/flow/max_flow.h"
+#include "src/planner/hierarchy/machines.h"
 
 namespace tutti::planner {
 namespace {
@@ -42,10 +43,9 @@ Parts singletons(const FlowNetwork& network) {
 Parts machines(const FlowNetwork& network, const topology::Graph& graph) {
   std::map<int32_t, std::vector<int32_t>> by_machine;
   for (int32_t node = 0; node < network.n_nodes(); ++node) {
-    int32_t at = network.graph_node[node];
-    while (at >= 0 && graph.nodes[at].kind != topology::NodeKind::kMachine)
-      at = graph.nodes[at].parent;
-    if (at >= 0) by_machine[at].push_back(node);
+    const int32_t machine = machine_of(graph, network.graph_node[node]);
+    if (graph.nodes[machine].kind == topology::NodeKind::kMachine)
+      by_machine[machine].push_back(node);
   }
   Parts parts;
   for (auto& [machine, nodes] : by_machine) parts.push_back(std::move(nodes));

@@ -10,6 +10,7 @@
 
 #include "src/planner/algorithms/double_tree.h"
 #include "src/planner/forest/router.h"
+#include "src/planner/hierarchy/machines.h"
 
 namespace tutti::planner {
 namespace {
@@ -166,12 +167,8 @@ Forest forest_of(const FlowNetwork& network, const std::vector<Ring>& rings) {
 std::vector<std::vector<int32_t>> by_machine(const FlowNetwork& network,
                                              const topology::Graph& graph) {
   std::map<int32_t, std::vector<int32_t>> machines;
-  for (int32_t t = 0; t < network.n_terminals; ++t) {
-    int32_t at = network.graph_node[t];
-    while (graph.nodes[at].parent >= 0 && graph.nodes[at].kind != topology::NodeKind::kMachine)
-      at = graph.nodes[at].parent;
-    machines[at].push_back(t);
-  }
+  for (int32_t t = 0; t < network.n_terminals; ++t)
+    machines[machine_of(graph, network.graph_node[t])].push_back(t);
   std::vector<std::vector<int32_t>> groups;
   for (auto& [machine, terminals] : machines) groups.push_back(std::move(terminals));
   return groups;

@@ -9,11 +9,14 @@
 namespace tutti::planner {
 
 Router::Router(const FlowNetwork& network)
-    : network_(network), leaving_(static_cast<size_t>(network.n_nodes())) {
+    : network_(network),
+      leaving_(static_cast<size_t>(network.n_nodes())),
+      entering_(static_cast<size_t>(network.n_nodes())) {
   for (size_t i = 0; i < network.arcs.size(); ++i) {
     const FlowNetwork::Arc& arc = network.arcs[i];
     left_.push_back(arc.capacity);
     leaving_[arc.from].push_back(static_cast<int32_t>(i));
+    entering_[arc.to].push_back(static_cast<int32_t>(i));
     const auto link = static_cast<size_t>(arc.hop.link);
     if (arc_of_link_.size() <= link) arc_of_link_.resize(link + 1, {-1, -1});
     arc_of_link_[link][arc.hop.reverse ? 1 : 0] = static_cast<int32_t>(i);
@@ -36,6 +39,7 @@ void Router::spread(int32_t node, int64_t least, Ways* ways, std::vector<int32_t
 
 Ways Router::ways_from(int32_t from, int64_t least) const {
   Ways ways{.from = from,
+            .least = least,
             .nodes = std::vector<Ways::Reached>(static_cast<size_t>(network_.n_nodes()))};
   ways.nodes[from] = {.arc = -1, .hops = 0, .width = std::numeric_limits<int64_t>::max()};
   // One distance after the other, so that widths are final before they are passed on.
@@ -48,10 +52,28 @@ Ways Router::ways_from(int32_t from, int64_t least) const {
   return ways;
 }
 
-Wire Router::wire_to(const Ways& ways, int32_t to) const {
+// Of the arcs that end a way as good as the best.
+int32_t Router::arc_back(const Ways& ways, int32_t node, int32_t spread) const {
+  const Ways::Reached& here = ways.nodes[node];
+  std::vector<int32_t> equal;
+  for (const int32_t index : entering_[node]) {
+    const int32_t before = network_.arcs[index].from;
+    const Ways::Reached& there = ways.nodes[before];
+    const bool passes = before == ways.from || before >= network_.n_terminals;
+    if (passes && there.hops == here.hops - 1 && left_[index] >= ways.least &&
+        std::min(there.width, left_[index]) == here.width)
+      equal.push_back(index);
+  }
+  return equal[static_cast<size_t>(spread) % equal.size()];
+}
+
+Wire Router::wire_to(const Ways& ways, int32_t to, int32_t spread) const {
   Wire wire{.from = ways.from, .to = to, .amount = ways.nodes[to].width, .hops = {}};
-  for (int32_t node = to; node != ways.from; node = network_.arcs[ways.nodes[node].arc].from)
-    wire.hops.push_back(network_.arcs[ways.nodes[node].arc].hop);
+  for (int32_t node = to; node != ways.from;) {
+    const FlowNetwork::Arc& arc = network_.arcs[arc_back(ways, node, spread)];
+    wire.hops.push_back(arc.hop);
+    node = arc.from;
+  }
   std::reverse(wire.hops.begin(), wire.hops.end());
   return wire;
 }

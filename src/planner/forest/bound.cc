@@ -2,6 +2,11 @@
 // Finds the cut with the most terminals per capacity.
 #include "src/planner/forest/bound.h"
 
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <tuple>
+
 #include <spdlog/fmt/fmt.h>
 
 #include "src/base/error.h"
@@ -68,14 +73,77 @@ class Probe {
   throw Error(StatusCode::kInternalError, "a cut has all terminals on one side");
 }
 
-// All nodes but one terminal: the first guess.
-std::vector<bool> all_but(const FlowNetwork& network, int32_t terminal) {
-  std::vector<bool> inside(static_cast<size_t>(network.n_nodes()), true);
-  inside[terminal] = false;
+// All nodes but the terminal that receives least: the first guess.
+std::vector<bool> all_but_the_slowest(const FlowNetwork& network) {
+  std::vector<int64_t> entering(static_cast<size_t>(network.n_nodes()), 0);
+  for (const FlowNetwork::Arc& arc : network.arcs) entering[arc.to] += arc.capacity;
+  const auto slowest = std::min_element(entering.begin(), entering.begin() + network.n_terminals);
+  std::vector<bool> inside(entering.size(), true);
+  inside[static_cast<size_t>(slowest - entering.begin())] = false;
   return inside;
 }
 
+// Colours of nodes, made finer by the colours behind their arcs until none splits.
+class Refinement {
+ public:
+  explicit Refinement(const FlowNetwork& network)
+      : network_(network), colours_(static_cast<size_t>(network.n_nodes()), 0) {
+    for (int32_t t = 0; t < network.n_terminals; ++t) colours_[t] = 1;
+  }
+
+  const std::vector<int32_t>& run() {
+    for (size_t before = 0, now = 2; now > before;) {
+      before = now;
+      now = refine();
+    }
+    return colours_;
+  }
+
+ private:
+  // Own colour, and each arc's direction, capacity and colour at the other end, sorted.
+  using Signature = std::vector<std::tuple<int32_t, int64_t, int32_t>>;
+
+  size_t refine() {
+    std::vector<Signature> signatures(colours_.size());
+    for (size_t node = 0; node < colours_.size(); ++node)
+      signatures[node].emplace_back(-1, 0, colours_[node]);
+    for (const FlowNetwork::Arc& arc : network_.arcs) {
+      signatures[arc.from].emplace_back(0, arc.capacity, colours_[arc.to]);
+      signatures[arc.to].emplace_back(1, arc.capacity, colours_[arc.from]);
+    }
+    std::map<Signature, int32_t> numbers;
+    for (size_t node = 0; node < colours_.size(); ++node) {
+      std::ranges::sort(signatures[node]);
+      colours_[node] =
+          numbers.try_emplace(std::move(signatures[node]), static_cast<int32_t>(numbers.size()))
+              .first->second;
+    }
+    return numbers.size();
+  }
+
+  const FlowNetwork& network_;
+  std::vector<int32_t> colours_;
+};
+
+std::vector<int32_t> terminals_to_ask(const FlowNetwork& network) {
+  constexpr int32_t kFewEnough = 2048;
+  if (network.n_terminals > kFewEnough) return terminal_kinds(network);
+  std::vector<int32_t> all(static_cast<size_t>(network.n_terminals));
+  std::iota(all.begin(), all.end(), 0);
+  return all;
+}
+
 }  // namespace
+
+std::vector<int32_t> terminal_kinds(const FlowNetwork& network) {
+  Refinement refinement(network);
+  const std::vector<int32_t>& colours = refinement.run();
+  std::map<int32_t, int32_t> first;
+  for (int32_t t = 0; t < network.n_terminals; ++t) first.try_emplace(colours[t], t);
+  std::vector<int32_t> kinds;
+  for (const auto& [colour, terminal] : first) kinds.push_back(terminal);
+  return kinds;
+}
 
 Rational cut_ratio(const FlowNetwork& network, const std::vector<bool>& inside) {
   return Rational::of(terminals_in(network, inside), leaving(network, inside));
@@ -94,10 +162,10 @@ Bound all_gather_bound(const FlowNetwork& network, const topology::Graph& graph)
     bound = {ratio, std::move(inside)};
     return true;
   };
-  for (int32_t t = 0; t < network.n_terminals; ++t) take(all_but(network, t));
+  take(all_but_the_slowest(network));
   Probe probe(network);
   probe.set_rate(bound.inverse_rate);
-  for (int32_t t = 0; t < network.n_terminals; ++t) {
+  for (const int32_t t : terminals_to_ask(network)) {
     while (!probe.reaches(t)) {
       if (!take(probe.cut()))
         throw Error(StatusCode::kInternalError,

@@ -21,9 +21,15 @@ struct Bound {
 
 // By Newton's method on violated cuts: a rate x holds if and only if a source that feeds each
 // terminal x can send n x to every terminal. Each minimum cut that says no is itself a slower rate;
-// rates only fall, so a terminal that has agreed agrees for ever. n + (a few) maximum flows.
+// rates only fall, so a terminal that has agreed agrees for ever. n + (a few) maximum flows; on
+// more than 2,048 terminals only one of each kind that colour refinement tells apart is asked, so
+// that the bound holds but might, on a network whose kinds are not symmetric, not be the strictest.
 // Throws InvalidArgument naming a terminal that others can't reach.
 Bound all_gather_bound(const FlowNetwork& network, const topology::Graph& graph);
+
+// One terminal of each kind: two are of one kind when refining colours by the arcs of their nodes
+// (Weisfeiler and Leman 1968) does not tell them apart.
+std::vector<int32_t> terminal_kinds(const FlowNetwork& network);
 
 // Terminals in `inside`, and what leaves it, in the network's units.
 Rational cut_ratio(const FlowNetwork& network, const std::vector<bool>& inside);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "src/planner/flow/max_flow.h"
 #include "src/planner/hierarchy/machines.h"
@@ -55,6 +56,29 @@ Parts machines(const FlowNetwork& network, const topology::Graph& graph) {
   return parts;
 }
 
+// The machines of each leaf of a cluster, and the switches that they are on.
+Parts leaves(const FlowNetwork& network, const topology::Graph& graph) {
+  const std::optional<Cluster> cluster = cluster_of(graph, network);
+  if (!cluster || cluster->n_leaves() < 2) return {};
+  std::map<int32_t, size_t> leaf_of_machine;
+  for (size_t leaf = 0; leaf < cluster->leaves.size(); ++leaf)
+    for (const auto& machine : cluster->leaves[leaf])
+      leaf_of_machine[machine_of(graph, network.graph_node[machine.front()])] = leaf;
+  std::vector<size_t> leaf_of(static_cast<size_t>(network.n_nodes()), SIZE_MAX);
+  for (int32_t node = 0; node < network.n_nodes(); ++node) {
+    const auto found = leaf_of_machine.find(machine_of(graph, network.graph_node[node]));
+    if (found != leaf_of_machine.end()) leaf_of[node] = found->second;
+  }
+  const std::vector<size_t> machines_only = leaf_of;
+  for (const FlowNetwork::Arc& arc : network.arcs)
+    if (machines_only[arc.to] == SIZE_MAX && machines_only[arc.from] != SIZE_MAX)
+      leaf_of[arc.to] = machines_only[arc.from];
+  Parts parts(cluster->leaves.size());
+  for (int32_t node = 0; node < network.n_nodes(); ++node)
+    if (leaf_of[node] != SIZE_MAX) parts[leaf_of[node]].push_back(node);
+  return parts;
+}
+
 // The far side of a minimum cut between a source that feeds all terminals at the bound's rate and
 // one terminal; of all such sides the one with the fewest nodes: every node on it costs a little.
 class FilledSets {
@@ -87,6 +111,8 @@ class FilledSets {
 
 // Sets that are filled, smallest first, as long as they don't overlap; the other terminals alone.
 Parts filled_parts(const FlowNetwork& network, const Bound& gather) {
+  constexpr int32_t kMostTerminals = 2048;  // as many flows
+  if (network.n_terminals > kMostTerminals) return {};
   FilledSets sets(network, gather.inverse_rate);
   Parts found;
   for (int32_t t = 0; t < network.n_terminals; ++t) {
@@ -108,6 +134,14 @@ Parts filled_parts(const FlowNetwork& network, const Bound& gather) {
   return parts;
 }
 
+// AllGather's cut, with all on its other side.
+Parts two_sides(const FlowNetwork& network, const Bound& gather) {
+  Parts parts(2);
+  for (int32_t node = 0; node < network.n_nodes(); ++node)
+    parts[gather.inside[node] ? 0 : 1].push_back(node);
+  return parts;
+}
+
 }  // namespace
 
 PartitionBound all_reduce_bound(const FlowNetwork& network, const topology::Graph& graph,
@@ -115,7 +149,8 @@ PartitionBound all_reduce_bound(const FlowNetwork& network, const topology::Grap
   PartitionBound best;
   if (network.n_terminals < 2) return best;
   for (Parts parts :
-       {singletons(network), filled_parts(network, gather), machines(network, graph)}) {
+       {singletons(network), filled_parts(network, gather), two_sides(network, gather),
+        machines(network, graph), leaves(network, graph)}) {
     if (parts.size() < 2) continue;
     add_reducing_switches(network, graph, &parts);
     const int64_t capacity = entering(network, parts);

@@ -18,7 +18,8 @@ struct PartitionBound {
 // The best of: every terminal by itself; the parts that fill the bottleneck of AllGather (the
 // smallest sets around terminals that receive no more than x* allows), which make the bound equal
 // to that of ReduceScatter and AllGather one after the other where they cover all terminals; the
-// machines. AllGather's bound is `gather`.
+// two sides of AllGather's cut; the machines; the machines behind each leaf switch. AllGather's
+// bound is `gather`.
 PartitionBound all_reduce_bound(const FlowNetwork& network, const topology::Graph& graph,
                                 const Bound& gather);
 

@@ -9,6 +9,7 @@
 #include "perf/cmd_plan.h"
 #include "perf/topology_source.h"
 #include "src/verify/certificate.h"
+#include "src/verify/hierarchy.h"
 
 namespace tutti::command {
 namespace {
@@ -24,19 +25,37 @@ std::string describe(const verify::Certificate& certificate, const verify::Certi
   return fmt::format("{} to {}", certificate.graph.nodes[from].id, certificate.graph.nodes[to].id);
 }
 
-int certify(const std::string& file) {
-  const verify::Certificate certificate =
-      verify::certificate_from_json(read_text(file), file == "-" ? "standard input" : file);
-  const verify::CertificateVerdict verdict = verify::check_certificate(certificate);
-  const plan::Plan& plan = certificate.plan;
-  fmt::print("{}: {} {}, {} ranks: {}\n", file, plan::name(plan.shape.collective), plan.algorithm,
-             plan.shape.n_ranks, verdict.accepted ? "accepted" : "REFUSED: " + verdict.reason);
+// The end of both kinds' reports.
+int report(const auto& verdict) {
+  fmt::print("{}\n", verdict.accepted ? "accepted" : "REFUSED: " + verdict.reason);
   if (!verdict.accepted) return 1;
   fmt::print("no plan is faster than {} s per GB of a rank's data\n", per_gigabyte(verdict.bound));
-  fmt::print("this one takes         {} s, on {} links such as {}\n", per_gigabyte(verdict.plan),
-             verdict.busiest.size(), describe(certificate, verdict.busiest.front()));
+  fmt::print("this one takes         {} s\n", per_gigabyte(verdict.plan));
   fmt::print("plan / bound           {:.6f}\n", verdict.plan_over_bound);
   return 0;
+}
+
+int certify_hierarchy(const std::string& text, const std::string& source) {
+  const verify::HierarchyCertificate certificate = verify::hierarchy_from_json(text, source);
+  fmt::print("{}: {} in {} levels, {} ranks: ", source, plan::name(certificate.collective),
+             certificate.hierarchy.levels.size(), certificate.hierarchy.node_of_rank.size());
+  return report(verify::check_hierarchy(certificate));
+}
+
+int certify(const std::string& file) {
+  const std::string text = read_text(file);
+  const std::string source = file == "-" ? "standard input" : file;
+  if (verify::is_hierarchy_json(text)) return certify_hierarchy(text, source);
+  const verify::Certificate certificate = verify::certificate_from_json(text, source);
+  const verify::CertificateVerdict verdict = verify::check_certificate(certificate);
+  const plan::Shape& shape = certificate.plan.shape;
+  fmt::print("{}: {} {}, {} ranks: ", source, plan::name(shape.collective),
+             certificate.plan.algorithm, shape.n_ranks);
+  const int status = report(verdict);
+  if (status == 0)
+    fmt::print("busiest                {} links, such as {}\n", verdict.busiest.size(),
+               describe(certificate, verdict.busiest.front()));
+  return status;
 }
 
 }  // namespace

@@ -106,9 +106,9 @@ int run_explain_on(const ExplainOptions& options) {
   const TopologyExplanation* const was = before ? &*before : nullptr;
   fmt::print("{}", options.json ? as_json(*explanation, was) : as_text(*explanation, was));
   if (!options.plan_file.empty())
-    write_text(options.plan_file, plan::to_json(explanation->certificate.plan));
+    write_text(options.plan_file, plan::to_json(plan_of(*explanation)));
   if (!options.certificate_file.empty())
-    write_text(options.certificate_file, verify::to_json(explanation->certificate));
+    write_text(options.certificate_file, certificate_of(*explanation));
   return 0;
 }
 

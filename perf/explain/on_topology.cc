@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <utility>
 
+#include <spdlog/fmt/fmt.h>
+
 #include "src/base/clock.h"
 #include "src/base/error.h"
+#include "src/planner/hierarchy/hierarchy.h"
 
 namespace tutti::command {
 namespace {
@@ -16,6 +19,9 @@ constexpr uint64_t kTiles[] = {1, 4, 16};
 constexpr uint64_t kLeastSlotBytes = 4 << 10;
 // Larger jobs are simulated with one size of slot.
 constexpr int64_t kFewMessages = 20'000;
+// More are planned level by level.
+constexpr int32_t kMostFlatRanks = 128;
+constexpr int32_t kMostWrittenRanks = 1024;
 
 double ms_since(int64_t began_ns) {
   return static_cast<double>(now_ns() - began_ns) / static_cast<double>(kNsPerMs);
@@ -28,7 +34,7 @@ int64_t most_lanes(const plan::Plan& plan) {
 }
 
 void simulate_row(const TopologyExplanation& explanation, TopologyRow* row) {
-  const plan::Plan& plan = row->plan.placed.plan;
+  const plan::Plan& plan = row->placed.plan;
   verify::SimulationParameters parameters = explanation.request.simulation;
   const uint64_t chunk =
       explanation.request.bytes / static_cast<uint64_t>(std::max(plan.shape.chunks_per_block, 1));
@@ -37,27 +43,15 @@ void simulate_row(const TopologyExplanation& explanation, TopologyRow* row) {
     if (!few && tiles != kTiles[1]) continue;
     parameters.slot_bytes = std::max(kLeastSlotBytes, (chunk + tiles - 1) / tiles);
     verify::SimulationResult result =
-        verify::simulate(plan, row->plan.placed.placement, explanation.report.graph,
+        verify::simulate(plan, row->placed.placement, explanation.report.graph,
                          explanation.request.bytes, parameters);
-    if (row->slot_bytes == 0 || result.time_ns < row->simulated.time_ns) {
-      row->simulated = std::move(result);
+    if (row->slot_bytes == 0 || result.time_ns < row->time_ns) {
+      row->time_ns = result.time_ns;
+      row->bottlenecks = std::move(result.bottlenecks);
       row->slot_bytes = parameters.slot_bytes;
     }
     if (parameters.slot_bytes == kLeastSlotBytes) break;
   }
-}
-
-void certify(TopologyExplanation* explanation) {
-  const planner::PlacedPlan& winner = explanation->rows.front().plan.placed;
-  explanation->certificate = {.graph = explanation->report.graph,
-                              .plan = winner.plan,
-                              .placement = winner.placement,
-                              .parts = explanation->bound.parts};
-  explanation->verdict = verify::check_certificate(explanation->certificate);
-  if (!explanation->verdict.accepted)
-    throw Error(StatusCode::kInternalError, "the certificate of " + winner.plan.algorithm +
-                                                " is refused: " + explanation->verdict.reason +
-                                                "; report this");
 }
 
 double units_bytes(const TopologyExplanation& explanation) {
@@ -65,6 +59,109 @@ double units_bytes(const TopologyExplanation& explanation) {
   return explanation.request.collective == plan::Collective::kAllReduce
              ? bytes / explanation.network.n_terminals
              : bytes;
+}
+
+verify::Certificate certificate(const TopologyExplanation& explanation) {
+  const planner::PlacedPlan& winner = explanation.rows.front().placed;
+  return {.graph = explanation.report.graph,
+          .plan = winner.plan,
+          .placement = winner.placement,
+          .parts = explanation.bound.parts};
+}
+
+verify::HierarchyCertificate hierarchy_certificate(const TopologyExplanation& explanation) {
+  return {.collective = explanation.request.collective,
+          .graph = explanation.report.graph,
+          .hierarchy = *explanation.hierarchy,
+          .parts = explanation.bound.parts};
+}
+
+[[noreturn]] void refuse_certificate(const TopologyRow& row, const std::string& reason) {
+  throw Error(StatusCode::kInternalError,
+              "the certificate of " + row.algorithm + " is refused: " + reason + "; report this");
+}
+
+double certified_share(const TopologyExplanation& explanation) {
+  const auto check = [&](const auto& verdict) {
+    if (!verdict.accepted) refuse_certificate(explanation.rows.front(), verdict.reason);
+    return verdict.plan_over_bound;
+  };
+  return explanation.hierarchy ? check(verify::check_hierarchy(hierarchy_certificate(explanation)))
+                               : check(verify::check_certificate(certificate(explanation)));
+}
+
+TopologyRow row_of(planner::Candidate candidate) {
+  TopologyRow row{.algorithm = candidate.algorithm,
+                  .link_time = candidate.time,
+                  .channels = candidate.placed.plan.channels,
+                  .lanes = most_lanes(candidate.placed.plan),
+                  .chunks_per_block = candidate.placed.plan.shape.chunks_per_block};
+  row.placed = std::move(candidate.placed);
+  return row;
+}
+
+// Of one way: to its far end and, for each way of a tree, one after the other.
+double latency_ns(const TopologyExplanation& explanation, const verify::Level& level) {
+  std::vector<double> by_edge;
+  for (const auto& hops : level.hops.front()) {
+    double sum = 0;
+    for (const verify::Hop& hop : hops) {
+      const topology::Link& link = explanation.report.graph.links[hop.link];
+      sum += link.latency_ns != topology::kUnknown
+                 ? static_cast<double>(link.latency_ns)
+                 : explanation.request.simulation.hop_ns[static_cast<size_t>(link.type)];
+    }
+    by_edge.push_back(sum);
+  }
+  double longest = 0;
+  for (const verify::LevelTree& tree : level.trees) {
+    std::vector<double> reached(static_cast<size_t>(level.members()), 0);
+    for (const int32_t edge : tree.edges) {
+      const auto [from, to] = level.edges[edge];
+      reached[to] = reached[from] + by_edge[edge];
+      longest = std::max(longest, reached[to]);
+    }
+  }
+  return longest;
+}
+
+void add_hierarchy(TopologyExplanation* explanation) {
+  const topology::Graph& graph = explanation->report.graph;
+  explanation->hierarchy = planner::hierarchy_for(graph, explanation->network);
+  if (!explanation->hierarchy)
+    throw Error(StatusCode::kInvalidArgument,
+                fmt::format("topology: {} GPUs are planned level by level, which takes equal "
+                            "machines whose GPUs in equal places have ways to each other",
+                            explanation->network.n_terminals));
+  const verify::HierarchyVerdict verdict =
+      verify::check_hierarchy(hierarchy_certificate(*explanation));
+  TopologyRow row{.algorithm = "hierarchy"};
+  if (!verdict.accepted) refuse_certificate(row, verdict.reason);
+  row.link_time = Rational::of(verdict.plan.numerator * explanation->network.unit_mbit_s,
+                               verdict.plan.denominator);
+  row.chunks_per_block = verify::chunks_per_rank(*explanation->hierarchy);
+  const int phases = explanation->request.collective == plan::Collective::kAllReduce ? 2 : 1;
+  for (const verify::Level& level : explanation->hierarchy->levels)
+    row.time_ns += phases * latency_ns(*explanation, level);
+  row.time_ns +=
+      units_bytes(*explanation) * in_given_capacities(*explanation, row.link_time).value();
+  explanation->rows.push_back(std::move(row));
+}
+
+void add_candidates(TopologyExplanation* explanation,
+                    const std::function<void(const std::string&)>& step) {
+  const TopologyRequest& request = explanation->request;
+  const int64_t began = now_ns();
+  std::vector<planner::Candidate> candidates = planner::all_candidates(
+      explanation->report.graph, explanation->network, request.collective, request.budget);
+  explanation->plan_ms += ms_since(began);
+  for (planner::Candidate& candidate : candidates) {
+    step("simulating " + candidate.algorithm);
+    TopologyRow row = row_of(std::move(candidate));
+    simulate_row(*explanation, &row);
+    explanation->rows.push_back(std::move(row));
+  }
+  std::ranges::stable_sort(explanation->rows, {}, &TopologyRow::time_ns);
 }
 
 }  // namespace
@@ -77,28 +174,40 @@ TopologyExplanation explain_on(const topology::Report& topology, const TopologyR
   for (std::string& note : view.notes) explanation.report.notes.push_back({"planner", note});
   const topology::Graph& graph = explanation.report.graph;
 
-  step("bound and candidates");
+  step("bound");
   const int64_t began = now_ns();
   explanation.network = planner::flow_network(graph);
   explanation.bound = planner::topology_bound(graph, explanation.network, request.collective);
-  std::vector<planner::Candidate> candidates =
-      planner::all_candidates(graph, explanation.network, request.collective, request.budget);
+  const bool is_large = explanation.network.n_terminals > kMostFlatRanks;
+  step("candidates");
+  if (is_large) add_hierarchy(&explanation);
   explanation.plan_ms = ms_since(began);
-
   const int64_t planned = now_ns();
-  for (planner::Candidate& candidate : candidates) {
-    step("simulating " + candidate.algorithm);
-    TopologyRow row{.plan = std::move(candidate)};
-    row.lanes = most_lanes(row.plan.placed.plan);
-    simulate_row(explanation, &row);
-    explanation.rows.push_back(std::move(row));
-  }
-  std::ranges::stable_sort(explanation.rows, {},
-                           [](const TopologyRow& row) { return row.simulated.time_ns; });
-  explanation.simulation_ms = ms_since(planned);
+  if (!is_large) add_candidates(&explanation, step);
+  explanation.simulation_ms = is_large ? 0 : ms_since(planned);
   step("certificate");
-  certify(&explanation);
+  explanation.plan_over_bound = certified_share(explanation);
   return explanation;
+}
+
+std::string certificate_of(const TopologyExplanation& explanation) {
+  return explanation.hierarchy ? verify::to_json(hierarchy_certificate(explanation))
+                               : verify::to_json(certificate(explanation));
+}
+
+plan::Plan plan_of(const TopologyExplanation& explanation) {
+  if (!explanation.hierarchy) return explanation.rows.front().placed.plan;
+  const int32_t n = explanation.network.n_terminals;
+  if (n > kMostWrittenRanks)
+    throw Error(StatusCode::kInvalidArgument,
+                fmt::format("--plan: a plan of {} ranks has more than {} steps; up to {} ranks are "
+                            "written out, the certificate holds larger ones level by level",
+                            n, int64_t{n} * n, kMostWrittenRanks));
+  const planner::Forest forest = planner::forest_of(*explanation.hierarchy, explanation.network);
+  return planner::forest_plan("hierarchy", explanation.request.collective,
+                              {.gather = &forest, .scatter = &forest}, explanation.network,
+                              explanation.request.budget)
+      .plan;
 }
 
 Rational in_given_capacities(const TopologyExplanation& explanation, const Rational& time) {

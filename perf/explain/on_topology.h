@@ -5,12 +5,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "src/base/rational.h"
 #include "src/planner/forest/topology_plan.h"
 #include "src/verify/certificate.h"
+#include "src/verify/hierarchy.h"
 #include "src/verify/simulator.h"
 #include "topology/report.h"
 
@@ -25,10 +27,15 @@ struct TopologyRequest {
 };
 
 struct TopologyRow {
-  planner::Candidate plan;
-  uint64_t slot_bytes = 0;  // with which it is fastest
-  verify::SimulationResult simulated;
+  std::string algorithm;
+  Rational link_time;  // of the plan's busiest link, as TopologyBound's
+  double time_ns = 0;  // simulated; of a hierarchy the busiest link's and the latency of its trees
+  std::vector<verify::Hop> bottlenecks;
+  int32_t channels = 1;
   int64_t lanes = 0;  // of the rank with the most
+  int64_t chunks_per_block = 1;
+  uint64_t slot_bytes = 0;     // with which it is fastest; 0: not simulated
+  planner::PlacedPlan placed;  // without ranks: a hierarchy, not written out
 };
 
 struct TopologyExplanation {
@@ -36,10 +43,10 @@ struct TopologyExplanation {
   topology::Report report;  // the view that was planned on; its notes say what was left out
   planner::FlowNetwork network;
   planner::TopologyBound bound;
-  verify::Certificate certificate;  // of the first row
-  verify::CertificateVerdict verdict;
-  std::vector<TopologyRow> rows;  // by simulated time; the first is chosen
-  double plan_ms = 0;             // bound and candidates
+  std::optional<verify::Hierarchy> hierarchy;  // where the first row is one
+  double plan_over_bound = 0;                  // of the first row, as its certificate says
+  std::vector<TopologyRow> rows;               // by time; the first is chosen
+  double plan_ms = 0;                          // bound and candidates
   double simulation_ms = 0;
 };
 
@@ -47,6 +54,11 @@ struct TopologyExplanation {
 // the collective can't be planned for, InternalError when the certificate is refused.
 TopologyExplanation explain_on(const topology::Report& topology, const TopologyRequest& request,
                                const std::function<void(const std::string&)>& step);
+
+// The proof of the first row, as a file; and its steps, which for a hierarchy of many ranks are too
+// many (InvalidArgument).
+std::string certificate_of(const TopologyExplanation& explanation);
+plan::Plan plan_of(const TopologyExplanation& explanation);
 
 // Time in the topology's own capacities, per unit of data of one rank: seconds per gigabyte for
 // GB/s.

@@ -24,7 +24,7 @@ std::string hop_text(const TopologyExplanation& e, const verify::Hop& hop) {
 }
 
 std::vector<std::string> bottlenecks(const TopologyExplanation& e, size_t most) {
-  const auto& hops = e.rows.front().simulated.bottlenecks;
+  const auto& hops = e.rows.front().bottlenecks;
   std::vector<std::string> texts;
   for (size_t i = 0; i < std::min(most, hops.size()); ++i) texts.push_back(hop_text(e, hops[i]));
   if (hops.size() > most) texts.push_back(fmt::format("{} more", hops.size() - most));
@@ -72,13 +72,13 @@ std::string table(const TopologyExplanation& e) {
   std::string text = fmt::format(kFormat, "algorithm", "time (us)", "algbw", "busbw", "link limit",
                                  "of bound", "channels", "lanes", "chunks");
   for (const TopologyRow& row : e.rows) {
-    const double bandwidth = algbw(e, row.simulated.time_ns);
-    const double limit = algbw(e, row.plan.time);
+    const double bandwidth = algbw(e, row.time_ns);
+    const double limit = algbw(e, row.link_time);
     text += fmt::format(
-        kFormat, row.plan.algorithm, fmt::format("{:.2f}", row.simulated.time_ns / 1e3),
+        kFormat, row.algorithm, fmt::format("{:.2f}", row.time_ns / 1e3),
         fmt::format("{:.2f}", bandwidth), fmt::format("{:.2f}", bandwidth * busbw_factor(e)),
         fmt::format("{:.2f}", limit), fmt::format("{:.1f} %", 100 * limit / algbw(e, e.bound.time)),
-        row.plan.placed.plan.channels, row.lanes, row.plan.placed.plan.shape.chunks_per_block);
+        row.channels, row.lanes, row.chunks_per_block);
   }
   return text;
 }
@@ -89,23 +89,23 @@ std::string what_if_text(const TopologyExplanation& e, const TopologyExplanation
   return fmt::format(
       "\nwithout the change: {} in {:.2f} us, {:.2f} GB/s; bound {:.3f} GB/s\n"
       "with it {:.1f} % of the speed is lost; of the bound, {:.1f} %\n",
-      was.plan.algorithm, was.simulated.time_ns / 1e3, algbw(before, was.simulated.time_ns),
-      algbw(before, before.bound.time), 100 * (1 - was.simulated.time_ns / now.simulated.time_ns),
+      was.algorithm, was.time_ns / 1e3, algbw(before, was.time_ns),
+      algbw(before, before.bound.time), 100 * (1 - was.time_ns / now.time_ns),
       100 * (1 - algbw(e, e.bound.time) / algbw(before, before.bound.time)));
 }
 
 ordered_json row_json(const TopologyExplanation& e, const TopologyRow& row) {
-  const double bandwidth = algbw(e, row.simulated.time_ns);
-  return {{"algorithm", row.plan.algorithm},
-          {"time_us", row.simulated.time_ns / 1e3},
+  const double bandwidth = algbw(e, row.time_ns);
+  return {{"algorithm", row.algorithm},
+          {"time_us", row.time_ns / 1e3},
           {"algbw_gbps", bandwidth},
           {"busbw_gbps", bandwidth * busbw_factor(e)},
-          {"inverse_x", in_given_capacities(e, row.plan.time).to_string()},
-          {"link_limit_algbw_gbps", algbw(e, row.plan.time)},
-          {"plan_over_bound", e.bound.time.value() / row.plan.time.value()},
-          {"channels", row.plan.placed.plan.channels},
+          {"inverse_x", in_given_capacities(e, row.link_time).to_string()},
+          {"link_limit_algbw_gbps", algbw(e, row.link_time)},
+          {"plan_over_bound", e.bound.time.value() / row.link_time.value()},
+          {"channels", row.channels},
           {"lanes", row.lanes},
-          {"chunks_per_block", row.plan.placed.plan.shape.chunks_per_block},
+          {"chunks_per_block", row.chunks_per_block},
           {"slot_bytes", row.slot_bytes}};
 }
 
@@ -117,7 +117,7 @@ ordered_json document(const TopologyExplanation& e) {
   json["bound_inverse_x"] = in_given_capacities(e, e.bound.time).to_string();
   json["bound_algbw_gbps"] = algbw(e, e.bound.time);
   json["forest_bound_inverse_x"] = in_given_capacities(e, e.bound.forest_time).to_string();
-  json["plan_over_forest_bound"] = e.bound.forest_time.value() / e.rows.front().plan.time.value();
+  json["plan_over_forest_bound"] = e.bound.forest_time.value() / e.rows.front().link_time.value();
   json["cut"] = ordered_json::array();
   for (const auto& part : e.bound.parts) json["cut"].push_back(ids(e, part, part.size()));
   if (e.bound.parts.size() == 1) json["cut"] = json["cut"].front();
@@ -139,12 +139,12 @@ std::string as_text(const TopologyExplanation& e, const TopologyExplanation* bef
       fmt::format("{} of {} bytes, {} ranks; capacities in GB/s\n",
                   plan::name(e.request.collective), e.request.bytes, e.network.n_terminals);
   text += bound_text(e) + "\n" + table(e);
-  text += fmt::format("\n{} is chosen; busiest links: {}\n", e.rows.front().plan.algorithm,
+  text += fmt::format("\n{} is chosen; busiest links: {}\n", e.rows.front().algorithm,
                       fmt::join(bottlenecks(e, kShownLinks), ", "));
   text += fmt::format(
-      "certificate: plan / bound = {:.4f}{}\n", e.verdict.plan_over_bound,
+      "certificate: plan / bound = {:.4f}{}\n", e.plan_over_bound,
       is_all_reduce(e) ? fmt::format(", plan / forests = {:.4f}",
-                                     e.bound.forest_time.value() / e.rows.front().plan.time.value())
+                                     e.bound.forest_time.value() / e.rows.front().link_time.value())
                        : "");
   text += fmt::format("planned in {:.1f} ms, simulated in {:.1f} ms\n", e.plan_ms, e.simulation_ms);
   if (before != nullptr) text += what_if_text(e, *before);
@@ -156,8 +156,7 @@ std::string as_json(const TopologyExplanation& e, const TopologyExplanation* bef
   ordered_json json = document(e);
   if (before != nullptr) {
     json["without_change"] = document(*before);
-    json["speed_lost"] =
-        1 - before->rows.front().simulated.time_ns / e.rows.front().simulated.time_ns;
+    json["speed_lost"] = 1 - before->rows.front().time_ns / e.rows.front().time_ns;
   }
   return json.dump(2) + "\n";
 }

@@ -6,7 +6,6 @@
 //  "topology": {...}, "plan": {...}}
 // A hop "+3" crosses link 3 of the topology as it is written there, "-3" the other way. Figures are
 // for people; whoever reads a certificate works them out anew.
-#include <charconv>
 #include <map>
 
 #include <nlohmann/json.hpp>
@@ -15,6 +14,7 @@
 #include "src/base/error.h"
 #include "src/plan/json_node.h"
 #include "src/verify/certificate.h"
+#include "src/verify/hop_text.h"
 #include "topology/formats/native_json.h"
 
 namespace tutti::verify {
@@ -28,10 +28,6 @@ constexpr const char* kFormat = "tutti-certificate-1";
 constexpr const char* kSubject = "certificate";
 
 // ---- writing ----
-
-std::string hop_text(const Hop& hop) {
-  return (hop.reverse ? "-" : "+") + std::to_string(hop.link);
-}
 
 json routes_json(const Placement& placement) {
   json routes = json::array();
@@ -78,20 +74,6 @@ std::vector<int32_t> read_ids(const JsonNode& list, const NodeNumbers& numbers) 
     nodes.push_back(found->second);
   }
   return nodes;
-}
-
-Hop read_hop(const JsonNode& item) {
-  const std::string text = item.text();
-  Hop hop;
-  const char* const end = text.data() + text.size();
-  const bool signed_text = text.size() > 1 && (text[0] == '+' || text[0] == '-');
-  const char* const digits = text.data() + 1;
-  if (!signed_text || *digits < '0' || *digits > '9')
-    item.expected("a hop such as \"+3\" or \"-3\"");
-  const auto [last, error] = std::from_chars(digits, end, hop.link);
-  if (error != std::errc{} || last != end) item.expected("a hop such as \"+3\" or \"-3\"");
-  hop.reverse = text[0] == '-';
-  return hop;
 }
 
 Route read_route(const JsonNode& node) {

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "src/base/rational.h"
@@ -65,6 +66,11 @@ struct HierarchyVerdict {
 // together is disjoint (with one bit for each pair of ranks). Then adds up the links' loads and
 // works out the bound. Never throws for a bad certificate.
 HierarchyVerdict check_hierarchy(const HierarchyCertificate& certificate);
+
+// As verify::to_json and certificate_from_json of a Certificate, and to tell the two apart.
+std::string to_json(const HierarchyCertificate& certificate);
+HierarchyCertificate hierarchy_from_json(std::string_view text, const std::string& source);
+bool is_hierarchy_json(std::string_view text);
 
 // Chunks that cross each link, each way, when a rank's data is `chunks` chunks and AllGather is
 // run; `chunks` is a multiple of the number of each level's trees per member.

@@ -105,17 +105,24 @@ TEST(NcclXmlWriter_SyntheticMachines, KeepTheirGpusAndLinksAndSayWhatIsLost) {
   }
 }
 
-// One and two NVLinks stay one and two.
-TEST(NcclXmlWriter_CubeMesh, KeepsTheRatioOfItsLinks) {
-  const Graph graph = synthetic("dgx-1v");
-  const Report back = read_nccl(write_nccl_xml({graph, {}}));
-  std::map<std::pair<int32_t, int32_t>, int64_t> links;
-  const int32_t first = nodes_of_kind(back.graph, NodeKind::kGpu)[0];
-  for (const Link& link : back.graph.links)
-    if (link.type == LinkType::kNvLink) ++links[{link.from - first, link.to - first}];
-  EXPECT_EQ(links.size(), graph.links.size());
-  for (const Link& link : graph.links)
-    EXPECT_EQ((links[{link.from - 1, link.to - 1}]), link.forward_mbit_s / (25 * kMbitPerGigabyte));
+// Of GPUs that are not known, the smallest bandwidth is taken to be that of one link.
+TEST(NcclXmlWriter_LinksAddedUp, KeepTheirRatio) {
+  Graph graph;
+  const int32_t machine = add_node(graph, "box", NodeKind::kMachine, -1);
+  for (const char* id : {"a", "b", "c"})
+    add_node(graph, id, NodeKind::kGpu, machine, {.os_index = id[0] - 'a'});
+  add_link(graph, 1, 2, LinkType::kNvLink, 25 * kMbitPerGigabyte);
+  add_link(graph, 2, 3, LinkType::kNvLink, 50 * kMbitPerGigabyte);
+  add_link(graph, 1, 3, LinkType::kNvLink, 75 * kMbitPerGigabyte);
+  add_link(graph, 1, 3, LinkType::kNvLink, 25 * kMbitPerGigabyte);
+  const std::string xml = write_nccl_xml({graph, {}});
+  EXPECT_THAT(xml, HasSubstr("6 x exact bandwidth of a GPU's links"));
+  const Report back = read_nccl(xml);
+  const std::vector<std::string> gpus = ids_of(back, NodeKind::kGpu);
+  ASSERT_EQ(gpus.size(), 3U);
+  EXPECT_EQ(links_between(back, gpus[0], gpus[1], LinkType::kNvLink).size(), 1U);
+  EXPECT_EQ(links_between(back, gpus[1], gpus[2], LinkType::kNvLink).size(), 2U);
+  EXPECT_EQ(links_between(back, gpus[0], gpus[2], LinkType::kNvLink).size(), 4U);
 }
 
 TEST(NcclXmlWriter_DetectedMachine, KeepsItsDevices) {
@@ -147,6 +154,10 @@ TEST(NcclXmlWriter_ClusterItCanNotSay, IsRefused) {
               HasSubstr("there are several here"));
   EXPECT_THAT(refusal([] {
                 write_nccl_xml({synthetic("host x3 nics=1"), {}});
+              }),
+              HasSubstr("has the host_id \"\""));
+  EXPECT_THAT(refusal([] {
+                write_nccl_xml({synthetic("gb200-nvl72"), {}});
               }),
               HasSubstr("has the host_id \"\""));
 }

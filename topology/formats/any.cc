@@ -59,6 +59,7 @@ Report read_topology(std::string_view text, const std::string& source) {
                                     [&](const Format& known) { return known.start == start; });
   if (format != kFormats.end()) return format->read(text, source);
   std::vector<std::string> known;
+  known.reserve(kFormats.size());
   for (const Format& row : kFormats)
     known.push_back(fmt::format("{} (begins with {})", row.name, row.start));
   std::string shown = start;
@@ -71,6 +72,7 @@ Report read_topology(std::string_view text, const std::string& source) {
 
 std::string topology_format_names() {
   std::vector<std::string_view> names;
+  names.reserve(kFormats.size());
   for (const Format& format : kFormats) names.push_back(format.name);
   return fmt::format("{}", fmt::join(names, ", "));
 }

@@ -120,24 +120,24 @@ void GpuLinks::write_bundles(int32_t gpu, const std::vector<std::string>& addres
     bundle.exact = bundle.exact && link.forward_mbit_s == unit && link.reverse_mbit_s == unit;
   }
   for (const auto& [key, bundle] : bundles) {
-    const auto& [other, type] = key;
+    const auto [other, type] = key;
     if (!bundle.exact) ++inexact_;
-    const Node& target = node(other);
-    const bool is_gpu = target.kind == NodeKind::kGpu;
-    const std::string own_class =
-        "0x" +
-        (target.attributes.pci_class.size() == 4 ? target.attributes.pci_class
-                                                 : std::string("0302")) +
-        "00";
+    const Target target = target_of(other, addresses);
     write_counted(at, type == LinkType::kXgmi ? "xgmi" : "nvlink", count(type, gpu, other, bundle),
-                  [&](pugi::xml_node link) {
-                    set(link, "target", is_gpu ? addresses[other] : kCollapsedNvSwitch);
-                    set(link, "tclass",
-                        is_gpu                               ? own_class
-                        : target.kind == NodeKind::kNvSwitch ? kNvSwitchClass
-                                                             : kCpuClass);
+                  [&target](pugi::xml_node link) {
+                    set(link, "target", target.address);
+                    set(link, "tclass", target.pci_class);
                   });
   }
+}
+
+GpuLinks::Target GpuLinks::target_of(int32_t other,
+                                     const std::vector<std::string>& addresses) const {
+  const Node& target = node(other);
+  if (target.kind == NodeKind::kNvSwitch) return {kCollapsedNvSwitch, kNvSwitchClass};
+  if (target.kind == NodeKind::kNuma) return {kCollapsedNvSwitch, kCpuClass};
+  const std::string& pci_class = target.attributes.pci_class;
+  return {addresses[other], fmt::format("0x{}00", pci_class.size() == 4 ? pci_class : "0302")};
 }
 
 void GpuLinks::write_c2c(int32_t gpu, pugi::xml_node at) const {

@@ -37,6 +37,11 @@ class GpuLinks {
     bool exact = true;   // each carries what the format takes one to carry
   };
 
+  struct Target {  // of a link element
+    std::string address;
+    std::string pci_class;
+  };
+
   const Node& node(int32_t index) const { return graph_.nodes[static_cast<size_t>(index)]; }
   int32_t above(int32_t index, NodeKind kind) const;
   bool is_target(int32_t gpu, int32_t other) const;
@@ -44,6 +49,7 @@ class GpuLinks {
   bool is_beside(int32_t a, int32_t b) const;
   bool is_left_out(const Link& link) const;
   int64_t count(LinkType type, int32_t gpu, int32_t other, const Bundle& bundle) const;
+  Target target_of(int32_t other, const std::vector<std::string>& addresses) const;
   void write_bundles(int32_t gpu, const std::vector<std::string>& addresses, pugi::xml_node at);
   void write_c2c(int32_t gpu, pugi::xml_node at) const;
 

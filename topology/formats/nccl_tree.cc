@@ -246,8 +246,7 @@ class TreeReader {
       for (const pugi::xml_node net : kept_nets(document_, nic)) nets.push_back(net);
     if (nets.empty()) {
       document_.note(pci, "is a NIC without a net element: its name and speed are unknown");
-      Attributes attributes = card;
-      add_part("nic:", NodeKind::kNic, pci, parent, std::move(attributes));
+      add_part("nic:", NodeKind::kNic, pci, parent, card);
       return;
     }
     int64_t mbit_s = link_mbit_s(pci);

@@ -143,12 +143,13 @@ class Writer {
     gather(machine, &numas, &parts);
     std::map<int32_t, std::vector<int32_t>> parts_of;  // by NUMA node; -1: there is none
     for (const int32_t part : parts) parts_of[home(part, numas)].push_back(part);
-    if (numas.empty()) numas.push_back(-1);
+    if (numas.empty() && (!parts.empty() || machines_.size() == 1)) numas.push_back(-1);
     for (const int32_t numa : numas) write_cpu(machine, numa, parts_of[numa]);
   }
 
   void gather(int32_t node, std::vector<int32_t>* numas, std::vector<int32_t>* parts) {
     for (const int32_t child : children_[node]) {
+      if (kind(child) == NodeKind::kMachine) continue;  // has cpu elements of its own
       if (is_pci(graph_.nodes[child])) {
         parts->push_back(child);
         continue;

@@ -139,6 +139,7 @@ void add_hierarchy(TopologyExplanation* explanation) {
   if (!verdict.accepted) refuse_certificate(row, verdict.reason);
   row.link_time = Rational::of(verdict.plan.numerator * explanation->network.unit_mbit_s,
                                verdict.plan.denominator);
+  row.bottlenecks = verdict.busiest;
   row.chunks_per_block = verify::chunks_per_rank(*explanation->hierarchy);
   const int phases = explanation->request.collective == plan::Collective::kAllReduce ? 2 : 1;
   for (const verify::Level& level : explanation->hierarchy->levels)

@@ -67,6 +67,8 @@ std::string bound_text(const TopologyExplanation& e) {
   return text;
 }
 
+bool is_written_out(const TopologyRow& row) { return !row.placed.plan.ranks.empty(); }
+
 std::string table(const TopologyExplanation& e) {
   constexpr const char* kFormat = "{:<20} {:>12} {:>9} {:>9} {:>11} {:>8} {:>9} {:>6} {:>7}\n";
   std::string text = fmt::format(kFormat, "algorithm", "time (us)", "algbw", "busbw", "link limit",
@@ -78,7 +80,8 @@ std::string table(const TopologyExplanation& e) {
         kFormat, row.algorithm, fmt::format("{:.2f}", row.time_ns / 1e3),
         fmt::format("{:.2f}", bandwidth), fmt::format("{:.2f}", bandwidth * busbw_factor(e)),
         fmt::format("{:.2f}", limit), fmt::format("{:.1f} %", 100 * limit / algbw(e, e.bound.time)),
-        row.channels, row.lanes, row.chunks_per_block);
+        is_written_out(row) ? std::to_string(row.channels) : "-",
+        is_written_out(row) ? std::to_string(row.lanes) : "-", row.chunks_per_block);
   }
   return text;
 }

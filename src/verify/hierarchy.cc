@@ -169,24 +169,26 @@ Reason check_nodes(const HierarchyCertificate& certificate) {
   return check_ranks_apart(certificate.hierarchy.node_of_rank, certificate.graph);
 }
 
-Rational busiest(const HierarchyCertificate& certificate) {
+void find_plan_time(const HierarchyCertificate& certificate, HierarchyVerdict* verdict) {
   const int64_t chunks = chunks_per_rank(certificate.hierarchy);
   const bool gathers = certificate.collective != Collective::kReduceScatter;
   const bool scatters = certificate.collective != Collective::kAllGather;
-  Rational time;
-  const auto take = [&](int64_t load, int64_t mbit_s) {
-    if (load > 0) time = std::max(time, Rational::of(load, chunks * mbit_s));
+  const auto take = [&](int64_t load, int64_t mbit_s, Hop hop) {
+    if (load == 0) return;
+    const Rational time = Rational::of(load, chunks * mbit_s);
+    if (time > verdict->plan) verdict->busiest.clear();
+    if (time >= verdict->plan) verdict->busiest.push_back(hop);
+    verdict->plan = std::max(verdict->plan, time);
   };
   const std::vector<LinkLoad> loads = link_loads(certificate.hierarchy, certificate.graph, chunks);
   for (size_t i = 0; i < loads.size(); ++i) {
     const topology::Link& link = certificate.graph.links[i];
     const LinkLoad& out = loads[i];
     take((gathers ? out.forward_chunks : 0) + (scatters ? out.reverse_chunks : 0),
-         link.forward_mbit_s);
+         link.forward_mbit_s, {static_cast<int32_t>(i), false});
     take((gathers ? out.reverse_chunks : 0) + (scatters ? out.forward_chunks : 0),
-         link.reverse_mbit_s);
+         link.reverse_mbit_s, {static_cast<int32_t>(i), true});
   }
-  return time;
 }
 
 Reason judge(const HierarchyCertificate& certificate, HierarchyVerdict* verdict) {
@@ -203,7 +205,7 @@ Reason judge(const HierarchyCertificate& certificate, HierarchyVerdict* verdict)
                                .parts = &certificate.parts},
                               &verdict->bound))
     return why;
-  verdict->plan = busiest(certificate);
+  find_plan_time(certificate, verdict);
   if (verdict->plan < verdict->bound)
     return fmt::format("the plan takes {}, less than its bound {}: one of them is wrong",
                        verdict->plan.to_string(), verdict->bound.to_string());

@@ -59,6 +59,7 @@ struct HierarchyVerdict {
   Rational bound;      // as CertificateVerdict
   Rational plan;
   double plan_over_bound = 0;
+  std::vector<Hop> busiest;  // links that take as long as the plan
 };
 
 // Proves that after the last level every rank has every rank's data, and each of them once: that

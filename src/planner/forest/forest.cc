@@ -15,7 +15,8 @@ namespace {
 
 __extension__ using Wide = __int128;
 
-// More would make messages too small and plans too large to be of use.
+// More would make messages too small and plans too large to be of use, where less than the bound is
+// asked for.
 constexpr int64_t kMostTrees = 256;
 
 int64_t ceil_of(Wide numerator, Wide denominator) {
@@ -94,14 +95,16 @@ Forest forest_within(const FlowNetwork& network, const Rational& bound, double s
   const auto parts = static_cast<int64_t>(share * kParts);
   const Rational slowest =
       Rational::of(bound.numerator * kParts, bound.denominator * std::max<int64_t>(parts, 1));
+  // What is asked to be exact takes as many as that takes: they are of few kinds.
   const int64_t least = share >= 1 ? exact : 1;
-  for (int64_t k = least; k <= std::min(exact, kMostTrees); ++k)
+  const int64_t most = share >= 1 ? exact : std::min(exact, kMostTrees);
+  for (int64_t k = least; k <= most; ++k)
     if (std::optional<Forest> forest = forest_with(network, k, bound, slowest))
       return std::move(*forest);
   throw Error(StatusCode::kInternalError,
               fmt::format("planner: no forest of up to {} trees per terminal is within {} of the "
                           "bound",
-                          std::min(exact, kMostTrees), share));
+                          most, share));
 }
 
 }  // namespace tutti::planner

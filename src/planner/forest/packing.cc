@@ -46,25 +46,36 @@ class Packing {
   }
 
  private:
-  // Adds one wire; copies that have no room for it become a partial tree of their own.
+  // Adds one wire: the first that has room for all copies, or of the first few the roomiest; copies
+  // that have no room for it become a partial tree of their own.
   void grow(Partial* partial) {
-    for (const int32_t wire : candidates(*partial)) {
-      const int64_t copies = room(*partial, wire);
-      if (copies <= 0) continue;
-      if (copies < partial->tree.copies) {
-        Partial rest = *partial;
-        rest.tree.copies -= copies;
-        partial->tree.copies = copies;
-        unfinished_.push_back(std::move(rest));
+    constexpr int kFew = 8;
+    int32_t wire = -1;
+    int64_t copies = 0;
+    int tried = 0;
+    for (const int32_t candidate : candidates(*partial)) {
+      const int64_t found = room(*partial, candidate);
+      if (found > copies) {
+        copies = found;
+        wire = candidate;
       }
-      const Wire& way = wires_.wires[wire];
-      partial->tree.wires.push_back(wire);
-      partial->depth[way.to] = partial->depth[way.from] + 1;
-      ++partial->reached;
-      left_[wire] -= copies;
-      return;
+      if (copies == partial->tree.copies || (copies > 0 && ++tried == kFew)) break;
     }
-    throw Error(StatusCode::kInternalError, "packing: no wire leads on from a partial tree");
+    if (wire < 0)
+      throw Error(StatusCode::kInternalError, "packing: no wire leads on from a partial tree");
+    if (copies < partial->tree.copies) split(partial, copies);
+    const Wire& way = wires_.wires[wire];
+    partial->tree.wires.push_back(wire);
+    partial->depth[way.to] = partial->depth[way.from] + 1;
+    ++partial->reached;
+    left_[wire] -= copies;
+  }
+
+  void split(Partial* partial, int64_t copies) {
+    Partial rest = *partial;
+    rest.tree.copies -= copies;
+    partial->tree.copies = copies;
+    unfinished_.push_back(std::move(rest));
   }
 
   // Wires that leave what is reached: near the root first, then the widest.

@@ -9,7 +9,8 @@
 #include "perf/topology_source.h"
 #include "src/base/error.h"
 #include "topology/change.h"
-#include "topology/detectors/hwloc_detector.h"
+#include "topology/detectors/ib_fabric.h"
+#include "topology/detectors/machine.h"
 #include "topology/formats/any.h"
 #include "topology/formats/native_json.h"
 #include "topology/formats/nccl_xml.h"
@@ -23,13 +24,15 @@ struct TopoOptions {
   TopologySource source;
   std::string synthetic;
   std::string as = "tree";
+  bool fabric = false;
 };
 
 topology::Report load(const TopoOptions& options) {
   if (!options.synthetic.empty())
     return with_changes({topology::synthetic(options.synthetic), {}}, options.source);
-  if (options.source.from.empty()) return with_changes(topology::detect_hwloc(), options.source);
-  return load_topology(options.source);
+  if (!options.source.from.empty()) return load_topology(options.source);
+  const topology::Report machine = topology::detect_machine();
+  return with_changes(options.fabric ? topology::add_ib_fabric(machine) : machine, options.source);
 }
 
 std::string rendered(const topology::Report& report, const std::string& as) {
@@ -55,10 +58,15 @@ void add_topo(cli::Command app, int* exit_status) {
                           "; or make a machine from a line, as --synthetic does")
           .type_name("FILE|LINE")
           .check(check_not_empty);
-  topo.add_option("--synthetic", options->synthetic, "Make a machine from one line")
-      .type_name("LINE")
-      .check(check_not_empty)
-      .excludes(from);
+  const cli::Option line =
+      topo.add_option("--synthetic", options->synthetic, "Make a machine from one line")
+          .type_name("LINE")
+          .check(check_not_empty)
+          .excludes(from);
+  topo.add_flag("--fabric", options->fabric,
+                "Explore the InfiniBand fabric that this machine is on too (may need root)")
+      .excludes(from)
+      .excludes(line);
   topo.add_option("--as", options->as,
                   "Output: a tree to read, JSON to edit and pass to --from, or NCCL XML for "
                   "NCCL_TOPO_FILE")
@@ -76,6 +84,7 @@ Examples:
   tutti topo
   tutti topo --as json > machine.json
   tutti topo --from machine.json
+  ibnetdiscover | tutti topo --from -
   tutti topo --from nccl-topo.xml            (what NCCL_TOPO_DUMP_FILE wrote)
   tutti topo --synthetic "dgx-a100 x2 fabric=rail" --change "down box0/nic3")");
   topo.callback([options, exit_status] {

@@ -38,6 +38,7 @@ constexpr AttributeRow kAttributes[] = {
     {"port", &Attributes::port},
     {"speed_mbit_s", &Attributes::speed_mbit_s},
     {"rail", &Attributes::rail},
+    {"level", &Attributes::level},
     {"reduces", &Attributes::reduces},
     {"multicasts", &Attributes::multicasts},
 };

@@ -62,6 +62,7 @@ struct Attributes {
   int64_t port = kUnknown;
   int64_t speed_mbit_s = kUnknown;  // of a NIC's port
   int64_t rail = kUnknown;          // NICs of equal rail meet in one switch
+  int64_t level = kUnknown;         // of a network switch: 1 where NICs connect, 2 above, ...
   bool reduces = false;             // a switch that can add what flows through it (NVLS, SHARP)
   bool multicasts = false;          // a switch that can copy to many ports
   bool operator==(const Attributes&) const = default;

@@ -10,6 +10,7 @@
 
 #include "src/base/error.h"
 #include "topology/detectors/hwloc_detector.h"
+#include "topology/formats/ibnetdiscover.h"
 #include "topology/formats/native_json.h"
 #include "topology/formats/nccl_xml.h"
 
@@ -21,11 +22,12 @@ struct Format {
   std::string_view start;  // what start_of() says of its files
   Report (*read)(std::string_view text, const std::string& source);
 };
-constexpr std::array<Format, 3> kFormats = {{
+constexpr std::array<Format, 4> kFormats = {{
     {"native JSON", "{", read_native_json},
     {"hwloc v2 XML", "<topology>",
      [](std::string_view text, const std::string& source) { return read_hwloc_xml(text, source); }},
     {"NCCL XML", "<system>", read_nccl_xml},
+    {"ibnetdiscover's output", "#", read_ibnetdiscover},
 }};
 
 // The text from its first character that is not white space.
@@ -34,8 +36,8 @@ std::string_view trimmed(std::string_view text) {
   return start == std::string_view::npos ? std::string_view() : text.substr(start);
 }
 
-// "<name>" of the XML root element, after declaration, comments and the like; else the first
-// character.
+// "<name>" of the XML root element, after declaration, comments and the like; "#" of what
+// ibnetdiscover prints, which may begin with its first block too; else the first character.
 std::string start_of(std::string_view text) {
   constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
@@ -45,6 +47,7 @@ std::string start_of(std::string_view text) {
     text =
         at == std::string_view::npos ? std::string_view() : trimmed(text.substr(at + end.size()));
   }
+  if (looks_like_ibnetdiscover(text)) return "#";
   if (!text.starts_with('<')) return std::string(text.substr(0, 1));
   constexpr size_t kMaxName = 40;
   const size_t end = std::min(text.find_first_of(" \t\r\n/>", 1), kMaxName);

@@ -128,6 +128,7 @@ class TreePrinter {
           a.speed_mbit_s == kUnknown
               ? "speed unknown"
               : fmt::format("{:.6g} Gbit/s", static_cast<double>(a.speed_mbit_s) / 1000));
+    if (a.level != kUnknown) words.push_back(fmt::format("level {}", a.level));
     if (a.reduces) words.emplace_back("reduces");
     if (a.multicasts) words.emplace_back("multicasts");
     if (const int32_t link = link_to_parent_[node]; link >= 0)

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the detectors of one host in the order in which they build on each other.
+#include "topology/detectors/machine.h"
+
+namespace tutti::topology {
+
+Report detect_machine(const SystemFiles& files) {
+  Report report = detect_hwloc(files);
+  validate(report.graph);
+  return report;
+}
+
+}  // namespace tutti::topology

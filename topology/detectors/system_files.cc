@@ -13,6 +13,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "topology/graph.h"
+#include "topology/link_rates.h"
 
 namespace tutti::topology {
 namespace {
@@ -23,8 +24,6 @@ fs::path at(const SystemFiles& files, const std::string& path) {
   return fs::path(files.root) / path;
 }
 
-// The first line; nullopt when the file can't be opened or read (drivers refuse reads while a link
-// is down).
 std::optional<std::string> first_line(const fs::path& path) {
   std::ifstream file(path);
   std::string line;
@@ -40,7 +39,7 @@ std::optional<Number> leading_number(const std::string& text) {
   return value;
 }
 
-std::vector<std::string> names_in(const fs::path& folder) {
+std::vector<std::string> entries_of(const fs::path& folder) {
   std::vector<std::string> names;
   std::error_code error;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
@@ -50,7 +49,35 @@ std::vector<std::string> names_in(const fs::path& folder) {
   return names;
 }
 
+// "200 Gb/sec (4X HDR)" of an InfiniBand port at its data rate; the number in front is the
+// signalling rate up to FDR. kUnknown where the text has no such name.
+int64_t named_rate(const std::string& line) {
+  const size_t open = line.find('(');
+  if (open == std::string::npos) return kUnknown;
+  const std::string name = line.substr(open + 1, line.find(')') - open - 1);
+  const size_t x = name.find("X ");
+  const auto lanes = leading_number<int64_t>(name);
+  if (x == std::string::npos || !lanes) return kUnknown;
+  return infiniband_mbit_s(*lanes, name.substr(x + 2));
+}
+
 }  // namespace
+
+std::optional<std::string> first_line(const SystemFiles& files, const std::string& path) {
+  return files.root.empty() ? std::nullopt : first_line(at(files, path));
+}
+
+std::vector<std::string> names_in(const SystemFiles& files, const std::string& folder) {
+  if (files.root.empty()) return {};
+  return entries_of(at(files, folder));
+}
+
+std::string link_target(const SystemFiles& files, const std::string& path) {
+  std::error_code error;
+  if (files.root.empty()) return "";
+  const fs::path target = fs::canonical(at(files, path), error);
+  return error ? "" : target.string();
+}
 
 Rate ethernet_rate(const SystemFiles& files, const std::string& device) {
   if (files.root.empty()) return {kUnknown, "a recorded machine has no sysfs to read it from"};
@@ -75,13 +102,15 @@ Rate infiniband_rate(const SystemFiles& files, const std::string& device, int po
   if (!gigabits || !unit || !(*gigabits > 0 && *gigabits < 1e6))
     return {kUnknown, fmt::format("{} says \"{}\"; expected for example \"200 Gb/sec (4X HDR)\"",
                                   path.string(), *line)};
-  return {std::llround(*gigabits * 1000), ""};
+  const auto link_layer = first_line(path.parent_path() / "link_layer");
+  const int64_t named = link_layer == "InfiniBand" ? named_rate(*line) : kUnknown;
+  return {named != kUnknown ? named : std::llround(*gigabits * 1000), ""};
 }
 
 std::vector<int> infiniband_ports(const SystemFiles& files, const std::string& device) {
   std::vector<int> ports;
   if (files.root.empty()) return ports;
-  for (const std::string& name : names_in(at(files, "sys/class/infiniband/" + device + "/ports")))
+  for (const std::string& name : entries_of(at(files, "sys/class/infiniband/" + device + "/ports")))
     if (const auto port = leading_number<int>(name)) ports.push_back(*port);
   std::sort(ports.begin(), ports.end());
   return ports;
@@ -90,7 +119,7 @@ std::vector<int> infiniband_ports(const SystemFiles& files, const std::string& d
 std::vector<std::string> virtual_interfaces(const SystemFiles& files) {
   std::vector<std::string> result;
   if (files.root.empty()) return result;
-  for (const std::string& name : names_in(at(files, "sys/class/net"))) {
+  for (const std::string& name : entries_of(at(files, "sys/class/net"))) {
     std::error_code error;
     const fs::path folder = at(files, "sys/class/net/" + name);
     if (fs::is_directory(folder, error) && !fs::exists(folder / "device", error))

@@ -3,12 +3,20 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "topology/detectors/hwloc_detector.h"
 
 namespace tutti::topology {
+
+// Paths are below the root, without a leading slash. The first line of a file; nullopt when it
+// can't be opened or read (drivers refuse reads while a link is down), or there is no root.
+std::optional<std::string> first_line(const SystemFiles& files, const std::string& path);
+std::vector<std::string> names_in(const SystemFiles& files, const std::string& folder);  // sorted
+// Where a symbolic link leads, all links resolved; "" when nowhere.
+std::string link_target(const SystemFiles& files, const std::string& path);
 
 // A number of Mbit/s, or why there is none.
 struct Rate {
@@ -19,7 +27,7 @@ struct Rate {
 // /sys/class/net/DEVICE/speed. A driver that does not know answers -1, or an error while the link
 // is down.
 Rate ethernet_rate(const SystemFiles& files, const std::string& device);
-// /sys/class/infiniband/DEVICE/ports/PORT/rate, "200 Gb/sec (4X HDR)".
+// /sys/class/infiniband/DEVICE/ports/PORT/rate, "200 Gb/sec (4X HDR)": the data rate.
 Rate infiniband_rate(const SystemFiles& files, const std::string& device, int port);
 std::vector<int> infiniband_ports(const SystemFiles& files,
                                   const std::string& device);  // ascending; empty when absent

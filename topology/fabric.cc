@@ -179,7 +179,8 @@ class Builder {
                          {.model = printable(node(i).description),
                           .guid = guid_text(node(i).guid),
                           .level = levels_[i],
-                          .reduces = reduces});
+                          .reduces = reduces,
+                          .multicasts = reduces});
     }
   }
 

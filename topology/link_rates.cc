@@ -23,14 +23,6 @@ constexpr InfinibandSpeed kInfinibandSpeeds[] = {
     {"EDR", 100'000}, {"HDR", 200'000}, {"NDR", 400'000}, {"XDR", 800'000}};
 constexpr int64_t kInfinibandLanes[] = {1, 2, 4, 8, 12};
 
-struct NvlinkRate {
-  int from_sm;
-  int64_t mbit_s;
-};
-// 40.1, 20.6, 12, 20, 18 GB/s; the first row that is not above the GPU's.
-constexpr NvlinkRate kNvlinkRates[] = {
-    {100, 320'800}, {90, 164'800}, {86, 96'000}, {70, 160'000}, {60, 144'000}};
-
 struct PcieGeneration {
   int64_t mbaud;  // of one lane
   int64_t data;   // units of data in `line` units on the wire
@@ -54,12 +46,6 @@ std::string infiniband_speed_names() {
   std::vector<std::string_view> names;
   for (const InfinibandSpeed& speed : kInfinibandSpeeds) names.push_back(speed.name);
   return fmt::format("{}", fmt::join(names, ", "));
-}
-
-int64_t nvlink_mbit_s(int sm) {
-  for (const NvlinkRate& rate : kNvlinkRates)
-    if (sm >= rate.from_sm) return rate.mbit_s;
-  return kUnknown;
 }
 
 int64_t pcie_mbit_s(int64_t generation, int64_t lanes) {

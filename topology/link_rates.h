@@ -14,10 +14,6 @@ namespace tutti::topology {
 int64_t infiniband_mbit_s(int64_t lanes, std::string_view speed);
 std::string infiniband_speed_names();  // "SDR, DDR, ..." for messages
 
-// One NVLink of a GPU of compute capability `sm` (90 for 9.0): what NCCL counts on, a little below
-// the link's raw rate. kUnknown before sm 60.
-int64_t nvlink_mbit_s(int sm);
-
 // PCIe generation 1 to 6 after line code, before packet headers, as hwloc counts it; else kUnknown.
 int64_t pcie_mbit_s(int64_t generation, int64_t lanes);
 

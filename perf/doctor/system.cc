@@ -19,7 +19,7 @@
 #include "src/base/file.h"
 #include "src/base/liveness.h"
 #include "src/comm/peers.h"
-#include "topology/detectors/hwloc_detector.h"
+#include "topology/detectors/machine.h"
 #include "topology/graph.h"
 
 namespace tutti::command {
@@ -143,7 +143,7 @@ Section machine_section() {
         {"kernel", fmt::format("{} {} {}", system.sysname, system.release, system.machine)});
   section.findings.push_back({"cores of this process", std::to_string(count(usable_cores()))});
   try {
-    const topology::Report report = topology::detect_hwloc();
+    const topology::Report report = topology::detect_machine();
     section.findings.push_back({"parts", count_text(report.graph)});
     for (const topology::Note& note : report.notes)
       section.findings.push_back({note.source + " skipped", note.text});

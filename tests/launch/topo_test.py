@@ -68,6 +68,23 @@ def refused(word, *arguments, text=None):
     check(f"{arguments} accepted", output.returncode in (1, 2) and output.stdout == "" and word in output.stderr, output)
 
 
+BACK_TO_BACK = """Ca 1 "H-0000000000000001"  # "a mlx5_0"
+[1](2) "H-0000000000000003"[1](4)  # lid 1 lmc 0 "b mlx5_0" lid 2 4xNDR
+Ca 1 "H-0000000000000003"  # "b mlx5_0"
+[1](4) "H-0000000000000001"[1](2)  # lid 2 lmc 0 "a mlx5_0" lid 1 4xNDR
+"""
+
+
+def fabric():
+    output = topo("--from", "-", text=BACK_TO_BACK)
+    check("ibnetdiscover's output is not read", output.returncode == 0 and "a/nic:mlx5_0:1 \u2194 b/nic:mlx5_0:1" in output.stdout, output)
+    # With a fabric or without one, which is then said.
+    output = topo("--fabric")
+    found = "net_switch" in output.stdout or "network" in output.stdout
+    check("--fabric says nothing of a fabric", output.returncode == 0 and (found or "fabric: " in output.stdout), output)
+    refused("--fabric", "--fabric", "--synthetic", "host")
+
+
 def what_if():
     boxes = ("--synthetic", "dgx-a100 x2")
     tree = topo(*boxes, "--gpus", "0,3,8", "--change", "down box0/nic0; lanes box0/nic3=8/16, slow box1/gpu0 box1/nvswitch=150")
@@ -85,6 +102,7 @@ def what_if():
 
 def main():
     round_trip()
+    fabric()
     for machine in ("host", "host cores=8 numa=2 nics=2", "dgx-1v", "dgx-a100", "dgx-h100 x4 fabric=rail", "host x3 cores=4 nics=1 fabric=flat",
                     "gb200-nvl72", "mi250 x2 fabric=rail-spine spines=2 sharp=1", "pcie nics=2 x2 fabric=fat-tree"):
         round_trip("--synthetic", machine)
@@ -102,6 +120,7 @@ def main():
     refused("standard input:2: <cpu> numaid", "--from", "-", text='<system version="1">\n<cpu/></system>')
     refused("NVSwitch", "--synthetic", "dgx-a100 x2", "--as", "nccl-xml")
     refused("line 1", "--from", "-", text='{"a":')
+    refused("line 2", "--from", "-", text="# a comment\n[1]")
     print(f"topo: ok, {machines}")
 
 

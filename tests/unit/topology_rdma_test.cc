@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // RDMA devices of a recorded host, and the NICs of a graph that they are.
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <string>
 
 #include "tests/unit/topology_support.h"
+#include "topology/detectors/machine.h"
 #include "topology/detectors/rdma_sysfs.h"
 #include "topology/link_rates.h"
 
@@ -149,6 +151,23 @@ TEST(RdmaSysfs_NothingThere, IsNoted) {
     EXPECT_EQ(report.graph, host().graph);
     EXPECT_THAT(report.notes, ElementsAre(Field(&Note::text, HasSubstr("no RDMA devices"))));
   }
+}
+
+// Each detector has found something or says why not.
+TEST(DetectMachine_ThisMachine, LeavesNoDetectorUnmentioned) {
+  const Report report = detect_machine();
+  const auto said = [&report](const char* source) {
+    return std::any_of(report.notes.begin(), report.notes.end(),
+                       [source](const Note& note) { return note.source == source; });
+  };
+  const auto found = [&report](NodeKind kind, std::string Attributes::*field) {
+    const std::vector<int32_t> nodes = nodes_of_kind(report.graph, kind);
+    return std::any_of(nodes.begin(), nodes.end(), [&](int32_t node) {
+      return !(report.graph.nodes[node].attributes.*field).empty();
+    });
+  };
+  EXPECT_TRUE(said("rdma") || found(NodeKind::kNic, &Attributes::verbs_device));
+  EXPECT_TRUE(said("nvml") || found(NodeKind::kGpu, &Attributes::guid));
 }
 
 }  // namespace

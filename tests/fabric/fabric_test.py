@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`tutti topo --fabric` on a simulated InfiniBand subnet (ibsim), and what is left when a cable is pulled."""
+import ctypes
 import glob
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -74,6 +76,12 @@ def fat_tree():
     return "\n".join(text) + "\n"
 
 
+def die_with_parent():
+    """Even when this test is killed: ibsim spins when its console is gone."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
 class Simulator:
     """ibsim on a socket name of its own; killed at the end, whatever happens."""
 
@@ -88,7 +96,8 @@ class Simulator:
     def __enter__(self):
         with open(self.log_path, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen(["ibsim", "-s", os.path.join(self.folder, "net")], stdin=subprocess.PIPE, stdout=log,
-                                            stderr=subprocess.STDOUT, env=self.environment, cwd=self.folder, text=True)
+                                            stderr=subprocess.STDOUT, env=self.environment, cwd=self.folder, text=True,
+                                            preexec_fn=die_with_parent)
         try:
             self.wait_until("Network simulator ready")
         except BaseException:

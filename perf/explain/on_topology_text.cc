@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Explanations on topologies as a table for people and as JSON.
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
 
@@ -86,14 +88,18 @@ std::string table(const TopologyExplanation& e) {
   return text;
 }
 
+// Of the speed before; none when the plan that was found with the change is the faster one.
+double speed_lost(const TopologyExplanation& e, const TopologyExplanation& before) {
+  return std::max(0.0, 1 - before.rows.front().time_ns / e.rows.front().time_ns);
+}
+
 std::string what_if_text(const TopologyExplanation& e, const TopologyExplanation& before) {
-  const TopologyRow& now = e.rows.front();
   const TopologyRow& was = before.rows.front();
   return fmt::format(
       "\nwithout the change: {} in {:.2f} us, {:.2f} GB/s; bound {:.3f} GB/s\n"
       "with it {:.1f} % of the speed is lost; of the bound, {:.1f} %\n",
       was.algorithm, was.time_ns / 1e3, algbw(before, was.time_ns),
-      algbw(before, before.bound.time), 100 * (1 - was.time_ns / now.time_ns),
+      algbw(before, before.bound.time), 100 * speed_lost(e, before),
       100 * (1 - algbw(e, e.bound.time) / algbw(before, before.bound.time)));
 }
 
@@ -159,7 +165,7 @@ std::string as_json(const TopologyExplanation& e, const TopologyExplanation* bef
   ordered_json json = document(e);
   if (before != nullptr) {
     json["without_change"] = document(*before);
-    json["speed_lost"] = 1 - before->rows.front().time_ns / e.rows.front().time_ns;
+    json["speed_lost"] = speed_lost(e, *before);
   }
   return json.dump(2) + "\n";
 }

@@ -60,13 +60,6 @@ Forest grow(const Wires& wires, int64_t k, const Rational& inverse_rate) {
           .trees = pack_trees(wires, k)};
 }
 
-Forest lone_terminal() {
-  return {.trees_per_terminal = 1,
-          .inverse_rate = {},
-          .wires = {.n_nodes = 1, .n_terminals = 1, .wires = {}},
-          .trees = {{.root = 0, .copies = 1, .wires = {}}}};
-}
-
 }  // namespace
 
 std::optional<Forest> forest_with(const FlowNetwork& network, int64_t k, const Rational& bound,
@@ -89,7 +82,6 @@ std::optional<Forest> forest_with(const FlowNetwork& network, int64_t k, const R
 }
 
 Forest forest_within(const FlowNetwork& network, const Rational& bound, double share) {
-  if (network.n_terminals == 1) return lone_terminal();
   constexpr int64_t kParts = 1'000'000;
   const int64_t exact = exact_trees(network, bound);
   const auto parts = static_cast<int64_t>(share * kParts);

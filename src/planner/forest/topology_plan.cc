@@ -29,6 +29,13 @@ bool is_symmetric(const FlowNetwork& network) {
   return std::ranges::all_of(balance, [](const auto& entry) { return entry.second == 0; });
 }
 
+void check_terminals(const topology::Graph& graph, const FlowNetwork& network) {
+  if (network.n_terminals > 1) return;
+  throw Error(StatusCode::kInvalidArgument,
+              fmt::format("topology: expected two GPUs or more to plan for, found {} alone",
+                          graph.nodes[network.graph_node.front()].id));
+}
+
 void check_collective(Collective collective) {
   if (collective == Collective::kAllReduce || collective == Collective::kAllGather ||
       collective == Collective::kReduceScatter)
@@ -179,6 +186,7 @@ std::vector<Candidate> table_candidates(const topology::Graph& graph, const Flow
 TopologyBound topology_bound(const topology::Graph& graph, const FlowNetwork& network,
                              Collective collective) {
   check_collective(collective);
+  check_terminals(graph, network);
   if (collective != Collective::kAllReduce) {
     const bool scatters = collective == Collective::kReduceScatter;
     const Bound bound = all_gather_bound(scatters ? reversed(network) : network, graph);
@@ -197,6 +205,7 @@ TopologyBound topology_bound(const topology::Graph& graph, const FlowNetwork& ne
 Candidate forest_candidate(const topology::Graph& graph, const FlowNetwork& network,
                            Collective collective, double share, const PlanBudget& budget) {
   check_collective(collective);
+  check_terminals(graph, network);
   const ForestPair pair = forests_for(graph, network, collective, share);
   const Forests forests{.gather = &pair.gather,
                         .scatter = pair.scatter ? &*pair.scatter : &pair.gather};

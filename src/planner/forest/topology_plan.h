@@ -24,8 +24,9 @@ struct TopologyBound {
   Rational forest_time;
 };
 
-// Throws InvalidArgument when the collective is none of AllGather, ReduceScatter and AllReduce, or
-// when there is no way between two terminals. `graph` is a View's, `network` made of it.
+// Throws InvalidArgument when the collective is none of AllGather, ReduceScatter and AllReduce,
+// when there is one terminal alone, or no way between two. `graph` is a View's, `network` made of
+// it.
 TopologyBound topology_bound(const topology::Graph& graph, const FlowNetwork& network,
                              plan::Collective collective);
 

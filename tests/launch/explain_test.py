@@ -1,0 +1,104 @@
+"""`tutti plan explain --topo` and `tutti plan certify` as users run them."""
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+BIN = sys.argv[1]
+TUTTI = os.path.join(BIN, "tutti")
+TWO_H100 = "dgx-h100 x2"
+
+
+def tutti(arguments, expect=0, text=None):
+    done = subprocess.run([TUTTI, "plan"] + arguments, capture_output=True, text=True, timeout=250, input=text, check=False)
+    if done.returncode != expect:
+        raise AssertionError(f"{arguments}: exit {done.returncode}, expected {expect}\n{done.stdout}\n{done.stderr}")
+    return done.stdout if expect == 0 else done.stdout + done.stderr
+
+
+def explain(topology, collective="allgather", size="64M", more=()):
+    return json.loads(tutti(["explain", "--topo", topology, "--coll", collective, "--bytes", size, "--json", *more]))
+
+
+def check(what, condition, output):
+    if not condition:
+        raise AssertionError(f"{what}\n{output}")
+
+
+def test_json_has_what_is_promised(_):
+    result = explain("dgx-a100 x2")
+    for key in ("algorithm", "time_us", "algbw_gbps", "busbw_gbps", "bound_inverse_x", "bound_algbw_gbps", "plan_over_bound", "cut",
+                "channels", "lanes", "plan_ms"):
+        check(f"no {key}", key in result, result)
+    check("another bound", result["bound_inverse_x"] == "3/65", result)
+    check("another bandwidth", abs(result["bound_algbw_gbps"] - 346.667) < 0.001, result)
+    check("faster than the bound", result["algbw_gbps"] <= result["bound_algbw_gbps"] * 1.0001, result)
+    times = [row["time_us"] for row in result["candidates"]]
+    check("the fastest does not come first", times == sorted(times), times)
+    check("busbw", abs(result["busbw_gbps"] / result["algbw_gbps"] - 15 / 16) < 1e-9, result)
+
+
+def test_subsets_and_what_if(_):
+    whole, part = explain("dgx-1v"), explain("dgx-1v", more=["--gpus", "0,1,3"])
+    check("not 3 ranks", part["ranks"] == 3 and whole["ranks"] == 8, part)
+    broken = explain("dgx-1v", more=["--what-if", "down gpu0 gpu3"])
+    check("nothing is lost", broken["speed_lost"] > 0.05, broken)
+    check("the bound does not fall", broken["bound_algbw_gbps"] < broken["without_change"]["bound_algbw_gbps"], broken)
+    text = tutti(["explain", "--topo", "dgx-1v", "--bytes", "1M", "--what-if", "down gpu0 gpu3"])
+    check("the loss is not told", re.search(r"with it \d+\.\d % of the speed is lost", text), text)
+
+
+def test_certificates(folder):
+    path = os.path.join(folder, "proof.json")
+    for topology, collective in (("dgx-1v", "reduce_scatter"), ("dgx-a100 x2", "all_reduce"), ("dgx-h100 x32", "all_gather")):
+        explain(topology, collective, more=["--certificate", path])
+        output = tutti(["certify", path])
+        check("not accepted", "accepted" in output and "plan / bound" in output, output)
+    with open(path, encoding="utf-8") as file:
+        proof = json.load(file)
+    proof["levels"][0]["trees"][3].pop()
+    check("a tree that misses a member", "does not reach member" in tutti(["certify", "-"], 1, json.dumps(proof)), "")
+    explain("dgx-a100", more=["--certificate", path])
+    with open(path, encoding="utf-8") as file:
+        proof = json.load(file)
+    for where, value, reason in ((["parts", 0], ["gpu0", "gpu1", "nowhere"], "nowhere"), (["routes", 0, 3], ["+1"], "the way has come to"),
+                                 (["plan", "ranks", 0, "lanes"], [], "REFUSED"), (["parts"], [["gpu0"], ["gpu1"]], "expected one, the cut")):
+        bad = json.loads(json.dumps(proof))
+        at = bad
+        for key in where[:-1]:
+            at = at[key]
+        at[where[-1]] = value
+        output = tutti(["certify", "-"], 1, json.dumps(bad))
+        check(f"{where} is believed", reason in output, output)
+
+
+def test_plans_run_on_host_ranks(folder):
+    path = os.path.join(folder, "plan.json")
+    for collective in ("all_reduce", "all_gather", "reduce_scatter"):
+        explain(TWO_H100, collective, "1M", ["--plan", path])
+        output = tutti(["run", "--threads", path, "-b", "1K", "-e", "1M", "-f", "32", "-n", "1", "-w", "0"])
+        check("wrong results", "# Out of bounds values : 0 OK" in output and output.count("Rank") >= 16, output)
+
+
+def test_errors(_):
+    for arguments, parts in ((["--topo", "dgx-z100"], ("is no file", "unknown model")), (["--topo", "dgx-1v", "--coll", "reduce"], ("all_gather",)),
+                             (["--topo", "dgx-1v", "--gpus", "0,9"], ("9",)), (["--topo", "host cores=4"], ("numa0 alone",)),
+                             (["--topo", "dgx-1v", "--what-if", "up nic3"], ("up",)),
+                             (["--topo", "dgx-1v", "--gpus", "0,5"], ("no way leads from gpu",))):
+        output = tutti(["explain", "--bytes", "1M", *arguments], 1)
+        for part in parts:
+            check(f"{arguments}: no '{part}'", part in output, output)
+
+
+def main():
+    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
+    for name, test in tests:
+        with tempfile.TemporaryDirectory() as folder:
+            print(f"{name}: {test(folder) or 'ok'}", flush=True)
+    print(f"{len(tests)} passed, 0 failed")
+
+
+if __name__ == "__main__":
+    main()

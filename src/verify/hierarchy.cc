@@ -162,7 +162,13 @@ Reason check_gathering(const Hierarchy& hierarchy) {
   return std::nullopt;
 }
 
+// One bit for each pair: 128 MiB.
+constexpr size_t kMostRanks = size_t{1} << 15;
+
 Reason check_nodes(const HierarchyCertificate& certificate) {
+  const size_t n_ranks = certificate.hierarchy.node_of_rank.size();
+  if (n_ranks < 2 || n_ranks > kMostRanks)
+    return fmt::format("expected 2 to {} ranks, got {}", kMostRanks, n_ranks);
   const auto n_nodes = static_cast<int32_t>(certificate.graph.nodes.size());
   for (const int32_t node : certificate.hierarchy.node_of_rank)
     if (node < 0 || node >= n_nodes) return fmt::format("there is no node {}", node);

@@ -4,8 +4,9 @@
 
 #include <compare>
 #include <cstdint>
-#include <numeric>
 #include <string>
+
+#include "src/base/error.h"
 
 namespace tutti {
 
@@ -14,15 +15,24 @@ struct Rational {
   int64_t numerator = 0;
   int64_t denominator = 1;
 
-  static constexpr Rational of(int64_t numerator, int64_t denominator) {
-    const int64_t common = std::gcd(numerator, denominator);
-    const int64_t sign = denominator < 0 ? -1 : 1;
-    return {sign * numerator / common, sign * denominator / common};
+  __extension__ using Wide = __int128;  // for products
+
+  // The denominator is not 0. Throws InvalidArgument when the fraction in lowest terms does not
+  // fit.
+  static constexpr Rational of(Wide numerator, Wide denominator) {
+    Wide a = numerator < 0 ? -numerator : numerator;
+    Wide b = denominator < 0 ? -denominator : denominator;
+    while (b != 0) {
+      const Wide rest = a % b;
+      a = b;
+      b = rest;
+    }
+    if (denominator < 0) a = -a;
+    return {fit(numerator / a), fit(denominator / a)};
   }
   constexpr bool operator==(const Rational&) const = default;
   constexpr std::strong_ordering operator<=>(const Rational& other) const {
-    return static_cast<Wide>(numerator) * other.denominator <=>
-           static_cast<Wide>(other.numerator) * denominator;
+    return Wide{numerator} * other.denominator <=> Wide{other.numerator} * denominator;
   }
   constexpr double value() const {
     return static_cast<double>(numerator) / static_cast<double>(denominator);
@@ -32,7 +42,12 @@ struct Rational {
   }
 
  private:
-  __extension__ using Wide = __int128;
+  static constexpr int64_t fit(Wide value) {
+    if (value > INT64_MAX || value < INT64_MIN)
+      throw Error(StatusCode::kInvalidArgument,
+                  "a fraction of these capacities does not fit into 64 bits: round them");
+    return static_cast<int64_t>(value);
+  }
 };
 
 }  // namespace tutti

@@ -6,6 +6,8 @@
 
 #include <spdlog/fmt/fmt.h>
 
+#include "src/verify/placement.h"
+
 namespace tutti::verify {
 namespace {
 
@@ -68,7 +70,7 @@ Reason bound_by_cut(const BoundClaim& claim, const PartOf& part_of, Rational* bo
   if (claim.parts->size() != 1)
     return fmt::format("parts: expected one, the cut, got {}", claim.parts->size());
   const int32_t inside = ranks_in(claim, part_of).front();
-  const int32_t n = n_ranks(claim);
+  const int64_t n = n_ranks(claim);
   if (inside == 0 || inside == n)
     return fmt::format("cut: expected 1 to {} ranks inside, got {}", n - 1, inside);
   const Border border = borders(claim, part_of).front();
@@ -108,6 +110,10 @@ Reason bound_by_partition(const BoundClaim& claim, const PartOf& part_of, Ration
 }  // namespace
 
 std::optional<std::string> find_bound(const BoundClaim& claim, Rational* bound) {
+  for (const topology::Link& link : claim.graph->links)
+    if (std::max(link.forward_mbit_s, link.reverse_mbit_s) > kMostMbitPerSecond)
+      return fmt::format("expected capacities of at most {} Mbit/s, got {}", kMostMbitPerSecond,
+                         std::max(link.forward_mbit_s, link.reverse_mbit_s));
   PartOf part_of;
   if (Reason why = assign_parts(claim, &part_of)) return why;
   switch (claim.collective) {

@@ -10,6 +10,10 @@
 
 namespace tutti::verify {
 
+// Larger capacities than this (125 TB/s) are refused, so that sums and products stay within 64 and
+// 128 bits.
+inline constexpr int64_t kMostMbitPerSecond = 1'000'000'000;
+
 // One way over a link of the topology: from → to, or back.
 struct Hop {
   int32_t link = 0;

@@ -39,6 +39,10 @@ class Probe {
   }
 
   void set_rate(const Rational& inverse_rate) {
+    if (Rational::Wide{inverse_rate.denominator} * network_.n_terminals > INT64_MAX / 4)
+      throw Error(StatusCode::kInvalidArgument,
+                  "topology: the capacities have too small a common divisor to compute exactly: "
+                  "round them");
     int32_t index = 0;
     for (const FlowNetwork::Arc& arc : network_.arcs)
       flow_.set_capacity(index++, inverse_rate.numerator * arc.capacity);

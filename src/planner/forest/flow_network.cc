@@ -108,6 +108,11 @@ View view_of(const Graph& topology, const ViewOptions& options) {
       view.notes.push_back(describe(topology, link) + ": is down, left out");
       continue;
     }
+    if (std::max(link.forward_mbit_s, link.reverse_mbit_s) > verify::kMostMbitPerSecond)
+      throw Error(StatusCode::kInvalidArgument,
+                  fmt::format("topology: {}: expected at most {} Mbit/s, got {}",
+                              describe(topology, link), verify::kMostMbitPerSecond,
+                              std::max(link.forward_mbit_s, link.reverse_mbit_s)));
     Link known = link;
     if (known.forward_mbit_s == topology::kUnknown) known.forward_mbit_s = 1;
     if (known.reverse_mbit_s == topology::kUnknown) known.reverse_mbit_s = 1;

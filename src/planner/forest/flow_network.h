@@ -24,6 +24,7 @@ struct View {
   topology::Graph graph;
   std::vector<std::string> notes;
 };
+// Throws InvalidArgument when a link has more than verify::kMostMbitPerSecond.
 View view_of(const topology::Graph& topology, const ViewOptions& options);
 
 // Directed and capacitated. Nodes are numbered anew: the terminals first, in the graph's order;

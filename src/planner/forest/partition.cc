@@ -93,6 +93,13 @@ class FilledSets {
       flow_.add_arc(network.n_nodes(), node, 1);
   }
 
+  // Do the flows' numbers fit?
+  static bool fits(const FlowNetwork& network, const Rational& inverse_rate) {
+    return Rational::Wide{inverse_rate.denominator} * network.n_terminals *
+               (network.n_nodes() + 1) <=
+           INT64_MAX / 4;
+  }
+
   // All nodes where the terminal could receive more than the rate asks for.
   std::vector<int32_t> around(int32_t terminal) {
     flow_.run(network_.n_nodes(), terminal);
@@ -112,7 +119,8 @@ class FilledSets {
 // Sets that are filled, smallest first, as long as they don't overlap; the other terminals alone.
 Parts filled_parts(const FlowNetwork& network, const Bound& gather) {
   constexpr int32_t kMostTerminals = 2048;  // as many flows
-  if (network.n_terminals > kMostTerminals) return {};
+  if (network.n_terminals > kMostTerminals || !FilledSets::fits(network, gather.inverse_rate))
+    return {};
   FilledSets sets(network, gather.inverse_rate);
   Parts found;
   for (int32_t t = 0; t < network.n_terminals; ++t) {

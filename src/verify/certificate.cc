@@ -27,8 +27,9 @@ Reason find_plan_time(const Certificate& certificate, CertificateVerdict* verdic
       if (chunks == 0) continue;
       if (mbit_s <= 0)
         return fmt::format("link {}: the plan uses it, but it is down or its capacity unknown", i);
-      const Rational time = Rational::of(Rational::Wide{chunks} * plan.shape.n_ranks,
-                                         Rational::Wide{plan::extent_count(plan.shape)} * mbit_s);
+      const Rational time =
+          Rational::of_wide(Rational::Wide{chunks} * plan.shape.n_ranks,
+                            Rational::Wide{plan::extent_count(plan.shape)} * mbit_s);
       if (time > verdict->plan) verdict->busiest.clear();
       if (time >= verdict->plan)
         verdict->busiest.push_back({static_cast<int32_t>(i), reverse, time});

@@ -181,7 +181,7 @@ void find_plan_time(const HierarchyCertificate& certificate, HierarchyVerdict* v
   const bool scatters = certificate.collective != Collective::kAllGather;
   const auto take = [&](int64_t load, int64_t mbit_s, Hop hop) {
     if (load == 0) return;
-    const Rational time = Rational::of(load, Rational::Wide{chunks} * mbit_s);
+    const Rational time = Rational::of_wide(load, Rational::Wide{chunks} * mbit_s);
     if (time > verdict->plan) verdict->busiest.clear();
     if (time >= verdict->plan) verdict->busiest.push_back(hop);
     verdict->plan = std::max(verdict->plan, time);

@@ -145,6 +145,7 @@ std::vector<int32_t> terminal_kinds(const FlowNetwork& network) {
   std::map<int32_t, int32_t> first;
   for (int32_t t = 0; t < network.n_terminals; ++t) first.try_emplace(colours[t], t);
   std::vector<int32_t> kinds;
+  kinds.reserve(first.size());
   for (const auto& [colour, terminal] : first) kinds.push_back(terminal);
   return kinds;
 }

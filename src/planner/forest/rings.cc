@@ -170,6 +170,7 @@ std::vector<std::vector<int32_t>> by_machine(const FlowNetwork& network,
   for (int32_t t = 0; t < network.n_terminals; ++t)
     machines[machine_of(graph, network.graph_node[t])].push_back(t);
   std::vector<std::vector<int32_t>> groups;
+  groups.reserve(machines.size());
   for (auto& [machine, terminals] : machines) groups.push_back(std::move(terminals));
   return groups;
 }

@@ -91,9 +91,9 @@ std::vector<int32_t> members(const std::vector<bool>& inside) {
 
 Rational sum(const Rational& a, const Rational& b) {
   return a == b ? Rational::of(2 * a.numerator, a.denominator)
-                : Rational::of(Rational::Wide{a.numerator} * b.denominator +
-                                   Rational::Wide{b.numerator} * a.denominator,
-                               Rational::Wide{a.denominator} * b.denominator);
+                : Rational::of_wide(Rational::Wide{a.numerator} * b.denominator +
+                                        Rational::Wide{b.numerator} * a.denominator,
+                                    Rational::Wide{a.denominator} * b.denominator);
 }
 
 // Forests for both directions of a network.

@@ -87,6 +87,7 @@ std::vector<Groups> groups_by_digits(const Groups& rows) {
       for (int32_t first = 0; first < n; ++first) {
         if (first % block >= stride) continue;  // not the first of its group
         std::vector<int32_t> group;
+        group.reserve(static_cast<size_t>(factor));
         for (int32_t i = 0; i < factor; ++i) group.push_back(row[first + i * stride]);
         groups.push_back(std::move(group));
       }
@@ -111,6 +112,7 @@ Groups within_leaves(const Cluster& cluster) {
   for (const auto& leaf : cluster.leaves)
     for (int32_t place = 0; place < cluster.n_places(); ++place) {
       std::vector<int32_t> row;
+      row.reserve(leaf.size());
       for (const auto& machine : leaf) row.push_back(machine[place]);
       rows.push_back(std::move(row));
     }

@@ -8,5 +8,6 @@ tutti_add_test(planner_howto_test
   DEPS tutti::planner LABELS unit)
 target_compile_definitions(planner_howto_test PRIVATE TUTTI_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 tutti_add_test(planner_profile_test SOURCES planner_profile_test.cc DEPS tutti::planner LABELS unit)
+tutti_add_test(planner_logarithmic_test SOURCES planner_logarithmic_test.cc DEPS tutti::planner LABELS unit)
 tutti_add_test(planner_forest_test SOURCES planner_forest_test.cc DEPS tutti::planner LABELS unit)
 tutti_add_test(planner_hierarchy_test SOURCES planner_hierarchy_test.cc DEPS tutti::planner LABELS unit)

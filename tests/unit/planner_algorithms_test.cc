@@ -67,11 +67,8 @@ TEST_P(EveryAlgorithm, Interpreted_ComputesTheCollective) {
 
 // Where all ranks of a cycle send before any of them receives, a second slot is needed.
 bool needs_two_slots(const AlgorithmRow& row, int32_t n_ranks) {
-  const std::string name = row.name;
-  if (row.collective == plan::Collective::kAllReduce) {
-    return n_ranks > 1 && (name == "ring" || name == "halving_doubling");
-  }
-  return n_ranks > 2 && name == "ring";
+  const bool all_reduce = row.collective == plan::Collective::kAllReduce;
+  return row.name == std::string("ring") && n_ranks > (all_reduce ? 1 : 2);
 }
 
 TEST_P(EveryAlgorithm, OneSlot_SufficesWhereDocumented) {

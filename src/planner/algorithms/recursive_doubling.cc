@@ -11,10 +11,11 @@
 // round: reference-safe out of place, where only raw inputs travel by reference, not in place.
 //
 // AllGather, n = 2^k, S bytes per block: log2(n) hops, a rank sends S (n-1) in n-1 messages, one
-// per block, in the order of bit_reversed. Reference-safe, in place too.
+// per block, unrolled per block (butterfly.h). Reference-safe, in place too.
 //
 // 1 slot is enough for both.
 #include "src/planner/algorithms/builder.h"
+#include "src/planner/algorithms/butterfly.h"
 #include "src/planner/algorithms/cost.h"
 #include "src/planner/algorithms/hypercube.h"
 #include "src/planner/algorithms/rows.h"
@@ -47,7 +48,7 @@ plan::Plan all_reduce(const PlanRequest& request) {
   if (request.n_ranks == 1) return local_plan(kName, request);
   const Cube cube(request.n_ranks);
   PlanBuilder builder(kName, request, 1);
-  for (int32_t corner = 0; corner < cube.corners(); ++corner) {
+  for (int32_t corner = 0; corner < cube.corners; ++corner) {
     all_reduce_lane(builder.lane(cube.rank_of(corner)), cube, corner);
     if (cube.extra_of(corner) < 0) continue;
     LaneBuilder extra = builder.lane(cube.extra_of(corner));
@@ -57,23 +58,9 @@ plan::Plan all_reduce(const PlanRequest& request) {
   return builder.finish();
 }
 
-// Block rank ^ x arrives along the top bit of x and goes on along the bits above.
-void all_gather_lane(LaneBuilder lane, int32_t bits, int32_t rank) {
-  const auto partner = [&](int32_t bit) { return peer(rank ^ (1 << bit)); };
-  for (const int32_t x : bit_reversed(bits)) {
-    Operands sinks{output()};
-    for (int32_t b = first_bit_above(x); b < bits; ++b) sinks.push_back(partner(b));
-    lane.step(rank ^ x, sinks, {x == 0 ? input() : partner(top_bit(x))});
-  }
-}
-
 plan::Plan all_gather(const PlanRequest& request) {
   if (request.n_ranks == 1) return local_plan(kName, request);
-  PlanBuilder builder(kName, request, 1);
-  for (int32_t rank = 0; rank < request.n_ranks; ++rank) {
-    all_gather_lane(builder.lane(rank), floor_log2(request.n_ranks), rank);
-  }
-  return builder.finish();
+  return butterfly_all_gather(kName, request, hypercube_butterfly(floor_log2(request.n_ranks)));
 }
 
 double all_reduce_cost(const CostInput& in) {
@@ -84,15 +71,6 @@ double all_reduce_cost(const CostInput& in) {
                       .messages = cube.bits + 2 * folded,
                       .written_bytes = moved,
                       .read_bytes = moved});
-}
-
-double all_gather_cost(const CostInput& in) {
-  const double n = in.n_ranks;
-  const auto block = static_cast<double>(in.bytes);
-  return time_ns(in, {.hops = static_cast<double>(ceil_log2(in.n_ranks)),
-                      .messages = n - 1,
-                      .written_bytes = block * (2 * n - 1),
-                      .read_bytes = block * n});
 }
 
 constexpr const char* kSource = "Thakur, Rabenseifner and Gropp 2005";
@@ -110,7 +88,7 @@ constinit const AlgorithmRow kRecursiveDoublingAllGather{.name = kName,
                                                          .source = kSource,
                                                          .supports = power_of_two,
                                                          .build = all_gather,
-                                                         .cost_ns = all_gather_cost,
+                                                         .cost_ns = butterfly_all_gather_cost,
                                                          .limits = kPowerOfTwo};
 
 }  // namespace tutti::planner

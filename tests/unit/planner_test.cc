@@ -106,6 +106,19 @@ TEST(Choose, ManyRanks_PrefersRelays) {
   }
 }
 
+// ReduceScatter among many ranks that are no power of two has a logarithmic row too.
+TEST(Choose, ReduceScatterOfManyRanks_PrefersLogarithmicRows) {
+  for (const uint64_t bytes : {uint64_t{8}, uint64_t{64} << 20}) {
+    const auto chosen = [&](int32_t n) {
+      return std::string(
+          choose({Collective::kReduceScatter, n}, {.n_ranks = n, .cores = n, .bytes = bytes}, {})
+              .name);
+    };
+    EXPECT_EQ(chosen(100), "pat");
+    EXPECT_EQ(chosen(128), "recursive_halving");
+  }
+}
+
 TEST(Choose, Cost_IsFiniteAndGrowsWithBytes) {
   for (const AlgorithmRow& row : algorithm_table()) {
     for (const int32_t n : {1, 2, 7, 64}) {
@@ -202,18 +215,18 @@ TEST(Choose, BadRequest_IsRefusedWithReason) {
        "rign",
        "no algorithm is called \"rign\"; all_reduce has one_shot, two_shot, ring, tree, "
        "halving_doubling, "
-       "recursive_doubling"},
+       "recursive_doubling, swing, bine"},
       {{Collective::kAllGather, 6},
        false,
        "recursive_doubling",
        "algorithm recursive_doubling of all_gather needs a power of two of ranks, got 6 ranks: "
        "choose one of one_shot, "
-       "ring, recursive_doubling, bruck, or leave TUTTI_ALGO unset"},
+       "ring, recursive_doubling, bruck, pat, bine, or leave TUTTI_ALGO unset"},
       {{Collective::kReduce, 65},
        false,
        "one_shot",
        "algorithm one_shot of reduce needs at most 64 ranks, got 65 ranks: choose one of one_shot, "
-       "binomial, chain, or "
+       "binomial, chain, bine, or "
        "leave TUTTI_ALGO unset"},
       {{Collective::kAllReduce, 4},
        true,

@@ -14,20 +14,28 @@
   X(kTreeAllReduce) \
   X(kHalvingDoublingAllReduce) \
   X(kRecursiveDoublingAllReduce) \
+  X(kSwingAllReduce) \
+  X(kBineAllReduce) \
   X(kOneShotReduce) \
   X(kBinomialReduce) \
   X(kChainReduce) \
+  X(kBineReduce) \
   X(kOneShotBroadcast) \
   X(kBinomialBroadcast) \
   X(kChainBroadcast) \
   X(kScatterAllGatherBroadcast) \
+  X(kBineBroadcast) \
   X(kOneShotAllGather) \
   X(kRingAllGather) \
   X(kRecursiveDoublingAllGather) \
   X(kBruckAllGather) \
+  X(kPatAllGather) \
+  X(kBineAllGather) \
   X(kOneShotReduceScatter) \
   X(kRingReduceScatter) \
   X(kRecursiveHalvingReduceScatter) \
+  X(kPatReduceScatter) \
+  X(kBineReduceScatter) \
   X(kPairwiseAllToAll) \
   X(kDirectGather) \
   X(kBinomialGather) \

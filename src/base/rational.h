@@ -19,7 +19,10 @@ struct Rational {
 
   // The denominator is not 0. Throws InvalidArgument when the fraction in lowest terms does not
   // fit.
-  static constexpr Rational of(Wide numerator, Wide denominator) {
+  static constexpr Rational of(int64_t numerator, int64_t denominator) {
+    return of_wide(numerator, denominator);
+  }
+  static constexpr Rational of_wide(Wide numerator, Wide denominator) {
     Wide a = numerator < 0 ? -numerator : numerator;
     Wide b = denominator < 0 ? -denominator : denominator;
     while (b != 0) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <compare>
 #include <functional>
+#include <map>
 #include <queue>
 #include <tuple>
 #include <utility>
@@ -57,10 +58,11 @@ class Router {
       for (const Port& port : into_[to]) out_[port.from].emplace_back(to, port);
   }
 
-  // Empty and false when there is no way. `choice` decides among equal ones.
+  // Appends the way; false when there is none. `choice` decides among equal ones.
   bool find(int32_t from, int32_t to, uint32_t choice, std::vector<Hop>* hops) {
     if (from != source_) measure(from);
     if (distances_[to].gpus == INT32_MAX) return false;
+    const auto begin = static_cast<std::ptrdiff_t>(hops->size());
     for (int32_t at = to; at != from;) {
       const std::vector<const Port*> best = best_into(at);
       const Port& port = *best[choice % best.size()];
@@ -68,7 +70,7 @@ class Router {
       hops->push_back(port.hop);
       at = port.from;
     }
-    std::ranges::reverse(*hops);
+    std::reverse(hops->begin() + begin, hops->end());
     return true;
   }
 
@@ -149,21 +151,44 @@ void check_nodes(const plan::Plan& plan, const topology::Graph& graph,
   }
 }
 
+// The ends of the connection, and what its detour passes in between.
+std::vector<int32_t> stops_of(const Key& key, const std::map<Key, const Detour*>& detours,
+                              const Placement& placement, const topology::Graph& graph) {
+  std::vector<int32_t> stops{placement.node_of_rank[std::get<0>(key)]};
+  if (const auto found = detours.find(key); found != detours.end())
+    stops.insert(stops.end(), found->second->through.begin(), found->second->through.end());
+  stops.push_back(placement.node_of_rank[std::get<1>(key)]);
+  for (const int32_t node : stops)
+    if (node < 0 || static_cast<size_t>(node) >= graph.nodes.size())
+      refuse(fmt::format("detour: expected a node from 0 to {}, got {}", graph.nodes.size() - 1,
+                         node));
+  return stops;
+}
+
 }  // namespace
 
 Placement place_by_shortest_paths(const plan::Plan& plan, const topology::Graph& graph,
-                                  std::vector<int32_t> node_of_rank) {
+                                  std::vector<int32_t> node_of_rank,
+                                  std::span<const Detour> detours) {
   plan::check_well_formed(plan);
   check_nodes(plan, graph, node_of_rank);
+  std::map<Key, const Detour*> detour_of;
+  for (const Detour& detour : detours)
+    detour_of[{detour.source_rank, detour.sink_rank, detour.channel}] = &detour;
   Placement placement{.node_of_rank = std::move(node_of_rank)};
   Router router(graph);
   for (const auto& [source, sink, channel] : connections_of(plan)) {
     Route route{source, sink, channel, {}};
-    const int32_t from = placement.node_of_rank[source];
-    const int32_t to = placement.node_of_rank[sink];
-    if (!router.find(from, to, static_cast<uint32_t>(sink + channel), &route.hops))
-      refuse(fmt::format("there is no way from rank {} ({}) to rank {} ({})", source,
-                         graph.nodes[from].id, sink, graph.nodes[to].id));
+    const std::vector<int32_t> stops =
+        stops_of({source, sink, channel}, detour_of, placement, graph);
+    for (size_t i = 0; i + 1 < stops.size(); ++i)
+      if (!router.find(stops[i], stops[i + 1], static_cast<uint32_t>(sink + channel), &route.hops))
+        refuse(fmt::format("there is no way from rank {} ({}) to rank {} ({}){}", source,
+                           graph.nodes[stops.front()].id, sink, graph.nodes[stops.back()].id,
+                           stops.size() == 2
+                               ? ""
+                               : fmt::format(": none from {} to {}", graph.nodes[stops[i]].id,
+                                             graph.nodes[stops[i + 1]].id)));
     placement.routes.push_back(std::move(route));
   }
   return placement;

@@ -238,6 +238,27 @@ TEST(ShortestPaths_BadArguments, AreNamed) {
               HasSubstr("there is no way from rank 0 (host0) to rank 2 (host2)"));
 }
 
+TEST(ShortestPaths_Detours, PassTheirNodesInOrder) {
+  Box box;
+  const int32_t p = box.node("p", NodeKind::kPciSwitch);
+  const int32_t q = box.node("q", NodeKind::kPciSwitch);
+  for (const int32_t from : {box.a, p})
+    for (const int32_t to : {q, box.b}) box.link(from, to, LinkType::kPcie, 10);
+  const auto place = [&](const std::vector<Detour>& detours) {
+    return place_by_shortest_paths(one_way(2, 2), box.graph, {box.a, box.b}, detours);
+  };
+  // Channel 0 only, and none of another connection.
+  const Placement placement = place({{0, 1, 0, {q, p}}, {1, 0, 1, {q}}});
+  EXPECT_THAT(way(box.graph, placement.routes[0]), ElementsAre("q", "p", "b"));
+  EXPECT_THAT(way(box.graph, placement.routes[1]), ElementsAre("b"));
+  EXPECT_THAT(refusal([&] {
+                place({{0, 1, 0, {p, 99}}});
+              }),
+              HasSubstr("detour: expected a node from 0 to 4, got 99"));
+  const int32_t alone = box.node("alone", NodeKind::kNic);
+  EXPECT_THAT(refusal([&] { place({{0, 1, 1, {alone}}}); }), HasSubstr(": none from a to alone"));
+}
+
 TEST(ShortestPaths_ThousandGpus, TakeSeconds) {
   const Graph graph = topology::synthetic("dgx-h100 x128");
   const plan::Plan plan = planned(plan::Collective::kAllReduce, "recursive_doubling", 1024);

@@ -30,7 +30,7 @@ std::string read_all(const std::string& path) {
     throw Error(
         StatusCode::kInvalidArgument,
         fmt::format("can't read the plan {}: give a file made by `tutti plan export`, an MSCCL "
-                    "schedule, or - for the standard input",
+                    "schedule, an MSCCL++ plan, or - for the standard input",
                     path));
   return text.str();
 }
@@ -123,8 +123,9 @@ plan::Plan load_plan(PlanSource source) {
 }
 
 void add_plan_source(cli::Command command, PlanSource* source) {
-  command.add_option("FILE", source->file,
-                     "A plan: JSON or an MSCCL schedule, - for the standard input");
+  command.add_option(
+      "FILE", source->file,
+      "A plan: JSON, an MSCCL schedule or an MSCCL++ plan, - for the standard input");
   command.add_option("--collective", source->collective,
                      "What the plan does, e.g. all_reduce (see `tutti plan list`)");
   command.add_option("--algorithm", source->algorithm, "How, e.g. ring (see `tutti plan list`)");

@@ -44,7 +44,7 @@ class Resolver {
     plan_.algorithm = schedule.name;
     plan_.shape = shape_;
     plan_.channels = schedule.channels;
-    plan_.slots = kSlots;
+    plan_.slots = schedule.slots;
     plan_.ranks.resize(schedule.gpus.size());
     for (int32_t rank = 0; rank < shape_.n_ranks; ++rank) prepare(rank);
   }
@@ -64,8 +64,6 @@ class Resolver {
   }
 
  private:
-  static constexpr int32_t kSlots = 8;  // as NCCL's connections have
-
   struct LaneState {
     int32_t rank = 0;
     uint32_t index = 0;
@@ -128,11 +126,7 @@ class Resolver {
   }
 
   [[noreturn]] void fail(const LaneState& lane, const std::string& what) const {
-    const ScheduleStep& step = steps(lane)[lane.next];
-    locator_.fail(step.offset, std::string("gpu ") + std::to_string(lane.rank) + " tb " +
-                                   std::to_string(lane.index) + " step " +
-                                   std::to_string(lane.next) + " (" + row(step.type).name +
-                                   "): " + what);
+    locator_.fail_step({lane.rank, lane.index, lane.next}, steps(lane)[lane.next], what);
   }
 
   [[noreturn]] void fail_stuck(const LaneState& lane) const {
@@ -141,8 +135,8 @@ class Resolver {
       fail(lane, "deadlock: never gets to run, because tb " + std::to_string(step.dep_block) +
                      " step " + std::to_string(step.dep_step) + " never finishes");
     }
-    fail(lane, "deadlock: never gets its message from gpu " + std::to_string(block(lane).recv) +
-                   " on channel " + std::to_string(block(lane).channel));
+    fail(lane, "deadlock: never gets its message from gpu " + std::to_string(step.from.rank) +
+                   " on channel " + std::to_string(step.from.channel));
   }
 
   bool dependency_done(const LaneState& lane, const ScheduleStep& step) const {
@@ -157,8 +151,8 @@ class Resolver {
   std::deque<Message>& fifo(int32_t source, int32_t sink, int32_t channel) {
     return fifos_[{source, sink, channel}];
   }
-  std::deque<Message>& incoming(const LaneState& lane) {
-    return fifo(block(lane).recv, lane.rank, block(lane).channel);
+  std::deque<Message>& incoming(const LaneState& lane, const ScheduleStep& step) {
+    return fifo(step.from.rank, lane.rank, step.from.channel);
   }
 
   // Adds waits, one per lane: the latest.
@@ -178,7 +172,7 @@ class Resolver {
   bool try_step(LaneState& lane) {
     const ScheduleStep& step = steps(lane)[lane.next];
     if (!dependency_done(lane, step)) return false;
-    if (row(step.type).receives && incoming(lane).size() < static_cast<size_t>(step.count))
+    if (row(step.type).receives && incoming(lane, step).size() < static_cast<size_t>(step.count))
       return false;
     if (step.dep_block != kNone) {
       const auto& done = target(lane, step).stands_for[static_cast<size_t>(step.dep_step)];
@@ -219,9 +213,8 @@ class Resolver {
       memory_[{lane.rank, dst}] = {result, home};
     }
     if (type.sends) {
-      const Block& b = block(lane);
-      out.sinks.push_back(Operand::peer(b.send, b.channel));
-      fifo(lane.rank, b.send, b.channel).push_back({result, step.count, step.offset});
+      out.sinks.push_back(Operand::peer(step.to.rank, step.to.channel));
+      fifo(lane.rank, step.to.rank, step.to.channel).push_back({result, step.count, step.offset});
     }
     add(lane, step, std::move(out));
   }
@@ -252,16 +245,16 @@ class Resolver {
   }
 
   void receive(LaneState& lane, const ScheduleStep& step, Step* out, Value* result) {
-    const Message message = incoming(lane).front();
+    const Message message = incoming(lane, step).front();
     if (message.count != step.count) {
       fail(lane, "cnt: expected " + std::to_string(message.count) +
                      " as in the step that sends it, line " +
                      std::to_string(locator_.line(message.sender)) + ", got " +
                      std::to_string(step.count));
     }
-    incoming(lane).pop_front();
+    incoming(lane, step).pop_front();
     *result = message.value;
-    out->sources.push_back(Operand::peer(block(lane).recv, block(lane).channel));
+    out->sources.push_back(Operand::peer(step.from.rank, step.from.channel));
   }
 
   void read(LaneState& lane, const Place& place, Step* out, Value* result) {

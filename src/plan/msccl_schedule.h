@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An MSCCL schedule as its file says it, between the XML and the plan. Only src/plan uses it.
+// An MSCCL schedule as its file says it, between the file and the plan. MSCCL++ plans become
+// schedules too. Only src/plan uses it.
 #pragma once
 
 #include <array>
@@ -24,6 +25,8 @@ enum class StepType : uint8_t {
   kCopy,
   kReduce,
   kNop,
+  kSignal,  // this and kAwait: MSCCL's XML has none
+  kAwait,
 };
 
 // What a type does, in this order: takes a message, reads src, writes dst, sends. `re` also reads
@@ -32,7 +35,8 @@ struct StepTypeRow {
   const char* name;
   bool receives, reads, writes, sends;
 };
-inline constexpr std::array<StepTypeRow, 9> kStepTypes{{
+inline constexpr size_t kXmlStepTypes = 9;  // the first ones
+inline constexpr std::array<StepTypeRow, 11> kStepTypes{{
     {"s", false, true, false, true},
     {"r", true, false, true, false},
     {"rcs", true, false, true, true},
@@ -42,6 +46,8 @@ inline constexpr std::array<StepTypeRow, 9> kStepTypes{{
     {"cpy", false, true, true, false},
     {"re", false, true, true, false},
     {"nop", false, false, false, false},
+    {"signal", false, false, false, true},
+    {"wait", true, false, false, false},
 }};
 inline const StepTypeRow& row(StepType type) { return kStepTypes[static_cast<size_t>(type)]; }
 
@@ -54,15 +60,23 @@ struct Place {
   auto operator<=>(const Place&) const = default;
 };
 
+// The other end of a connection.
+struct Peer {
+  int32_t rank = kNone;
+  int32_t channel = 0;
+};
+
 struct ScheduleStep {
   StepType type = StepType::kNop;
   Place src;
   Place dst;
   int32_t count = 0;
+  Peer from;  // of a message; its block owns our end
+  Peer to;
   int32_t dep_block = kNone;  // with dep_step: not before that step of that block has finished
   int32_t dep_step = kNone;
   bool has_dependent = false;
-  ptrdiff_t offset = 0;  // in the text, for messages
+  ptrdiff_t offset = 0;  // for messages: in the text, or what the Locator makes of it
 };
 
 struct Block {
@@ -82,6 +96,7 @@ struct Schedule {
   Shape shape;
   bool aliased = false;  // for in-place calls only: input and output are one buffer
   int32_t channels = 1;
+  int32_t slots = 8;  // as NCCL's connections have
   std::vector<Gpu> gpus;
 };
 
@@ -101,13 +116,29 @@ inline constexpr std::array<CollectiveName, 6> kCollectives{{
     {"reduce_scatter", Collective::kReduceScatter},
 }};
 
+// A step, for messages.
+struct StepPlace {
+  int32_t gpu = 0;
+  uint32_t block = 0;
+  size_t step = 0;
+};
+
 // Says where in the file a fault is.
 class Locator {
  public:
   Locator(std::string_view text, std::string_view file) : text_(text), file_(file) {}
+  virtual ~Locator() = default;
+  // Throws InvalidArgument naming gpu, thread block and step.
+  [[noreturn]] void fail_step(const StepPlace& at, const ScheduleStep& step,
+                              const std::string& what) const;
   // Throws InvalidArgument: "FILE:LINE: what".
   [[noreturn]] void fail(ptrdiff_t offset, const std::string& what) const;
   size_t line(ptrdiff_t offset) const;
+
+ protected:
+  // "FILE:LINE: gpu 0 tb 1 step 2 (rrc)"
+  virtual std::string describe(const StepPlace& at, const ScheduleStep& step) const;
+  std::string_view file() const { return file_; }
 
  private:
   std::string_view text_;

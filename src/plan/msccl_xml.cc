@@ -11,6 +11,7 @@
 
 #include "src/base/error.h"
 #include "src/plan/msccl_schedule.h"
+#include "src/plan/mscclpp_json.h"
 
 namespace tutti::plan {
 namespace msccl {
@@ -159,6 +160,8 @@ class Reader {
     const StepTypeRow& type = row(step.type);
     if (type.receives && block.recv == kNone) fail(node, "type", "its tb has no recv");
     if (type.sends && block.send == kNone) fail(node, "type", "its tb has no send");
+    if (type.receives) step.from = {block.recv, block.channel};
+    if (type.sends) step.to = {block.send, block.channel};
     step.count = integer(node, "cnt", step.type == StepType::kNop ? 0 : 1, kMaxCount);
     if (type.reads) step.src = read_place(node, "srcbuf", "srcoff", rank, step.count);
     if (type.writes) step.dst = read_place(node, "dstbuf", "dstoff", rank, step.count);
@@ -171,7 +174,7 @@ class Reader {
   StepType read_type(pugi::xml_node node) {
     const std::string_view text = node.attribute("type").value();
     std::string known;
-    for (size_t i = 0; i < kStepTypes.size(); ++i) {
+    for (size_t i = 0; i < kXmlStepTypes; ++i) {
       if (text == kStepTypes[i].name) return static_cast<StepType>(i);
       known += (known.empty() ? "" : ", ") + std::string(kStepTypes[i].name);
     }
@@ -251,6 +254,16 @@ void Locator::fail(ptrdiff_t offset, const std::string& what) const {
               std::string(file_) + ":" + std::to_string(line(offset)) + ": " + what);
 }
 
+std::string Locator::describe(const StepPlace& at, const ScheduleStep& step) const {
+  return fmt::format("{}:{}: gpu {} tb {} step {} ({})", file_, line(step.offset), at.gpu, at.block,
+                     at.step, row(step.type).name);
+}
+
+void Locator::fail_step(const StepPlace& at, const ScheduleStep& step,
+                        const std::string& what) const {
+  throw Error(StatusCode::kInvalidArgument, describe(at, step) + ": " + what);
+}
+
 Schedule parse(std::string_view text, const Locator& locator) {
   return Reader(text, locator).read();
 }
@@ -265,6 +278,7 @@ Plan from_msccl_xml(std::string_view text, std::string_view file) {
 Plan from_text(std::string_view text, std::string_view file) {
   const size_t first = text.find_first_not_of(" \t\r\n");
   if (first != std::string_view::npos && text[first] == '<') return from_msccl_xml(text, file);
+  if (is_mscclpp_json(text)) return from_mscclpp_json(text, file);
   try {
     return from_json(text);
   } catch (const Error& error) {

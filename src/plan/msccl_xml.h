@@ -26,7 +26,8 @@ Plan from_msccl_xml(std::string_view text, std::string_view file = "plan");
 // (barrier, gather, scatter), or for signals.
 std::string to_msccl_xml(const Plan& plan);
 
-// Either text form: MSCCL's XML when the first character that is no space is '<', else JSON.
+// Any text form: MSCCL's XML when the first character that is no space is '<', else JSON, MSCCL++'s
+// (src/plan/mscclpp_json.h) or the native one.
 Plan from_text(std::string_view text, std::string_view file = "plan");
 
 }  // namespace tutti::plan

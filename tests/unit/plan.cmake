@@ -2,3 +2,5 @@ tutti_add_test(plan_test SOURCES plan_collective_test.cc plan_test.cc DEPS tutti
 tutti_add_test(plan_msccl_test SOURCES plan_msccl_test.cc ${PROJECT_SOURCE_DIR}/tests/support/plan_interpreter.cc
   DEPS tutti::planner LABELS unit)
 target_compile_definitions(plan_msccl_test PRIVATE TUTTI_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+tutti_add_test(plan_mscclpp_test SOURCES plan_mscclpp_test.cc ${PROJECT_SOURCE_DIR}/tests/support/plan_interpreter.cc
+  DEPS tutti::planner nlohmann_json::nlohmann_json LABELS unit)

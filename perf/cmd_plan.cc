@@ -118,9 +118,10 @@ void add_export(cli::Command plan) {
 }  // namespace
 
 void add_plan(cli::Command app, int* exit_status) {
-  cli::Command plan = app.add_subcommand(
-      "plan",
-      "List, explain, print, verify, run and convert plans: what a collective does, step by step");
+  cli::Command plan = app.add_subcommand("plan",
+                                         "List, explain, compare, print, verify, run and convert "
+                                         "plans: what a collective does, step by "
+                                         "step");
   plan.require_subcommand();
   plan.footer(
       "Examples:\n"
@@ -138,6 +139,7 @@ void add_plan(cli::Command app, int* exit_status) {
   add_plan_run(plan, exit_status);
   add_plan_explain(plan, exit_status);
   add_plan_certify(plan, exit_status);
+  add_plan_compare(plan, exit_status);
 }
 
 }  // namespace tutti::command

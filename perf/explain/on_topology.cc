@@ -7,6 +7,7 @@
 
 #include <spdlog/fmt/fmt.h>
 
+#include "perf/explain/fastest.h"
 #include "src/base/clock.h"
 #include "src/base/error.h"
 #include "src/planner/hierarchy/hierarchy.h"
@@ -14,11 +15,6 @@
 namespace tutti::command {
 namespace {
 
-// Of a chunk's bytes: whole, or in so many tiles that follow each other.
-constexpr uint64_t kTiles[] = {1, 4, 16};
-constexpr uint64_t kLeastSlotBytes = 4 << 10;
-// Larger jobs are simulated with one size of slot.
-constexpr int64_t kFewMessages = 20'000;
 // More are planned level by level.
 constexpr int32_t kMostFlatRanks = 128;
 constexpr int32_t kMostWrittenRanks = 1024;
@@ -34,24 +30,11 @@ int64_t most_lanes(const plan::Plan& plan) {
 }
 
 void simulate_row(const TopologyExplanation& explanation, TopologyRow* row) {
-  const plan::Plan& plan = row->placed.plan;
-  verify::SimulationParameters parameters = explanation.request.simulation;
-  const uint64_t chunk =
-      explanation.request.bytes / static_cast<uint64_t>(std::max(plan.shape.chunks_per_block, 1));
-  const bool few = plan::size_of(plan).messages <= kFewMessages;
-  for (const uint64_t tiles : kTiles) {
-    if (!few && tiles != kTiles[1]) continue;
-    parameters.slot_bytes = std::max(kLeastSlotBytes, (chunk + tiles - 1) / tiles);
-    verify::SimulationResult result =
-        verify::simulate(plan, row->placed.placement, explanation.report.graph,
-                         explanation.request.bytes, parameters);
-    if (row->slot_bytes == 0 || result.time_ns < row->time_ns) {
-      row->time_ns = result.time_ns;
-      row->bottlenecks = std::move(result.bottlenecks);
-      row->slot_bytes = parameters.slot_bytes;
-    }
-    if (parameters.slot_bytes == kLeastSlotBytes) break;
-  }
+  Fastest fastest = simulate_fastest(row->placed, explanation.report.graph,
+                                     explanation.request.bytes, explanation.request.simulation);
+  row->time_ns = fastest.simulated.time_ns;
+  row->bottlenecks = std::move(fastest.simulated.bottlenecks);
+  row->slot_bytes = fastest.slot_bytes;
 }
 
 double units_bytes(const TopologyExplanation& explanation) {

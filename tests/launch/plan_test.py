@@ -9,6 +9,8 @@ import tempfile
 BIN = sys.argv[1]
 TUTTI = os.path.join(BIN, "tutti")
 OWN_SCHEDULES = sys.argv[3]
+MSCCLPP = os.path.join(os.path.dirname(OWN_SCHEDULES), "mscclpp")
+NCCL_GRAPH = os.path.join(os.path.dirname(OWN_SCHEDULES), "nccl_graph", "two_rails_8.xml")
 SCHEDULES = os.path.join(os.environ.get("TUTTI_TEST_TOPOLOGIES", sys.argv[2]), "msccl-xml")
 MSCCL = [("all_reduce", "ring"), ("all_reduce", "two_shot"), ("all_gather", "bruck"), ("reduce_scatter", "one_shot"),
          ("broadcast", "binomial"), ("reduce", "chain"), ("all_to_all", "pairwise")]
@@ -74,6 +76,114 @@ def test_own_schedules(_):
     check("schedules are missing", len(names) >= 2, OWN_SCHEDULES)
     for name in names:
         check_run(tutti(["run", os.path.join(OWN_SCHEDULES, name)] + SMALL + ["-d", "all", "-o", "all"]))
+
+
+def test_mscclpp_plans(_):
+    names = sorted(os.listdir(MSCCLPP))
+    check("plans are missing", len(names) >= 2, MSCCLPP)
+    for name in names:
+        path = os.path.join(MSCCLPP, name)
+        check_run(tutti(["run", path] + SMALL))
+        check("no verdict", "accepted, needs" in tutti(["verify", path]), name)
+
+
+def compared(arguments, expect=0):
+    return json.loads(tutti(["compare", *arguments, "--json"], expect))
+
+
+def check_sides(result, a, b):
+    for side, algorithm in (("a", a), ("b", b)):
+        check(f"{side} is not {algorithm}", result[side]["algorithm"] == algorithm, result)
+        check("not verified", result[side]["verified"], result)
+    check("no sizes", result["sizes"], result)
+    for size in result["sizes"]:
+        times = [size[side]["time_us"] for side in "ab"]
+        check("no times", min(times) > 0, size)
+        alike = abs(times[0] - times[1]) <= 0.01 * min(times)
+        check("wrong winner", size["faster"] == ("alike" if alike else "ab"[times[1] < times[0]].upper()), size)
+        for side in "ab":
+            limit = result[side]["link_limit_algbw_gbps"]
+            check("faster than its links", size[side]["algbw_gbps"] <= limit * 1.000001, result)
+
+
+def test_compare_nccl_graph_with_the_planner(_):
+    topo = ["--topo", "dgx-a100 x2"]
+    result = compared([NCCL_GRAPH, "forest", *topo])
+    check_sides(result, "nccl_ring", "forest")
+    check("not these sizes", [s["bytes"] for s in result["sizes"]] == [8192 * 8**i for i in range(6)] + [1 << 30], result)
+    # Two rings over one NIC each: 2 * 25 GB/s over 2 * 15 / 16.
+    check("wrong limit", abs(result["a"]["link_limit_algbw_gbps"] - 80 / 3) < 1e-6, result)
+    check("B is not nearer to the bound", result["b"]["plan_over_bound"] > result["a"]["plan_over_bound"], result)
+    check("no note", any("NVLS" in note for note in result["a"]["notes"]), result)
+    check("the links are alike", result["links"][0]["a_ns_per_byte"] != result["links"][0]["b_ns_per_byte"], result)
+    check_sides(compared([NCCL_GRAPH + ":ring", NCCL_GRAPH + ":tree", *topo, "--bytes", "64K"]), "nccl_ring", "nccl_tree")
+    check_sides(compared(["ring", NCCL_GRAPH, *topo, "--coll", "reduce_scatter", "--bytes", "1M"]), "ring", "nccl_ring")
+
+
+def test_compare_forms_of_a_plan(folder):
+    """One plan as JSON and as MSCCL XML moves the same over the same links."""
+    plan = plan_file(folder, "all_gather", "bruck", "json", 4)
+    xml = plan_file(folder, "all_gather", "bruck", "msccl-xml", 4)
+    topo = ["--topo", "dgx-a100", "--gpus", "0,2,4,6"]
+    result = compared([plan, xml, *topo, "--bytes", "1M"])
+    check("not for the collective of the files", result["collective"] == "all_gather" and result["ranks"] == 4, result)
+    check("links differ", all(abs(w["a_ns_per_byte"] - w["b_ns_per_byte"]) < 1e-9 for w in result["links"]), result)
+    check_sides(compared([os.path.join(MSCCLPP, "allgather_ring_4.json"), plan, *topo, "--bytes", "1M"]),
+                "allgather_ring", "bruck")
+    text = tutti(["compare", plan, "bruck", *topo, "--bytes", "1M"])
+    check("not alike", re.search(r"^ +1 MiB .* alike$", text, re.MULTILINE), text)
+    check("no links", "every link is busy as long in A as in B" in text, text)
+
+
+def test_compare_certificate(folder):
+    proof = os.path.join(folder, "proof.json")
+    topo = ["--topo", "dgx-a100 x2", "--bytes", "1M"]
+    tutti(["explain", *topo, "--coll", "all_gather", "--certificate", proof])
+    result = compared([proof, "ring", *topo])
+    check("not verified", result["a"]["verified"] and not result["a"]["notes"], result)
+    check("not near the bound", result["a"]["plan_over_bound"] > 0.7, result)
+    moved = compared([proof, "ring", "--topo", "dgx-h100 x2", "--bytes", "1M"])
+    check("no note", any("another topology" in note for note in moved["a"]["notes"]), moved)
+
+
+def test_compare_public_schedules(_):
+    if not os.path.isdir(SCHEDULES):
+        return f"skipped: {SCHEDULES} is not there; set TUTTI_TEST_TOPOLOGIES"
+    for name in sorted(os.listdir(SCHEDULES)):
+        path = os.path.join(SCHEDULES, name)
+        ranks = len(re.findall(r"<gpu ", open(path, encoding="utf-8").read()))
+        topo = {8: "dgx-a100", 16: "dgx-a100 x2"}[ranks]
+        other = "pairwise" if "alltoall" in name else "ring"
+        result = compared([path, other, "--topo", topo, "--bytes", "1M"])
+        check("not verified", result["a"]["verified"] and result["b"]["verified"], result)
+        check("no times", result["sizes"][0]["faster"] in ("A", "B", "alike"), result)
+    return None
+
+
+def test_compare_says_what_is_wrong(folder):
+    def refused(arguments, *parts, status=1):
+        output = tutti(["compare", *arguments], expect=status)
+        for part in parts:
+            check(f"no '{part}'", part in output, output)
+
+    ring = os.path.join(MSCCLPP, "allgather_ring_4.json")
+    box = ["--topo", "dgx-a100"]
+    refused([ring, "ring", *box], "allgather_ring_4.json", "8 ranks", "one of 4", "--gpus")
+    refused(["ring", "nothing", *box], "nothing: expected a file or one of the algorithms here, forest")
+    refused(["binomial", "nothing", *box, "--coll", "broadcast"], "algorithms here, ", "binomial")
+    refused([ring, "ring", *box, "--coll", "all_reduce"], "expected a plan for all_reduce, got one for all_gather")
+    refused([NCCL_GRAPH + ":tree", "ring", *box, "--coll", "all_gather"], "no tree for all_gather")
+    refused([NCCL_GRAPH, "ring", "--topo", "dgx-a100", "--gpus", "0,1,2,3"], "two_rails_8.xml:", "got 8")
+    refused([ring + ":tree", "ring", *box], "only NCCL's graph XML")
+    refused(["-", "-", *box], "one plan from the standard input")
+    refused(["ring", "ring"], "--topo", status=2)
+    with open(plan_file(folder, "all_gather", "ring", "json", 8), encoding="utf-8") as file:
+        plan = json.load(file)
+    plan["ranks"][0]["lanes"][0].pop()  # receives the last message
+    wrong = os.path.join(folder, "wrong.json")
+    with open(wrong, "w", encoding="utf-8") as file:
+        json.dump(plan, file)
+    refused([wrong, "ring", *box], "verified", "NO", "A is rejected: ")
 
 
 def burst(chunks):

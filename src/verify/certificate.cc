@@ -9,6 +9,7 @@
 
 #include "src/base/error.h"
 #include "src/verify/bound.h"
+#include "src/verify/length_bound.h"
 #include "src/verify/verifier.h"
 
 namespace tutti::verify {
@@ -39,19 +40,33 @@ Reason find_plan_time(const Certificate& certificate, CertificateVerdict* verdic
   return std::nullopt;
 }
 
+Reason find_certified_bound(const Certificate& certificate, Rational* bound) {
+  const plan::Collective collective = certificate.plan.shape.collective;
+  const std::vector<int32_t>& nodes = certificate.placement.node_of_rank;
+  if (collective == plan::Collective::kAllToAll) {
+    if (!certificate.parts.empty())
+      return fmt::format("parts: expected none, lengths prove an all_to_all, got {}",
+                         certificate.parts.size());
+    return bound_by_lengths(certificate.graph, nodes, certificate.lengths, bound);
+  }
+  if (!certificate.lengths.empty())
+    return fmt::format("lengths: expected none, parts prove an {}, got {}", plan::name(collective),
+                       certificate.lengths.size());
+  return find_bound({.collective = collective,
+                     .graph = &certificate.graph,
+                     .node_of_rank = &nodes,
+                     .parts = &certificate.parts},
+                    bound);
+}
+
 Reason judge(const Certificate& certificate, CertificateVerdict* verdict) {
   topology::validate(certificate.graph);  // throws
   const Verdict proof = verify(certificate.plan);
   if (!proof.accepted) return "plan: " + proof.reason;
   check_placement(certificate.plan, certificate.placement, certificate.graph);  // throws
-  const std::vector<int32_t>& nodes = certificate.placement.node_of_rank;
-  if (Reason why = check_ranks_apart(nodes, certificate.graph)) return why;
-  if (Reason why = find_bound({.collective = certificate.plan.shape.collective,
-                               .graph = &certificate.graph,
-                               .node_of_rank = &nodes,
-                               .parts = &certificate.parts},
-                              &verdict->bound))
+  if (Reason why = check_ranks_apart(certificate.placement.node_of_rank, certificate.graph))
     return why;
+  if (Reason why = find_certified_bound(certificate, &verdict->bound)) return why;
   if (Reason why = find_plan_time(certificate, verdict)) return why;
   if (verdict->plan < verdict->bound)
     return fmt::format("the plan takes {}, less than its bound {}: one of them is wrong",

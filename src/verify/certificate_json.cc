@@ -3,8 +3,9 @@
 //
 // {"format": "tutti-certificate-1", "figures": {...}, "node_of_rank": ["gpu0", ...],
 //  "routes": [[SOURCE, SINK, CHANNEL, ["+3", "-4", ...]], ...], "parts": [["gpu0", ...], ...],
-//  "topology": {...}, "plan": {...}}
-// A hop "+3" crosses link 3 of the topology as it is written there, "-3" the other way. Figures are
+//  "lengths": [[0, 1], ...], "topology": {...}, "plan": {...}}
+// A hop "+3" crosses link 3 of the topology as it is written there, "-3" the other way. Lengths are
+// of those links, forward and reverse; they are there for AllToAll only. Figures are
 // for people; whoever reads a certificate works them out anew.
 #include <map>
 
@@ -84,9 +85,17 @@ Route read_route(const JsonNode& node) {
   return route;
 }
 
+std::array<int64_t, 2> read_lengths(const JsonNode& node) {
+  const std::vector<JsonNode> items = node.items();
+  if (items.size() != 2) node.expected("[forward, reverse]");
+  return {static_cast<int64_t>(items[0].integer(INT64_MAX)),
+          static_cast<int64_t>(items[1].integer(INT64_MAX))};
+}
+
 Certificate read(const json& document) {
   const JsonNode root(kSubject, document);
-  root.only({"format", "figures", "node_of_rank", "routes", "parts", "topology", "plan"});
+  root.only(
+      {"format", "figures", "node_of_rank", "routes", "parts", "lengths", "topology", "plan"});
   if (root.member("format").text() != kFormat)
     root.member("format").expected(fmt::format("\"{}\"", kFormat));
   Certificate certificate;
@@ -101,6 +110,9 @@ Certificate read(const json& document) {
     certificate.placement.routes.push_back(read_route(route));
   for (const JsonNode& part : root.member("parts").items())
     certificate.parts.push_back(read_ids(part, numbers));
+  if (root.has("lengths"))
+    for (const JsonNode& lengths : root.member("lengths").items())
+      certificate.lengths.push_back(read_lengths(lengths));
   return certificate;
 }
 
@@ -109,12 +121,14 @@ Certificate read(const json& document) {
 std::string to_json(const Certificate& certificate) {
   json parts = json::array();
   for (const auto& part : certificate.parts) parts.push_back(ids_json(certificate.graph, part));
+  const std::string lengths =
+      certificate.lengths.empty() ? "" : "\"lengths\": " + json(certificate.lengths).dump() + ",\n";
   return fmt::format(
       "{{\"format\": \"{}\",\n\"figures\": {},\n\"node_of_rank\": {},\n\"routes\": {},\n\"parts\": "
-      "{},\n\"topology\": {},\n\"plan\": {}}}\n",
+      "{},\n{}\"topology\": {},\n\"plan\": {}}}\n",
       kFormat, figures_json(certificate).dump(),
       ids_json(certificate.graph, certificate.placement.node_of_rank).dump(),
-      routes_json(certificate.placement).dump(), parts.dump(),
+      routes_json(certificate.placement).dump(), parts.dump(), lengths,
       topology::write_native_json({certificate.graph, {}}), plan::to_json(certificate.plan));
 }
 

@@ -1,9 +1,9 @@
 # One function per kind of target, so that every folder's CMakeLists.txt is a list of files and nothing else.
 
-# tutti_add_module(NAME SOURCES a.cc ... DEPS tutti::x ... [PRIVATE_DEPS ...] [NO_PCH])
-# Makes object library tutti_NAME with alias tutti::NAME and adds its objects to libtutti.
+# tutti_add_module(NAME SOURCES a.cc ... DEPS tutti::x ... [PRIVATE_DEPS ...] [NO_PCH] [NO_LIBRARY])
+# Makes object library tutti_NAME with alias tutti::NAME and adds its objects to libtutti, unless NO_LIBRARY.
 function(tutti_add_module name)
-  cmake_parse_arguments(ARG "NO_PCH" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "NO_PCH;NO_LIBRARY" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
   add_library(tutti_${name} STATIC ${ARG_SOURCES})
   add_library(tutti::${name} ALIAS tutti_${name})
   set_target_properties(tutti_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
@@ -13,7 +13,9 @@ function(tutti_add_module name)
   if(NOT ARG_NO_PCH)
     tutti_use_pch(tutti_${name} library)
   endif()
-  set_property(GLOBAL APPEND PROPERTY TUTTI_MODULES tutti_${name})
+  if(NOT ARG_NO_LIBRARY)
+    set_property(GLOBAL APPEND PROPERTY TUTTI_MODULES tutti_${name})
+  endif()
 endfunction()
 
 # tutti_add_test(NAME SOURCES a.cc ... DEPS tutti::x ... LABELS unit ... [TIMEOUT s] [ARGS ...] [NO_PCH])

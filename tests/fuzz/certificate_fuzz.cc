@@ -33,6 +33,20 @@ std::string plan_certificate(const char* line, plan::Collective collective) {
                           .parts = planner::topology_bound(graph, network, collective).parts});
 }
 
+std::string all_to_all_certificate(const char* line) {
+  const topology::Graph graph = planner::view_of(topology::synthetic(line), {}).graph;
+  const planner::FlowNetwork network = planner::flow_network(graph);
+  const planner::TopologyBound bound =
+      planner::topology_bound(graph, network, plan::Collective::kAllToAll);
+  const std::vector<planner::Candidate> candidates =
+      planner::all_candidates(graph, network, plan::Collective::kAllToAll, {}, &bound);
+  return verify::to_json(verify::Certificate{.graph = graph,
+                                             .plan = candidates.front().placed.plan,
+                                             .placement = candidates.front().placed.placement,
+                                             .parts = {},
+                                             .lengths = bound.lengths});
+}
+
 std::string hierarchy_certificate(const char* line, plan::Collective collective) {
   const topology::Graph graph = planner::view_of(topology::synthetic(line), {}).graph;
   const planner::FlowNetwork network = planner::flow_network(graph);
@@ -57,8 +71,10 @@ void run(std::string_view input) {
 
 std::vector<std::string> seeds() {
   using enum plan::Collective;
-  return {plan_certificate("pcie gpus=2", kAllGather), plan_certificate("pcie gpus=2", kAllReduce),
+  return {plan_certificate("pcie gpus=2", kAllGather),
+          plan_certificate("pcie gpus=2", kAllReduce),
           plan_certificate("mi300x", kReduceScatter),
+          all_to_all_certificate("pcie gpus=2"),
           hierarchy_certificate("dgx-a100 x2", kAllGather),
           hierarchy_certificate("dgx-h100 x2", kAllReduce)};
 }

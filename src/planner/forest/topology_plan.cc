@@ -3,12 +3,15 @@
 #include "src/planner/forest/topology_plan.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <utility>
 
 #include <spdlog/fmt/fmt.h>
 
 #include "src/base/error.h"
+#include "src/planner/alltoall/alltoall_plan.h"
+#include "src/planner/alltoall/bound.h"
 #include "src/planner/forest/partition.h"
 #include "src/planner/forest/rings.h"
 #include "src/planner/planner.h"
@@ -41,7 +44,8 @@ void check_collective(Collective collective) {
       collective == Collective::kReduceScatter)
     return;
   throw Error(StatusCode::kInvalidArgument,
-              std::string("forest: expected all_reduce, all_gather or reduce_scatter, got ") +
+              std::string("topology: expected all_reduce, all_gather, reduce_scatter or all_to_all "
+                          "(which has no forest), got ") +
                   plan::name(collective));
 }
 
@@ -182,16 +186,48 @@ std::vector<Candidate> table_candidates(const topology::Graph& graph, const Flow
   return found;
 }
 
+TopologyBound all_to_all_topology_bound(const topology::Graph& graph, const FlowNetwork& network) {
+  const AllToAllBound bound = all_to_all_bound(network, graph);
+  TopologyBound found{.time = bound.inverse_rate,
+                      .parts = parts_of_graph(graph, network, {members(bound.inside)}),
+                      .lengths = std::vector<std::array<int64_t, 2>>(graph.links.size(), {0, 0}),
+                      .forest_time = bound.inverse_rate,
+                      .cut_time = bound.cut,
+                      .optimal = bound.optimal};
+  for (size_t i = 0; i < network.arcs.size(); ++i) {
+    const verify::Hop& hop = network.arcs[i].hop;
+    found.lengths[hop.link][hop.reverse ? 1 : 0] = bound.lengths[i];
+  }
+  return found;
+}
+
+std::vector<Candidate> all_to_all_candidates(const topology::Graph& graph,
+                                             const FlowNetwork& network, const PlanBudget& budget,
+                                             const TopologyBound& bound) {
+  SpreadGoal goal{bound.time, {}};
+  for (const FlowNetwork::Arc& arc : network.arcs)
+    goal.lengths.push_back(bound.lengths[arc.hop.link][arc.hop.reverse ? 1 : 0]);
+  std::vector<Candidate> found;
+  for (NamedPlan& plan : all_to_all_plans(network, graph, goal, budget))
+    found.push_back(candidate(plan.algorithm, std::move(plan.placed), graph, network));
+  std::ranges::move(table_candidates(graph, network, Collective::kAllToAll),
+                    std::back_inserter(found));
+  return found;
+}
+
 }  // namespace
 
 TopologyBound topology_bound(const topology::Graph& graph, const FlowNetwork& network,
                              Collective collective) {
-  check_collective(collective);
   check_terminals(graph, network);
+  if (collective == Collective::kAllToAll) return all_to_all_topology_bound(graph, network);
+  check_collective(collective);
   if (collective != Collective::kAllReduce) {
     const bool scatters = collective == Collective::kReduceScatter;
     const Bound bound = all_gather_bound(scatters ? reversed(network) : network, graph);
-    return {bound.inverse_rate, parts_of_graph(graph, network, {members(bound.inside)}),
+    return {bound.inverse_rate,
+            parts_of_graph(graph, network, {members(bound.inside)}),
+            {},
             bound.inverse_rate};
   }
   const Bound out = all_gather_bound(network, graph);
@@ -199,7 +235,9 @@ TopologyBound topology_bound(const topology::Graph& graph, const FlowNetwork& ne
                           ? out.inverse_rate
                           : all_gather_bound(reversed(network), graph).inverse_rate;
   PartitionBound partition = all_reduce_bound(network, graph, out);
-  return {partition.inverse_rate, parts_of_graph(graph, network, std::move(partition.parts)),
+  return {partition.inverse_rate,
+          parts_of_graph(graph, network, std::move(partition.parts)),
+          {},
           sum(in, out.inverse_rate)};
 }
 
@@ -215,7 +253,12 @@ Candidate forest_candidate(const topology::Graph& graph, const FlowNetwork& netw
 }
 
 std::vector<Candidate> all_candidates(const topology::Graph& graph, const FlowNetwork& network,
-                                      Collective collective, const PlanBudget& budget) {
+                                      Collective collective, const PlanBudget& budget,
+                                      const TopologyBound* bound) {
+  if (collective == Collective::kAllToAll)
+    return all_to_all_candidates(
+        graph, network, budget,
+        bound != nullptr ? *bound : topology_bound(graph, network, collective));
   // Of the bound: fewer trees make larger messages, and lanes that wait for fewer neighbours.
   constexpr double kShares[] = {0.999, 0.97, 0.95, 0.9, 0.8};
   std::vector<Candidate> candidates;

@@ -39,17 +39,34 @@ void simulate_row(const TopologyExplanation& explanation, TopologyRow* row) {
 
 double units_bytes(const TopologyExplanation& explanation) {
   const auto bytes = static_cast<double>(explanation.request.bytes);
-  return explanation.request.collective == plan::Collective::kAllReduce
-             ? bytes / explanation.network.n_terminals
-             : bytes;
+  const double n = explanation.network.n_terminals;
+  switch (explanation.request.collective) {
+    case plan::Collective::kAllReduce:
+      return bytes / n;
+    case plan::Collective::kAllToAll:
+      return bytes * n;
+    default:
+      return bytes;
+  }
+}
+
+// What algbw counts: the data of all ranks, but of an AllToAll what one rank sends, as the
+// bandwidth binaries do.
+double counted_units(const TopologyExplanation& explanation) {
+  return explanation.request.collective == plan::Collective::kAllToAll
+             ? 1
+             : explanation.network.n_terminals;
 }
 
 verify::Certificate certificate(const TopologyExplanation& explanation) {
   const planner::PlacedPlan& winner = explanation.rows.front().placed;
-  return {.graph = explanation.report.graph,
-          .plan = winner.plan,
-          .placement = winner.placement,
-          .parts = explanation.bound.parts};
+  verify::Certificate made{.graph = explanation.report.graph,
+                           .plan = winner.plan,
+                           .placement = winner.placement,
+                           .parts = {},
+                           .lengths = explanation.bound.lengths};
+  if (made.lengths.empty()) made.parts = explanation.bound.parts;
+  return made;
 }
 
 verify::HierarchyCertificate hierarchy_certificate(const TopologyExplanation& explanation) {
@@ -136,8 +153,9 @@ void add_candidates(TopologyExplanation* explanation,
                     const std::function<void(const std::string&)>& step) {
   const TopologyRequest& request = explanation->request;
   const int64_t began = now_ns();
-  std::vector<planner::Candidate> candidates = planner::all_candidates(
-      explanation->report.graph, explanation->network, request.collective, request.budget);
+  std::vector<planner::Candidate> candidates =
+      planner::all_candidates(explanation->report.graph, explanation->network, request.collective,
+                              request.budget, &explanation->bound);
   explanation->plan_ms += ms_since(began);
   for (planner::Candidate& candidate : candidates) {
     step("simulating " + candidate.algorithm);
@@ -162,7 +180,8 @@ TopologyExplanation explain_on(const topology::Report& topology, const TopologyR
   const int64_t began = now_ns();
   explanation.network = planner::flow_network(graph);
   explanation.bound = planner::topology_bound(graph, explanation.network, request.collective);
-  const bool is_large = explanation.network.n_terminals > kMostFlatRanks;
+  const bool is_large = explanation.network.n_terminals > kMostFlatRanks &&
+                        request.collective != plan::Collective::kAllToAll;
   step("candidates");
   if (is_large) add_hierarchy(&explanation);
   explanation.plan_ms = ms_since(began);
@@ -200,11 +219,11 @@ Rational in_given_capacities(const TopologyExplanation& explanation, const Ratio
 }
 
 double algbw(const TopologyExplanation& explanation, const Rational& time) {
-  return explanation.network.n_terminals / in_given_capacities(explanation, time).value();
+  return counted_units(explanation) / in_given_capacities(explanation, time).value();
 }
 
 double algbw(const TopologyExplanation& explanation, double time_ns) {
-  return units_bytes(explanation) * explanation.network.n_terminals / time_ns;
+  return units_bytes(explanation) * counted_units(explanation) / time_ns;
 }
 
 double busbw_factor(const TopologyExplanation& explanation) {

@@ -63,7 +63,8 @@ plan::Plan plan_of(const TopologyExplanation& explanation);
 // Time in the topology's own capacities, per unit of data of one rank: seconds per gigabyte for
 // GB/s.
 Rational in_given_capacities(const TopologyExplanation& explanation, const Rational& time);
-// GB/s of all data for a time as above, and for a call that takes so long.
+// GB/s of all data (AllToAll: of what one rank sends to all) for a time as above, and for a call
+// that takes so long.
 double algbw(const TopologyExplanation& explanation, const Rational& time);
 double algbw(const TopologyExplanation& explanation, double time_ns);
 double busbw_factor(const TopologyExplanation& explanation);

@@ -57,7 +57,33 @@ bool is_all_reduce(const TopologyExplanation& e) {
   return e.request.collective == plan::Collective::kAllReduce;
 }
 
+bool is_all_to_all(const TopologyExplanation& e) {
+  return e.request.collective == plan::Collective::kAllToAll;
+}
+
+std::vector<verify::Hop> long_hops(const TopologyExplanation& e) {
+  std::vector<verify::Hop> hops;
+  for (size_t i = 0; i < e.bound.lengths.size(); ++i)
+    for (const bool reverse : {false, true})
+      if (e.bound.lengths[i][reverse ? 1 : 0] > 0)
+        hops.push_back({static_cast<int32_t>(i), reverse});
+  return hops;
+}
+
+std::string all_to_all_bound_text(const TopologyExplanation& e) {
+  const std::vector<verify::Hop> hops = long_hops(e);
+  return fmt::format(
+      "bound     1/x* = {}: {:.3f} GB/s, proved by the lengths of {} links{}{}\n"
+      "cut       1/x  = {}: {:.3f} GB/s, at {}\n",
+      in_given_capacities(e, e.bound.time).to_string(), algbw(e, e.bound.time), hops.size(),
+      hops.empty() ? "" : ", such as " + hop_text(e, hops.front()),
+      e.bound.optimal || e.plan_over_bound == 1 ? "" : "; there may be a better bound",
+      in_given_capacities(e, e.bound.cut_time).to_string(), algbw(e, e.bound.cut_time),
+      parts_text(e));
+}
+
 std::string bound_text(const TopologyExplanation& e) {
+  if (is_all_to_all(e)) return all_to_all_bound_text(e);
   std::string text =
       fmt::format("bound     1/x* = {}: {:.3f} GB/s, proved by the {} {}\n",
                   in_given_capacities(e, e.bound.time).to_string(), algbw(e, e.bound.time),
@@ -130,6 +156,10 @@ ordered_json document(const TopologyExplanation& e) {
   json["cut"] = ordered_json::array();
   for (const auto& part : e.bound.parts) json["cut"].push_back(ids(e, part, part.size()));
   if (e.bound.parts.size() == 1) json["cut"] = json["cut"].front();
+  if (is_all_to_all(e)) {
+    json["cut_inverse_x"] = in_given_capacities(e, e.bound.cut_time).to_string();
+    json["bound_optimal"] = e.bound.optimal;
+  }
   json["bottlenecks"] = bottlenecks(e, SIZE_MAX);
   json["plan_ms"] = e.plan_ms;
   json["simulation_ms"] = e.simulation_ms;

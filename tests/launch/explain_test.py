@@ -50,9 +50,19 @@ def test_subsets_and_what_if(_):
     check("the loss is not told", re.search(r"with it \d+\.\d % of the speed is lost", text), text)
 
 
+def test_all_to_all_relays_past_a_narrow_spine(_):
+    result = explain("dgx-h100 x4 fabric=rail-spine oversubscription=2", "alltoall", "1M")
+    check("not relayed", result["algorithm"] == "relayed" and result["plan_over_bound"] == 1, result)
+    check("another bound", result["bound_inverse_x"] == "3/200" and result["cut_inverse_x"] == "3/200", result)
+    check("bandwidth is not counted as alltoall_perf does", abs(result["bound_algbw_gbps"] - 200 / 3) < 0.001, result)
+    direct = [row for row in result["candidates"] if row["algorithm"] == "direct"]
+    check("the direct way is not slower", abs(direct[0]["plan_over_bound"] - 4 / 7) < 1e-9, direct)
+
+
 def test_certificates(folder):
     path = os.path.join(folder, "proof.json")
-    for topology, collective in (("dgx-1v", "reduce_scatter"), ("dgx-a100 x2", "all_reduce"), ("dgx-h100 x32", "all_gather")):
+    for topology, collective in (("dgx-1v", "reduce_scatter"), ("dgx-a100 x2", "all_reduce"), ("mi250", "all_to_all"),
+                                 ("dgx-h100 x32", "all_gather")):
         explain(topology, collective, more=["--certificate", path])
         output = tutti(["certify", path])
         check("not accepted", "accepted" in output and "plan / bound" in output, output)
@@ -60,6 +70,11 @@ def test_certificates(folder):
         proof = json.load(file)
     proof["levels"][0]["trees"][3].pop()
     check("a tree that misses a member", "does not reach member" in tutti(["certify", "-"], 1, json.dumps(proof)), "")
+    explain("dgx-1v", "all_to_all", more=["--certificate", path])
+    with open(path, encoding="utf-8") as file:
+        proof = json.load(file)
+    proof["lengths"][0][0] = -1
+    check("a negative length", "/lengths/0/0" in tutti(["certify", "-"], 1, json.dumps(proof)), "")
     explain("dgx-a100", more=["--certificate", path])
     with open(path, encoding="utf-8") as file:
         proof = json.load(file)
@@ -76,7 +91,7 @@ def test_certificates(folder):
 
 def test_plans_run_on_host_ranks(folder):
     path = os.path.join(folder, "plan.json")
-    for collective in ("all_reduce", "all_gather", "reduce_scatter"):
+    for collective in ("all_reduce", "all_gather", "reduce_scatter", "all_to_all"):
         explain(TWO_H100, collective, "1M", ["--plan", path])
         output = tutti(["run", "--threads", path, "-b", "1K", "-e", "1M", "-f", "32", "-n", "1", "-w", "0"])
         check("wrong results", "# Out of bounds values : 0 OK" in output and output.count("Rank") >= 16, output)

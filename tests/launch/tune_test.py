@@ -42,11 +42,17 @@ def measured_profile(cache):
     return path
 
 
+def all_reduces():
+    """Those that do two ranks, which all AllReduces do."""
+    rows = [line.split() for line in run("plan", "list").stdout.splitlines()]
+    return {row[1] for row in rows if row[0] == "all_reduce"}
+
+
 def explained(cache, path):
     found = explain("--coll", "all_reduce", "--bytes", "1M", "-n", "2", XDG_CACHE_HOME=cache)
     check("by the profile", found["profile"] == path, found)
     names = [c["algorithm"] for c in found["candidates"]]
-    check("all candidates, the chosen one first", len(names) == 6 and names[0] == found["chosen"], found)
+    check("all candidates, the chosen one first", set(names) == all_reduces() and names[0] == found["chosen"], found)
     times = [c["predicted_ns"] for c in found["candidates"]]
     check("by predicted time", times == sorted(times), found)
     one_shot = next(c for c in found["candidates"] if c["algorithm"] == "one_shot")

@@ -237,7 +237,7 @@ TEST(TuttiTopo_EachSource, PrintsOrExplains) {
   EXPECT_EQ(missing.status, 1);
   EXPECT_EQ(missing.err, "tutti topo: can't open /no/such/file for reading\n");
   EXPECT_THAT(run_tutti({"topo", "--from", "-"}).err,
-              HasSubstr("tutti topo: standard input: expected a native topology"));
+              HasSubstr("tutti topo: standard input: expected one of native JSON"));
   EXPECT_THAT(run_tutti({"topo", "--synthetic", "cray"}).err, HasSubstr("\"cray\": unknown model"));
   const std::string path = ::testing::TempDir() + "topo." + std::to_string(getpid());
   const std::string json = run_tutti({"topo", "--synthetic", "dgx-1v", "--as", "json"}).out;

@@ -14,6 +14,7 @@
 #include "topology/formats/any.h"
 #include "topology/formats/native_json.h"
 #include "topology/formats/nccl_xml.h"
+#include "topology/formats/svg.h"
 #include "topology/formats/tree_text.h"
 #include "topology/synthetic.h"
 
@@ -37,6 +38,7 @@ topology::Report load(const TopoOptions& options) {
 
 std::string rendered(const topology::Report& report, const std::string& as) {
   if (as == "json") return topology::write_native_json(report);
+  if (as == "svg") return topology::svg(report);
   if (as == "nccl-xml") return topology::write_nccl_xml(report);
   return topology::tree_text(report);
 }
@@ -68,9 +70,9 @@ void add_topo(cli::Command app, int* exit_status) {
       .excludes(from)
       .excludes(line);
   topo.add_option("--as", options->as,
-                  "Output: a tree to read, JSON to edit and pass to --from, or NCCL XML for "
-                  "NCCL_TOPO_FILE")
-      .one_of({"tree", "json", "nccl-xml"})
+                  "Output: a tree to read, JSON to edit and pass to --from, NCCL XML for "
+                  "NCCL_TOPO_FILE, or a picture")
+      .one_of({"tree", "json", "nccl-xml", "svg"})
       .capture_default_str();
   topo.add_option("--gpus", options->source.gpus, "Keep these GPUs only, counted from 0: 0,1,3")
       .delimiter(',')
@@ -85,6 +87,7 @@ Examples:
   tutti topo --as json > machine.json
   tutti topo --from machine.json
   ibnetdiscover | tutti topo --from -
+  tutti topo --as svg > machine.svg          (for a browser)
   tutti topo --from nccl-topo.xml            (what NCCL_TOPO_DUMP_FILE wrote)
   tutti topo --synthetic "dgx-a100 x2 fabric=rail" --change "down box0/nic3")");
   topo.callback([options, exit_status] {

@@ -6,6 +6,9 @@ import sys
 
 TUTTI = sys.argv[1]
 MACHINES = os.environ.get("TUTTI_TEST_TOPOLOGIES", sys.argv[2])
+IMAGES = sys.argv[3]
+# What the documentation shows.
+PICTURES = {"dgx-1v.svg": "dgx-1v", "dgx-a100-x2.svg": "dgx-a100 x2"}
 # Two GPUs with two NVLinks, which both name.
 NCCL = """<?xml version="1.0"?>
 <!-- made by hand -->
@@ -63,6 +66,17 @@ def public_machine():
     return "with public machines"
 
 
+def pictures():
+    own = topo("--as", "svg")
+    check("this machine has no picture", own.returncode == 0 and own.stdout.startswith("<svg xmlns="), own)
+    for name, machine in PICTURES.items():
+        path = os.path.join(IMAGES, name)
+        with open(path, encoding="utf-8") as file:
+            shown = file.read()
+        drawn = topo("--synthetic", machine, "--as", "svg")
+        check(f'{path} is not what the command draws; renew it: tutti topo --synthetic "{machine}" --as svg > {path}', drawn.stdout == shown, drawn)
+
+
 def refused(word, *arguments, text=None):
     output = topo(*arguments, text=text)
     check(f"{arguments} accepted", output.returncode in (1, 2) and output.stdout == "" and word in output.stderr, output)
@@ -107,6 +121,7 @@ def main():
                     "gb200-nvl72", "mi250 x2 fabric=rail-spine spines=2 sharp=1", "pcie nics=2 x2 fabric=fat-tree"):
         round_trip("--synthetic", machine)
     what_if()
+    pictures()
     # A script's empty variable must not show this machine instead.
     refused("empty", "--synthetic", "")
     refused("empty", "--from", "")

@@ -219,7 +219,7 @@ TEST(TuttiCommand_WrongUsage, Exits2AndNamesTheSubcommand) {
        "tutti run: The following argument was not expected: --frob"},
       {{"run", "-n", "2", "--timeout", "0", "true"}, "tutti run: --timeout"},
       {{"run", "-n", "2", "--no-prefix", "--prefix-all", "true"}, "tutti run: "},
-      {{"topo", "--as", "svg"}, "tutti topo: --as"},
+      {{"topo", "--as", "dot"}, "tutti topo: --as"},
       {{"topo", "--from", "a", "--synthetic", "host"}, "tutti topo: "},
   };
   for (const Case& c : cases) {

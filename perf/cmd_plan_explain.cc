@@ -42,6 +42,7 @@ struct ExplainOptions {
   planner::PlanBudget budget;
   std::string plan_file;
   std::string certificate_file;
+  std::string svg_file;
 };
 
 void check_measurable(const ExplainOptions& options) {
@@ -109,6 +110,7 @@ int run_explain_on(const ExplainOptions& options) {
     write_text(options.plan_file, plan::to_json(plan_of(*explanation)));
   if (!options.certificate_file.empty())
     write_text(options.certificate_file, certificate_of(*explanation));
+  if (!options.svg_file.empty()) write_text(options.svg_file, as_svg(*explanation));
   return 0;
 }
 
@@ -174,6 +176,11 @@ void add_topology_options(cli::Command command, ExplainOptions* options) {
   command
       .add_option("--plan", options->plan_file,
                   "Write the chosen plan, for `tutti plan run` and TUTTI_PLAN_FILE")
+      .type_name("FILE")
+      .needs(topo);
+  command
+      .add_option("--svg", options->svg_file,
+                  "Draw the chosen plan on the topology: loads, bottlenecks, the bound's nodes")
       .type_name("FILE")
       .needs(topo);
   command

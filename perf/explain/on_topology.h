@@ -69,6 +69,9 @@ double algbw(const TopologyExplanation& explanation, const Rational& time);
 double algbw(const TopologyExplanation& explanation, double time_ns);
 double busbw_factor(const TopologyExplanation& explanation);
 
+// The topology with the first row's plan on it.
+std::string as_svg(const TopologyExplanation& explanation);
+
 // `before`: the same without the changes of --what-if; null: there are none.
 std::string as_text(const TopologyExplanation& explanation, const TopologyExplanation* before);
 std::string as_json(const TopologyExplanation& explanation, const TopologyExplanation* before);

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree
 
 BIN = sys.argv[1]
 TUTTI = os.path.join(BIN, "tutti")
@@ -95,6 +96,16 @@ def test_plans_run_on_host_ranks(folder):
         explain(TWO_H100, collective, "1M", ["--plan", path])
         output = tutti(["run", "--threads", path, "-b", "1K", "-e", "1M", "-f", "32", "-n", "1", "-w", "0"])
         check("wrong results", "# Out of bounds values : 0 OK" in output and output.count("Rank") >= 16, output)
+
+
+def test_pictures(folder):
+    path = os.path.join(folder, "plan.svg")
+    for topology, collective in (("dgx-1v", "all_reduce"), ("dgx-h100 x2", "all_gather"), ("dgx-h100 x32", "all_reduce")):
+        explain(topology, collective, more=["--svg", path])
+        root = xml.etree.ElementTree.parse(path).getroot()
+        text = "".join(root.itertext())
+        check("no caption", root.tag.endswith("svg") and f"{collective} by" in text and "of the bound" in text, text)
+        check("no loads, cut or bottlenecks", all(word in text for word in ("inside the cut", "bottleneck", "load, idle to full")), text)
 
 
 def test_errors(_):

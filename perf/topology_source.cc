@@ -21,7 +21,8 @@ topology::Report read_or_make(const std::string& from) {
   if (from == "-") return topology::read_topology(read_text(from), "standard input");
   std::error_code none;
   // What looks like a path is one, so that a file that is missing is told as such.
-  if (std::filesystem::exists(from, none) || from.find('/') != std::string::npos) return topology::read_topology(read_text(from), from);
+  if (std::filesystem::exists(from, none) || from.find('/') != std::string::npos)
+    return topology::read_topology(read_text(from), from);
   try {
     return {topology::synthetic(from), {}};
   } catch (const Error& error) {

@@ -14,6 +14,7 @@
 #include "perf/command.h"
 #include "perf/doctor/rank_report.h"
 #include "perf/launcher.h"
+#include "perf/meeting.h"
 #include "src/base/error.h"
 #include "src/bootstrap/bootstrap.h"
 #include "src/comm/group.h"
@@ -30,11 +31,6 @@ struct DoctorOptions {
   int ranks = 0;  // 0: this process alone, or the launcher's job
   bool json = false;
 };
-
-Deadline init_deadline() {
-  const int64_t limit_ns = config_or_default().local.init_timeout_ns;
-  return limit_ns > 0 ? Deadline::after_ns(limit_ns) : Deadline::never();
-}
 
 // A communicator of all ranks adds one number per rank.
 Section try_communicator(const bootstrap::Launch& launch, const bootstrap::UniqueId& id) {
@@ -64,16 +60,12 @@ Section try_communicator(const bootstrap::Launch& launch, const bootstrap::Uniqu
 }
 
 std::vector<RankHealth> gather(const bootstrap::Launch& launch, const RankHealth& mine) {
-  const auto meeting = bootstrap::Bootstrap::join(
-      bootstrap::launch_unique_id(launch, 0), launch.size, launch.rank, init_deadline(), nullptr);
+  const auto meeting = meet(launch);
   RankHealth whole = mine;
   whole.sections.push_back(try_communicator(launch, bootstrap::launch_unique_id(launch, 1)));
-  const std::string text = to_json(whole).dump();
   std::vector<RankHealth> ranks;
-  for (const auto& bytes : meeting->all_gather(std::as_bytes(std::span(text)), init_deadline())) {
-    const auto* begin = reinterpret_cast<const char*>(bytes.data());
-    ranks.push_back(from_json(nlohmann::ordered_json::parse(begin, begin + bytes.size())));
-  }
+  for (const std::string& rank : all_texts(*meeting, to_json(whole).dump()))
+    ranks.push_back(from_json(nlohmann::ordered_json::parse(rank)));
   return ranks;
 }
 
@@ -87,8 +79,7 @@ int report(const std::vector<RankHealth>& ranks, bool json) {
 // Of the job that a launcher has started; broken launcher variables are reported, not thrown.
 std::optional<bootstrap::Launch> job() {
   try {
-    auto launch = bootstrap::detect_launch();
-    return launch.has_value() && launch->size > 1 ? launch : std::nullopt;
+    return job_of_many();
   } catch (const Error&) {
     return std::nullopt;
   }

@@ -2,10 +2,13 @@
 // `tutti topo`: shows this machine, a recorded one or a synthetic one.
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "perf/cli/cli.h"
 #include "perf/command.h"
+#include "perf/meeting.h"
 #include "perf/topology_source.h"
 #include "src/base/error.h"
 #include "topology/change.h"
@@ -16,6 +19,7 @@
 #include "topology/formats/nccl_xml.h"
 #include "topology/formats/svg.h"
 #include "topology/formats/tree_text.h"
+#include "topology/merge.h"
 #include "topology/synthetic.h"
 
 namespace tutti::command {
@@ -28,12 +32,36 @@ struct TopoOptions {
   bool fabric = false;
 };
 
-topology::Report load(const TopoOptions& options) {
+// Of all machines that the ranks of a job are on, for its rank 0 to show; nothing for the others.
+std::optional<topology::Report> machines_of(const bootstrap::Launch& launch) {
+  const auto meeting = meet(launch);
+  const std::string mine = topology::write_native_json(topology::detect_machine());
+  const std::vector<std::string> texts = all_texts(*meeting, mine);
+  if (launch.rank != 0) return std::nullopt;
+  std::vector<topology::Report> reports;
+  reports.reserve(texts.size());
+  for (const std::string& text : texts)
+    reports.push_back(topology::read_native_json(text, "rank " + std::to_string(reports.size())));
+  return topology::merge_hosts(reports);
+}
+
+// This machine's, or under a launcher those of the job.
+std::optional<topology::Report> detected(bool with_fabric) {
+  const auto launch = job_of_many();
+  if (launch && with_fabric)
+    throw Error(StatusCode::kInvalidUsage,
+                "--fabric: one host sees the whole fabric; run it there without a launcher");
+  if (launch) return machines_of(*launch);
+  const topology::Report machine = topology::detect_machine();
+  return with_fabric ? topology::add_ib_fabric(machine) : machine;
+}
+
+std::optional<topology::Report> load(const TopoOptions& options) {
   if (!options.synthetic.empty())
     return with_changes({topology::synthetic(options.synthetic), {}}, options.source);
   if (!options.source.from.empty()) return load_topology(options.source);
-  const topology::Report machine = topology::detect_machine();
-  return with_changes(options.fabric ? topology::add_ib_fabric(machine) : machine, options.source);
+  const std::optional<topology::Report> found = detected(options.fabric);
+  return found ? std::optional(with_changes(*found, options.source)) : std::nullopt;
 }
 
 std::string rendered(const topology::Report& report, const std::string& as) {
@@ -88,13 +116,16 @@ Examples:
   tutti topo --from machine.json
   ibnetdiscover | tutti topo --from -
   tutti topo --as svg > machine.svg          (for a browser)
+  tutti run -n 4 tutti topo --as json        (under any launcher: the hosts of all ranks)
   tutti topo --from nccl-topo.xml            (what NCCL_TOPO_DUMP_FILE wrote)
   tutti topo --synthetic "dgx-a100 x2 fabric=rail" --change "down box0/nic3")");
   topo.callback([options, exit_status] {
-    const std::string text = rendered(load(*options), options->as);
-    const bool written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
-    if (!written) throw Error(StatusCode::kSystemError, "can't write to standard output");
     *exit_status = 0;
+    const std::optional<topology::Report> report = load(*options);
+    if (!report) return;  // rank 0 shows it
+    const bool written =
+        std::fputs(rendered(*report, options->as).c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
+    if (!written) throw Error(StatusCode::kSystemError, "can't write to standard output");
   });
 }
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`tutti topo`: what it prints can be read back, and what can't be read is refused by name."""
+import json
 import os
 import subprocess
 import sys
@@ -55,6 +56,16 @@ def nccl_xml():
     check("NCCL XML does not survive", again.stdout == tree.stdout, again)
     own = topo("--as", "nccl-xml")
     check("this machine has no NCCL XML", "<cpu " in own.stdout and topo("--from", "-", text=own.stdout).returncode == 0, own)
+
+
+def machines_of_a_job():
+    """Three ranks of one host see it once, and rank 0 alone prints."""
+    run = subprocess.run([TUTTI, "run", "-n", "3", TUTTI, "topo", "--as", "json"], capture_output=True, text=True, timeout=120, check=False)
+    check("no topology of the job", run.returncode == 0 and run.stdout.startswith("{"), run)
+    kinds = [node["kind"] for node in json.loads(run.stdout)["nodes"]]
+    check("not one machine in a cluster", kinds[0] == "cluster" and kinds.count("machine") == 1, run)
+    run = subprocess.run([TUTTI, "run", "-n", "2", TUTTI, "topo", "--fabric"], capture_output=True, text=True, timeout=120, check=False)
+    check("--fabric in a job", run.returncode != 0 and "without a launcher" in run.stderr, run)
 
 
 def public_machine():
@@ -122,6 +133,7 @@ def main():
         round_trip("--synthetic", machine)
     what_if()
     pictures()
+    machines_of_a_job()
     # A script's empty variable must not show this machine instead.
     refused("empty", "--synthetic", "")
     refused("empty", "--from", "")

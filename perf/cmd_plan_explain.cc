@@ -40,6 +40,7 @@ struct ExplainOptions {
   std::string links = "all";
   std::string capacity = "real";
   planner::PlanBudget budget;
+  bool no_cache = false;
   std::string plan_file;
   std::string certificate_file;
   std::string svg_file;
@@ -87,7 +88,8 @@ TopologyExplanation explain_with(const ExplainOptions& options, const std::strin
                           .bytes = options.bytes,
                           .view = {.gpu_links_only = options.links == "gpu",
                                    .unit_capacity = options.capacity == "unit"},
-                          .budget = options.budget};
+                          .budget = options.budget,
+                          .use_cache = !options.no_cache};
   return explain_on(load_topology(source), request, [progress](const std::string& what) {
     progress->step();
     progress->begin(what);
@@ -168,6 +170,9 @@ void add_topology_options(cli::Command command, ExplainOptions* options) {
       .capture_default_str()
       .range(1, kMostPlanLanes)
       .needs(topo);
+  command.add_flag("--no-cache", options->no_cache,
+                   "Plan anew, and keep nothing; else plans are kept by the topology's hash in "
+                   "$XDG_CACHE_HOME/tutti or ~/.cache/tutti");
   command
       .add_option("--what-if", options->topology.changes,
                   "Plan again with changes, and show the loss; see `tutti topo --help`")

@@ -8,6 +8,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "perf/explain/fastest.h"
+#include "perf/explain/plan_cache.h"
 #include "src/base/clock.h"
 #include "src/base/error.h"
 #include "src/planner/hierarchy/hierarchy.h"
@@ -152,11 +153,16 @@ void add_hierarchy(TopologyExplanation* explanation) {
 void add_candidates(TopologyExplanation* explanation,
                     const std::function<void(const std::string&)>& step) {
   const TopologyRequest& request = explanation->request;
+  const topology::Graph& graph = explanation->report.graph;
+  const PlanKey key{topology::hash(graph), request.collective, request.budget};
   const int64_t began = now_ns();
+  auto kept = request.use_cache ? find_plans(key, graph, explanation->network) : std::nullopt;
   std::vector<planner::Candidate> candidates =
-      planner::all_candidates(explanation->report.graph, explanation->network, request.collective,
-                              request.budget, &explanation->bound);
+      kept ? std::move(*kept)
+           : planner::all_candidates(graph, explanation->network, request.collective,
+                                     request.budget, &explanation->bound);
   explanation->plan_ms += ms_since(began);
+  if (request.use_cache && !kept) keep_plans(key, candidates, graph);
   for (planner::Candidate& candidate : candidates) {
     step("simulating " + candidate.algorithm);
     TopologyRow row = row_of(std::move(candidate));

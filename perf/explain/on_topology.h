@@ -23,6 +23,7 @@ struct TopologyRequest {
   uint64_t bytes = 0;  // of one block, as the C API takes it
   planner::ViewOptions view;
   planner::PlanBudget budget;
+  bool use_cache = false;  // look for plans on disk, and keep them there
   verify::SimulationParameters simulation;
 };
 

@@ -14,6 +14,7 @@
 
 #include <spdlog/fmt/fmt.h>
 
+#include "src/base/cache_files.h"
 #include "src/base/config.h"
 #include "src/base/error.h"
 #include "src/base/log.h"
@@ -24,13 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uintmax_t kMaxFileBytes = 16 << 20;
-
-std::string cache_folder() {
-  std::string xdg = foreign_variable("XDG_CACHE_HOME").value_or("");
-  if (xdg.starts_with('/')) return xdg;  // a relative one counts as not set, as its rules say
-  const std::string home = foreign_variable("HOME").value_or("");
-  return home.starts_with('/') ? home + "/.cache" : "";
-}
 
 [[noreturn]] void refuse(const std::string& file, const std::string& what) {
   throw Error(StatusCode::kInvalidArgument, "the profile " + file + " can't be used: " + what);
@@ -105,7 +99,7 @@ void warn_once(const Error& error) {
 std::string own_profile_path() {
   const std::string folder = cache_folder();
   if (folder.empty()) return "";
-  return folder + "/tutti/profile-" + key_of(this_machine()) + ".json";
+  return folder + "/profile-" + key_of(this_machine()) + ".json";
 }
 
 std::optional<FoundProfile> find_profile(const std::string& setting) {
@@ -129,24 +123,7 @@ GivenProfile read_profile(const std::string& setting, int n_ranks) {
 }
 
 void write_profile(const planner::Profile& profile, const std::string& path) {
-  const std::string fresh = fmt::format("{}.{}", path, ::getpid());
-  std::error_code error;
-  if (const fs::path folder = fs::path(path).parent_path(); !folder.empty())
-    fs::create_directories(folder, error);
-  std::ofstream file(fresh, std::ios::binary);
-  file << planner::to_json(profile);
-  file.close();
-  if (!file) {
-    const int why = errno;
-    fs::remove(fresh, error);
-    throw system_error("can't write the profile " + fresh, why);
-  }
-  fs::rename(fresh, path, error);
-  if (error) {
-    const int why = error.value();
-    fs::remove(fresh, error);
-    throw system_error("can't write the profile " + path, why);
-  }
+  replace_file(path, planner::to_json(profile), "the profile");
 }
 
 }  // namespace tutti::comm

@@ -12,8 +12,10 @@ TUTTI = os.path.join(BIN, "tutti")
 TWO_H100 = "dgx-h100 x2"
 
 
-def tutti(arguments, expect=0, text=None):
-    done = subprocess.run([TUTTI, "plan"] + arguments, capture_output=True, text=True, timeout=250, input=text, check=False)
+def tutti(arguments, expect=0, text=None, cache=""):
+    more = ["--no-cache"] if arguments[0] == "explain" and not cache else []
+    done = subprocess.run([TUTTI, "plan"] + arguments + more, capture_output=True, text=True, timeout=250, input=text, check=False,
+                          env=dict(os.environ, XDG_CACHE_HOME=cache))
     if done.returncode != expect:
         raise AssertionError(f"{arguments}: exit {done.returncode}, expected {expect}\n{done.stdout}\n{done.stderr}")
     return done.stdout if expect == 0 else done.stdout + done.stderr
@@ -106,6 +108,31 @@ def test_pictures(folder):
         text = "".join(root.itertext())
         check("no caption", root.tag.endswith("svg") and f"{collective} by" in text and "of the bound" in text, text)
         check("no loads, cut or bottlenecks", all(word in text for word in ("inside the cut", "bottleneck", "load, idle to full")), text)
+
+
+def test_plans_are_kept_by_topology(folder):
+    arguments = ["explain", "--topo", "dgx-a100 x2", "--coll", "all_gather", "--bytes", "64M", "--json"]
+    first = json.loads(tutti(arguments, cache=folder))
+    (name,) = os.listdir(os.path.join(folder, "tutti"))
+    check("not by version, topology and budget", re.fullmatch(r"plans-1-[0-9a-f]{16}-all_gather-32-64\.json", name), name)
+    path = os.path.join(folder, "tutti", name)
+    written = os.stat(path).st_mtime_ns
+
+    def same(other):
+        return all(first[key] == other[key] for key in first if key not in ("plan_ms", "simulation_ms"))
+
+    check("other plans from the file", same(json.loads(tutti(arguments, cache=folder))), first)
+    check("written again", os.stat(path).st_mtime_ns == written, path)
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    for spoiled in (text[:1000], text.replace("output[3]", "output[4]", 1), "", "[]"):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(spoiled)
+        check("a spoiled file is believed", same(json.loads(tutti(arguments, cache=folder))), spoiled[:200])
+        with open(path, encoding="utf-8") as file:
+            check("a spoiled file is not replaced", file.read() == text, spoiled[:200])
+    tutti(arguments + ["--max-lanes", "8"], cache=folder)
+    check("one file for two budgets", len(os.listdir(os.path.join(folder, "tutti"))) == 2, os.listdir(folder))
 
 
 def test_errors(_):

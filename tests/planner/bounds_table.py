@@ -29,7 +29,7 @@ NOT_PLANNED = {"ncv4-topo.xml": "no way leads from", "nvidiaDGX2.xml": "version"
 
 
 def explain(tutti, topology, collective, more=()):
-    done = subprocess.run([tutti, "plan", "explain", "--topo", topology, "--coll", collective, "--bytes", "64M", "--json", *more],
+    done = subprocess.run([tutti, "plan", "explain", "--topo", topology, "--coll", collective, "--bytes", "64M", "--json", "--no-cache", *more],
                           capture_output=True, text=True, timeout=300, check=False)
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])

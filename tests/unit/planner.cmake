@@ -14,4 +14,4 @@ tutti_add_test(planner_hierarchy_test SOURCES planner_hierarchy_test.cc DEPS tut
 tutti_add_test(planner_alltoall_test SOURCES planner_alltoall_test.cc DEPS tutti::topology_planner LABELS unit)
 tutti_add_test(planner_nccl_graph_test
   SOURCES planner_nccl_graph_test.cc ${PROJECT_SOURCE_DIR}/tests/support/plan_interpreter.cc
-  DEPS tutti::planner LABELS unit)
+  DEPS tutti::topology_planner LABELS unit)

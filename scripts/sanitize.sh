@@ -14,7 +14,7 @@ if [[ $preset == tsan ]]; then
   ctest --preset tsan -R "^($pattern|conformance_sample)\$"
 else
   cmake --build --preset asan
-  ctest --preset asan -LE 'long|project|launch|guard|failure'
+  ctest --preset asan -j 2 -LE 'long|project|launch|guard|failure'
   # Samples of what takes long.
   build/asan/tests/failure/mismatch --trials 100 --matching 2000
   build/asan/tests/failure/survive --trials 60

@@ -33,5 +33,5 @@ part_fuzzing_topologies() {
 }
 part_fuzzing_plans() {
   scripts/install-deps.sh
-  scripts/fuzz.sh --seconds 600 certificate plan_json msccl_xml
+  scripts/fuzz.sh --seconds 600 certificate plan_json msccl_xml mscclpp_json nccl_graph
 }

@@ -3,7 +3,6 @@
 #include "topology/formats/tree_text.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -13,6 +12,8 @@
 #include <vector>
 
 #include <spdlog/fmt/fmt.h>
+
+#include "topology/formats/size_text.h"
 
 namespace tutti::topology {
 namespace {
@@ -30,14 +31,6 @@ size_t columns(const std::string& text) {
   return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
     return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
   }));
-}
-
-std::string bytes_text(int64_t bytes) {
-  constexpr std::array<const char*, 6> kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-  auto value = static_cast<double>(bytes);
-  size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
-  return fmt::format("{:.4g} {}", value, kUnits[unit]);
 }
 
 std::string bandwidth_text(int64_t mbit_s) {

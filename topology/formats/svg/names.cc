@@ -207,14 +207,6 @@ const char* type_name(LinkType type) {
   return "";
 }
 
-std::string bytes_text(int64_t bytes) {
-  constexpr std::array<const char*, 6> kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-  auto value = static_cast<double>(bytes);
-  size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
-  return fmt::format("{:.4g} {}", value, kUnits[unit]);
-}
-
 std::string gigabytes_text(int64_t mbit_s) {
   if (mbit_s == kUnknown) return "unknown";
   if (mbit_s == 0) return "down";

@@ -23,7 +23,6 @@ std::string tooltip(const Graph& graph, int32_t node);
 const char* kind_name(NodeKind kind, bool plural);  // "GPUs", "network switches"
 std::string count_of(size_t count, NodeKind kind);  // "8 GPUs"
 const char* type_name(LinkType type);
-std::string bytes_text(int64_t bytes);
 std::string gigabytes_text(int64_t mbit_s);  // "25 GB/s"
 
 // "2 x 25 GB/s", "25 back 12.5 GB/s", "down", "unknown".

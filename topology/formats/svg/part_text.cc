@@ -8,6 +8,7 @@
 
 #include <spdlog/fmt/fmt.h>
 
+#include "topology/formats/size_text.h"
 #include "topology/formats/svg/names.h"
 
 namespace tutti::topology::drawing {

@@ -128,6 +128,14 @@ std::optional<std::string> find_bound(const BoundClaim& claim, Rational* bound) 
   }
 }
 
+std::optional<std::string> compare_times(BoundVerdict* verdict) {
+  if (verdict->plan < verdict->bound)
+    return fmt::format("the plan takes {}, less than its bound {}: one of them is wrong",
+                       verdict->plan.to_string(), verdict->bound.to_string());
+  verdict->plan_over_bound = verdict->bound.value() / verdict->plan.value();
+  return std::nullopt;
+}
+
 std::optional<std::string> check_ranks_apart(const std::vector<int32_t>& node_of_rank,
                                              const topology::Graph& graph) {
   std::vector<int32_t> nodes = node_of_rank;

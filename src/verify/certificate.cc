@@ -68,26 +68,14 @@ Reason judge(const Certificate& certificate, CertificateVerdict* verdict) {
     return why;
   if (Reason why = find_certified_bound(certificate, &verdict->bound)) return why;
   if (Reason why = find_plan_time(certificate, verdict)) return why;
-  if (verdict->plan < verdict->bound)
-    return fmt::format("the plan takes {}, less than its bound {}: one of them is wrong",
-                       verdict->plan.to_string(), verdict->bound.to_string());
-  verdict->plan_over_bound = verdict->bound.value() / verdict->plan.value();
-  return std::nullopt;
+  return compare_times(verdict);
 }
 
 }  // namespace
 
 CertificateVerdict check_certificate(const Certificate& certificate) {
-  CertificateVerdict verdict;
-  try {
-    if (Reason why = judge(certificate, &verdict))
-      verdict.reason = std::move(*why);
-    else
-      verdict.accepted = true;
-  } catch (const Error& error) {
-    verdict.reason = error.what();
-  }
-  return verdict;
+  return verdict_of<CertificateVerdict>(
+      [&](CertificateVerdict* verdict) { return judge(certificate, verdict); });
 }
 
 }  // namespace tutti::verify

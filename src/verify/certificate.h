@@ -11,6 +11,7 @@
 
 #include "src/base/rational.h"
 #include "src/plan/plan.h"
+#include "src/verify/bound.h"
 #include "src/verify/placement.h"
 #include "topology/graph.h"
 
@@ -45,13 +46,8 @@ struct CertifiedLink {
   bool reverse = false;
   Rational time;  // that it is busy
 };
-struct CertificateVerdict {
-  bool accepted = false;
-  std::string reason;                  // why not; empty when accepted
-  Rational bound;                      // time that no plan can beat
-  Rational plan;                       // time that the plan's busiest link takes
-  double plan_over_bound = 0;          // up to 1; the plan's rate by the bound's
-  std::vector<CertifiedLink> busiest;  // links that take so long
+struct CertificateVerdict : BoundVerdict {
+  std::vector<CertifiedLink> busiest;  // links that take as long as the plan
 };
 
 // Verifies the plan, checks its placement, adds up what crosses each link, and works out the bound

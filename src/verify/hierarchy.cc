@@ -212,26 +212,14 @@ Reason judge(const HierarchyCertificate& certificate, HierarchyVerdict* verdict)
                               &verdict->bound))
     return why;
   find_plan_time(certificate, verdict);
-  if (verdict->plan < verdict->bound)
-    return fmt::format("the plan takes {}, less than its bound {}: one of them is wrong",
-                       verdict->plan.to_string(), verdict->bound.to_string());
-  verdict->plan_over_bound = verdict->bound.value() / verdict->plan.value();
-  return std::nullopt;
+  return compare_times(verdict);
 }
 
 }  // namespace
 
 HierarchyVerdict check_hierarchy(const HierarchyCertificate& certificate) {
-  HierarchyVerdict verdict;
-  try {
-    if (Reason why = judge(certificate, &verdict))
-      verdict.reason = std::move(*why);
-    else
-      verdict.accepted = true;
-  } catch (const Error& error) {
-    verdict.reason = error.what();
-  }
-  return verdict;
+  return verdict_of<HierarchyVerdict>(
+      [&](HierarchyVerdict* verdict) { return judge(certificate, verdict); });
 }
 
 std::vector<LinkLoad> link_loads(const Hierarchy& hierarchy, const topology::Graph& graph,

@@ -15,6 +15,7 @@
 
 #include "src/base/rational.h"
 #include "src/plan/collective.h"
+#include "src/verify/bound.h"
 #include "src/verify/placement.h"
 #include "topology/graph.h"
 
@@ -53,12 +54,7 @@ struct HierarchyCertificate {
   std::vector<std::vector<int32_t>> parts;
 };
 
-struct HierarchyVerdict {
-  bool accepted = false;
-  std::string reason;  // why not; empty when accepted
-  Rational bound;      // as CertificateVerdict
-  Rational plan;
-  double plan_over_bound = 0;
+struct HierarchyVerdict : BoundVerdict {
   std::vector<Hop> busiest;  // links that take as long as the plan
 };
 

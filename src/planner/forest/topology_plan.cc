@@ -106,19 +106,31 @@ struct ForestPair {
   std::optional<Forest> scatter;  // none: as `gather`
 };
 
-ForestPair forests_for(const topology::Graph& graph, const FlowNetwork& network,
-                       Collective collective, double share) {
-  // ReduceScatter is AllGather on the reversed network.
-  if (collective == Collective::kReduceScatter) {
-    const FlowNetwork reverse = reversed(network);
-    return {forest_within(reverse, all_gather_bound(reverse, graph).inverse_rate, share), {}};
-  }
-  ForestPair pair{forest_within(network, all_gather_bound(network, graph).inverse_rate, share), {}};
+// The directions that a collective's forests are for, each with its bound: ReduceScatter is
+// AllGather on the reversed network, and an AllReduce wants that too where the directions differ.
+struct Directions {
+  FlowNetwork first;
+  Rational bound;
+  std::optional<FlowNetwork> second;
+  Rational second_bound;
+};
+
+Directions directions_of(const topology::Graph& graph, const FlowNetwork& network,
+                         Collective collective) {
+  const bool scatters = collective == Collective::kReduceScatter;
+  Directions ways{.first = scatters ? reversed(network) : network};
+  ways.bound = all_gather_bound(ways.first, graph).inverse_rate;
   if (collective == Collective::kAllReduce && !is_symmetric(network)) {
-    const FlowNetwork reverse = reversed(network);
-    pair.scatter = matching_forest(reverse, all_gather_bound(reverse, graph).inverse_rate,
-                                   pair.gather.trees_per_terminal);
+    ways.second = reversed(network);
+    ways.second_bound = all_gather_bound(*ways.second, graph).inverse_rate;
   }
+  return ways;
+}
+
+ForestPair forests_for(const Directions& ways, double share) {
+  ForestPair pair{forest_within(ways.first, ways.bound, share), {}};
+  if (ways.second)
+    pair.scatter = matching_forest(*ways.second, ways.second_bound, pair.gather.trees_per_terminal);
   return pair;
 }
 
@@ -128,6 +140,16 @@ Candidate candidate(std::string algorithm, PlacedPlan placed, const topology::Gr
   made.placed.plan.algorithm = made.algorithm;
   made.time = busiest_link_time(made.placed, graph, network);
   return made;
+}
+
+Candidate forest_along(const Directions& ways, const topology::Graph& graph,
+                       const FlowNetwork& network, Collective collective, double share,
+                       const PlanBudget& budget) {
+  const ForestPair pair = forests_for(ways, share);
+  const Forests forests{.gather = &pair.gather,
+                        .scatter = pair.scatter ? &*pair.scatter : &pair.gather};
+  return candidate("forest", forest_plan("forest", collective, forests, network, budget), graph,
+                   network);
 }
 
 // On a symmetric network, or one way, the trees of one forest serve both directions.
@@ -245,11 +267,8 @@ Candidate forest_candidate(const topology::Graph& graph, const FlowNetwork& netw
                            Collective collective, double share, const PlanBudget& budget) {
   check_collective(collective);
   check_terminals(graph, network);
-  const ForestPair pair = forests_for(graph, network, collective, share);
-  const Forests forests{.gather = &pair.gather,
-                        .scatter = pair.scatter ? &*pair.scatter : &pair.gather};
-  return candidate("forest", forest_plan("forest", collective, forests, network, budget), graph,
-                   network);
+  return forest_along(directions_of(graph, network, collective), graph, network, collective, share,
+                      budget);
 }
 
 std::vector<Candidate> all_candidates(const topology::Graph& graph, const FlowNetwork& network,
@@ -261,9 +280,12 @@ std::vector<Candidate> all_candidates(const topology::Graph& graph, const FlowNe
         bound != nullptr ? *bound : topology_bound(graph, network, collective));
   // Of the bound: fewer trees make larger messages, and lanes that wait for fewer neighbours.
   constexpr double kShares[] = {0.999, 0.97, 0.95, 0.9, 0.8};
+  check_collective(collective);
+  check_terminals(graph, network);
+  const Directions ways = directions_of(graph, network, collective);
   std::vector<Candidate> candidates;
   for (const double share : kShares) {
-    Candidate next = forest_candidate(graph, network, collective, share, budget);
+    Candidate next = forest_along(ways, graph, network, collective, share, budget);
     const int32_t chunks = next.placed.plan.shape.chunks_per_block;
     if (!candidates.empty()) {
       if (chunks >= candidates.back().placed.plan.shape.chunks_per_block) continue;

@@ -83,12 +83,9 @@ verify::HierarchyCertificate hierarchy_certificate(const TopologyExplanation& ex
 }
 
 double certified_share(const TopologyExplanation& explanation) {
-  const auto check = [&](const auto& verdict) {
-    if (!verdict.accepted) refuse_certificate(explanation.rows.front(), verdict.reason);
-    return verdict.plan_over_bound;
-  };
-  return explanation.hierarchy ? check(verify::check_hierarchy(hierarchy_certificate(explanation)))
-                               : check(verify::check_certificate(certificate(explanation)));
+  const verify::CertificateVerdict verdict = verify::check_certificate(certificate(explanation));
+  if (!verdict.accepted) refuse_certificate(explanation.rows.front(), verdict.reason);
+  return verdict.plan_over_bound;
 }
 
 TopologyRow row_of(planner::Candidate candidate) {
@@ -140,6 +137,7 @@ void add_hierarchy(TopologyExplanation* explanation) {
   if (!verdict.accepted) refuse_certificate(row, verdict.reason);
   row.link_time = Rational::of(verdict.plan.numerator * explanation->network.unit_mbit_s,
                                verdict.plan.denominator);
+  explanation->plan_over_bound = verdict.plan_over_bound;
   row.bottlenecks = verdict.busiest;
   row.chunks_per_block = verify::chunks_per_rank(*explanation->hierarchy);
   const int phases = explanation->request.collective == plan::Collective::kAllReduce ? 2 : 1;
@@ -195,7 +193,7 @@ TopologyExplanation explain_on(const topology::Report& topology, const TopologyR
   if (!is_large) add_candidates(&explanation, step);
   explanation.simulation_ms = is_large ? 0 : ms_since(planned);
   step("certificate");
-  explanation.plan_over_bound = certified_share(explanation);
+  if (!is_large) explanation.plan_over_bound = certified_share(explanation);
   return explanation;
 }
 

@@ -5,7 +5,7 @@
 set -euo pipefail
 
 build=(g++ cmake ninja-build ccache pkg-config libhwloc-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libhwy-dev
-       libsodium-dev libpugixml-dev liblemon-dev libibnetdisc-dev coinor-libclp-dev)
+       libsodium-dev libpugixml-dev liblemon-dev libibnetdisc-dev libibmad-dev libibumad-dev coinor-libclp-dev)
 test=(libgtest-dev libgmock-dev libbenchmark-dev python3 clang-format clang-tidy clang libclang-rt-14-dev git
       openmpi-bin libopenmpi-dev mpich procps valgrind libsimgrid-dev ibsim-utils opensm)
 

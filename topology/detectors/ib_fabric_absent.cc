@@ -9,7 +9,7 @@ Report add_ib_fabric(const Report& host) {
   report.notes.push_back(
       {"fabric",
        "the InfiniBand fabric is left out: built without the headers of libibnetdisc "
-       "(Debian: libibnetdisc-dev)"});
+       "(Debian: libibnetdisc-dev, libibmad-dev and libibumad-dev)"});
   return report;
 }
 

@@ -17,7 +17,7 @@ Sizes sizes(size_t count, size_t elem_bytes, int n_ranks) {
 }
 
 tuttiResult_t issue(const Call& c) {
-  return tuttiAllToAll(c.send, c.recv, c.sizes.count, c.type, c.comm, nullptr);
+  return tuttiAllToAll(c.send, c.recv, c.sizes.count, c.type, c.comm, c.stream);
 }
 
 std::vector<Piece> expect(const Sizes& sizes, int rank, int n_ranks, int /*root*/) {

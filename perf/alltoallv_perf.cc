@@ -48,7 +48,7 @@ tuttiResult_t issue(const Call& c) {
     at += counts.back();
   }
   return tuttiAllToAllv(c.send, counts.data(), displs.data(), c.recv, counts.data(), displs.data(),
-                        c.type, c.comm, nullptr);
+                        c.type, c.comm, c.stream);
 }
 
 std::vector<Piece> expect(const Sizes& sizes, int rank, int n_ranks, int /*root*/) {

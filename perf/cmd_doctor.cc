@@ -15,7 +15,9 @@
 #include "perf/doctor/rank_report.h"
 #include "perf/launcher.h"
 #include "perf/meeting.h"
+#include "src/base/clock.h"
 #include "src/base/error.h"
+#include "src/base/process_memory.h"
 #include "src/bootstrap/bootstrap.h"
 #include "src/comm/group.h"
 #include "src/comm/setup.h"
@@ -32,12 +34,39 @@ struct DoctorOptions {
   bool json = false;
 };
 
+// What a rank's start took; two numbers for an AllReduce.
+struct StartCost {
+  int64_t ns = 0;
+  int64_t private_bytes = 0;
+};
+static_assert(sizeof(StartCost) == 2 * sizeof(int64_t));
+
+// The most of all ranks, which all ranks say alike.
+Finding start_finding(comm::Communicator& comm, const StartCost& mine) {
+  StartCost most;
+  comm::run_now(comm, comm::CollectiveCall{.name = "AllReduce",
+                                           .collective = plan::Collective::kAllReduce,
+                                           .input = &mine,
+                                           .output = &most,
+                                           .count = 2,
+                                           .dtype = DType::kInt64,
+                                           .op = Op::kMax});
+  return {"start", fmt::format("at most {:.3f} s to form it, at most {} of private memory in each "
+                               "process before first use",
+                               static_cast<double>(most.ns) / kNsPerSecond,
+                               bytes_text(static_cast<uint64_t>(most.private_bytes)))};
+}
+
 // A communicator of all ranks adds one number per rank.
 Section try_communicator(const bootstrap::Launch& launch, const bootstrap::UniqueId& id) {
   try {
     const comm::Options options{.config = config_from_environment()};
+    const int64_t start_ns = now_ns();
     const auto made =
         comm::join(id, {.rank = launch.rank, .n_ranks = launch.size}, options, nullptr, 0);
+    // Before first use.
+    const StartCost start{.ns = now_ns() - start_ns,
+                          .private_bytes = static_cast<int64_t>(private_bytes().value_or(0))};
     const int64_t mine = launch.rank;
     int64_t sum = 0;
     comm::run_now(*made, comm::CollectiveCall{.name = "AllReduce",
@@ -52,6 +81,7 @@ Section try_communicator(const bootstrap::Launch& launch, const bootstrap::Uniqu
           fmt::format("wrong: expected {} as the sum of all ranks, got {}", expected, sum));
     }
     Section section = communicator_section(*made);
+    section.findings.push_back(start_finding(*made, start));
     made->finalize();
     return section;
   } catch (const Error& error) {

@@ -23,9 +23,8 @@ using planner::AlgorithmRow;
 
 // Is every plan of the row proved to be eligible in deterministic mode for every datatype?
 bool is_deterministic(const AlgorithmRow& row) {
-  for (int32_t n = 1; n <= kMostListedRanks; ++n) {
-    const planner::PlanRequest request{row.collective, n, 0, 1};
-    if (row.supports(request) &&
+  for (const planner::PlanRequest& request : listed_requests(row, 1)) {
+    if (request.root == 0 &&
         planner::verified_plan(row, request)->verdict.fold_order != verify::FoldOrder::kInOrderOnce)
       return false;
   }
@@ -87,7 +86,9 @@ void add_show(cli::Command plan) {
   command.footer(
       "In the text, `output[1], peer 3 <- reduce(peer 1, input[1])` receives from rank 1, adds "
       "chunk 1 of the input, writes\n"
-      "the sum to chunk 1 of the output and sends it to rank 3.\n\n"
+      "the sum to chunk 1 of the output and sends it to rank 3. `in the switch: sum, copies` says "
+      "what switches do of it\n"
+      "where they can (NVLS, SHARP).\n\n"
       "Examples:\n"
       "  tutti plan show --collective all_reduce --algorithm ring -n 4\n"
       "  tutti plan show --collective broadcast --algorithm binomial -n 5 --root 2\n"

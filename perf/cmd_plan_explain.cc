@@ -33,6 +33,7 @@ struct ExplainOptions {
   std::string collective = "all_reduce";
   uint64_t bytes = 0;
   int ranks = 2;
+  std::string hosts;  // empty: all ranks on this one
   bool measure = false;
   bool json = false;
   std::string profile;      // empty: TUTTI_PROFILE
@@ -47,6 +48,11 @@ struct ExplainOptions {
 };
 
 void check_measurable(const ExplainOptions& options) {
+  if (!options.hosts.empty()) {
+    throw Error(
+        StatusCode::kInvalidArgument,
+        "--measure: ranks are started on this host alone; leave --hosts and TUTTI_LAYOUT out");
+  }
   if (options.ranks < 2 || options.ranks > kMostMeasuredRanks) {
     throw Error(StatusCode::kInvalidArgument,
                 fmt::format("--measure: expected -n from 2 to {}, got {}", kMostMeasuredRanks,
@@ -116,14 +122,29 @@ int run_explain_on(const ExplainOptions& options) {
   return 0;
 }
 
-int run_explain(const ExplainOptions& options) {
+// The layout, and with it the number of ranks.
+planner::Hosts layout_of(ExplainOptions* options) {
+  if (options->hosts.empty()) return {};
+  const int32_t ranks = planner::ranks_in_layout(options->hosts);
+  if (ranks > kMostRanks)
+    throw Error(StatusCode::kInvalidArgument,
+                fmt::format("--hosts: expected at most {} ranks, got {}", kMostRanks, ranks));
+  if (ranks != 0) options->ranks = ranks;
+  return planner::Hosts::parse(options->hosts, options->ranks, "--hosts");
+}
+
+int run_explain(ExplainOptions options) {
   if (!options.topology.from.empty()) return run_explain_on(options);
   const Config config = config_from_environment();
+  if (options.hosts.empty() && planner::ranks_in_layout(config.local.layout) == options.ranks)
+    options.hosts = config.local.layout;
+  const planner::Hosts hosts = layout_of(&options);
   const auto found =
       comm::find_profile(options.profile.empty() ? config.local.profile : options.profile);
   ExplainRequest request{.collective = plan::collective_from_name(options.collective),
                          .bytes = options.bytes,
                          .n_ranks = options.ranks,
+                         .hosts = hosts,
                          .agreed = config.agreed};
   if (found.has_value()) {
     request.profile = &found->profile;
@@ -216,6 +237,10 @@ void add_plan_explain(cli::Command plan, int* exit_status) {
   command.add_option("-n,--ranks", options->ranks, "Number of ranks, on this host")
       .capture_default_str()
       .range(1, kMostRanks);
+  command
+      .add_option("--hosts,--layout", options->hosts,
+                  "Ranks on several hosts: hosts x ranks, or the host of each rank; instead of -n")
+      .type_name("3x2|0,0,1");
   command.add_flag("--measure", options->measure,
                    "Start the ranks and time every candidate, in turn");
   command.add_flag("--json", options->json, "Print JSON instead of text");
@@ -230,6 +255,7 @@ messages    that the busiest rank sends in one call; bytes sent: in them
 touched     bytes that it reads and writes, in buffers and in slots
 protocol    how its largest messages go: inline, in the line that announces them; staged, through a slot; mapped, by
             reference where the receiver maps the memory, which is tuttiMemAlloc's
+of least    bytes that cross between hosts, over the least that any algorithm must send
 
 Variables as for any call apply: TUTTI_ALGO, TUTTI_SLOT_BYTES, TUTTI_PROTO ...
 
@@ -237,6 +263,7 @@ Examples:
   tutti plan explain --coll all_reduce --bytes 1M -n 4
   tutti plan explain --coll broadcast --bytes 64K -n 8 --measure
   tutti plan explain --bytes 8 --profile none --json
+  tutti plan explain --bytes 64M --hosts 3x2
   tutti plan explain --topo "dgx-h100 x2" --coll allreduce --bytes 1G
   tutti plan explain --topo machine.xml --gpus 0,1,3 --bytes 64M --what-if "down nic3")");
   command.callback([options, exit_status] { *exit_status = run_explain(*options); });

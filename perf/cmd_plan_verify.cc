@@ -54,9 +54,9 @@ struct Tally {
 };
 
 std::string title(const AlgorithmRow& row, const PlanRequest& request) {
-  return fmt::format("{} {}, {} ranks, root {}, {} channel{}", plan::name(row.collective), row.name,
-                     request.n_ranks, request.root, request.channels,
-                     request.channels == 1 ? "" : "s");
+  return fmt::format("{} {}, {} ranks on {}, root {}, {} channel{}", plan::name(row.collective),
+                     row.name, request.n_ranks, request.hosts.text(), request.root,
+                     request.channels, request.channels == 1 ? "" : "s");
 }
 
 void verify_broken_variants(const plan::Plan& plan, const std::string& what, Tally* tally) {
@@ -74,12 +74,7 @@ void verify_broken_variants(const plan::Plan& plan, const std::string& what, Tal
 
 void for_each_request(const std::function<void(const AlgorithmRow&, const PlanRequest&)>& visit) {
   for (const AlgorithmRow& row : planner::algorithm_table())
-    for (int32_t n = 1; n <= kMostListedRanks; ++n)
-      for (int32_t root = 0; root < (plan::has_root(row.collective) ? n : 1); ++root)
-        for (int32_t channels = 1; channels <= kMaxChannels; ++channels) {
-          const PlanRequest request{row.collective, n, root, channels};
-          if (row.supports(request)) visit(row, request);
-        }
+    for (const PlanRequest& request : listed_requests(row, kMaxChannels)) visit(row, request);
 }
 
 int verify_library(bool self_test) {

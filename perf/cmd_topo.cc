@@ -9,6 +9,8 @@
 #include "perf/cli/cli.h"
 #include "perf/command.h"
 #include "perf/meeting.h"
+#include "perf/topo/paths.h"
+#include "perf/topo/rails.h"
 #include "perf/topology_source.h"
 #include "src/base/error.h"
 #include "topology/change.h"
@@ -32,36 +34,46 @@ struct TopoOptions {
   bool fabric = false;
 };
 
+// What is shown; `networks` follows a tree.
+struct Shown {
+  topology::Report report;
+  std::string networks = {};
+};
+
 // Of all machines that the ranks of a job are on, for its rank 0 to show; nothing for the others.
-std::optional<topology::Report> machines_of(const bootstrap::Launch& launch) {
+std::optional<Shown> machines_of(const bootstrap::Launch& launch, const std::string& as) {
   const auto meeting = meet(launch);
   const std::string mine = topology::write_native_json(topology::detect_machine());
   const std::vector<std::string> texts = all_texts(*meeting, mine);
+  std::optional<std::vector<RankPaths>> paths;
+  if (as == "tree") paths = paths_of(launch, *meeting);
   if (launch.rank != 0) return std::nullopt;
   std::vector<topology::Report> reports;
   reports.reserve(texts.size());
   for (const std::string& text : texts)
     reports.push_back(topology::read_native_json(text, "rank " + std::to_string(reports.size())));
-  return topology::merge_hosts(reports);
+  return Shown{topology::merge_hosts(reports), paths ? paths_text(*paths) : ""};
 }
 
 // This machine's, or under a launcher those of the job.
-std::optional<topology::Report> detected(bool with_fabric) {
+std::optional<Shown> detected(const TopoOptions& options) {
   const auto launch = job_of_many();
-  if (launch && with_fabric)
+  if (launch && options.fabric)
     throw Error(StatusCode::kInvalidUsage,
                 "--fabric: one host sees the whole fabric; run it there without a launcher");
-  if (launch) return machines_of(*launch);
+  if (launch) return machines_of(*launch, options.as);
   const topology::Report machine = topology::detect_machine();
-  return with_fabric ? topology::add_ib_fabric(machine) : machine;
+  return Shown{options.fabric ? topology::add_ib_fabric(machine) : machine,
+               options.as == "tree" ? rails_text("this machine", rails_here()) : ""};
 }
 
-std::optional<topology::Report> load(const TopoOptions& options) {
+std::optional<Shown> load(const TopoOptions& options) {
   if (!options.synthetic.empty())
-    return with_changes({topology::synthetic(options.synthetic), {}}, options.source);
-  if (!options.source.from.empty()) return load_topology(options.source);
-  const std::optional<topology::Report> found = detected(options.fabric);
-  return found ? std::optional(with_changes(*found, options.source)) : std::nullopt;
+    return Shown{with_changes({topology::synthetic(options.synthetic), {}}, options.source)};
+  if (!options.source.from.empty()) return Shown{load_topology(options.source)};
+  std::optional<Shown> found = detected(options);
+  if (found) found->report = with_changes(std::move(found->report), options.source);
+  return found;
 }
 
 std::string rendered(const topology::Report& report, const std::string& as) {
@@ -117,14 +129,15 @@ Examples:
   ibnetdiscover | tutti topo --from -
   tutti topo --as svg > machine.svg          (for a browser)
   tutti run -n 4 tutti topo --as json        (under any launcher: the hosts of all ranks)
+  tutti run --hosts a:2,b:2 tutti topo       (and which path each pair of ranks takes)
   tutti topo --from nccl-topo.xml            (what NCCL_TOPO_DUMP_FILE wrote)
   tutti topo --synthetic "dgx-a100 x2 fabric=rail" --change "down box0/nic3")");
   topo.callback([options, exit_status] {
     *exit_status = 0;
-    const std::optional<topology::Report> report = load(*options);
-    if (!report) return;  // rank 0 shows it
-    const bool written =
-        std::fputs(rendered(*report, options->as).c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
+    const std::optional<Shown> shown = load(*options);
+    if (!shown) return;  // rank 0 shows it
+    const std::string text = rendered(shown->report, options->as) + shown->networks;
+    const bool written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
     if (!written) throw Error(StatusCode::kSystemError, "can't write to standard output");
   });
 }

@@ -15,6 +15,7 @@ namespace tutti::command {
 // Errors are thrown (tutti::Error) and printed by main as "tutti SUBCOMMAND: message".
 void add_topo(cli::Command app, int* exit_status);
 void add_run(cli::Command app, int* exit_status);
+void add_agent(cli::Command app, int* exit_status);  // not for users
 void add_plan(cli::Command app, int* exit_status);
 void add_tune(cli::Command app, int* exit_status);
 void add_doctor(cli::Command app, int* exit_status);

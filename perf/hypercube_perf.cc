@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bandwidth of an all-gather over the edges of a hypercube, made of Send and Recv; a power of two
 // of ranks.
-#include <cstring>
-
 #include "perf/bench/bench.h"
 #include "src/kernels/dtypes.h"
 
@@ -34,7 +32,7 @@ tuttiResult_t issue(const Call& c) {
   const size_t block_bytes = c.sizes.count * tutti::size_of(static_cast<tutti::DType>(c.type));
   auto* recv = static_cast<std::byte*>(c.recv);
   std::byte* own = recv + static_cast<size_t>(c.rank) * block_bytes;
-  if (c.stage == 0 && c.send != own && block_bytes != 0) std::memcpy(own, c.send, block_bytes);
+  if (c.stage == 0 && c.send != own) tutti::bench::copy_locally(c, own, c.send, block_bytes);
   if (c.n_ranks == 1) return tuttiSuccess;
   const int mask = 1 << c.stage;
   const int peer = c.rank ^ mask;
@@ -42,10 +40,10 @@ tuttiResult_t issue(const Call& c) {
   const auto wanted = static_cast<size_t>(peer & ~(mask - 1));
   const size_t count = c.sizes.count * static_cast<size_t>(mask);
   const tuttiResult_t sent =
-      tuttiSend(recv + held * block_bytes, count, c.type, peer, c.comm, nullptr);
+      tuttiSend(recv + held * block_bytes, count, c.type, peer, c.comm, c.stream);
   return sent != tuttiSuccess
              ? sent
-             : tuttiRecv(recv + wanted * block_bytes, count, c.type, peer, c.comm, nullptr);
+             : tuttiRecv(recv + wanted * block_bytes, count, c.type, peer, c.comm, c.stream);
 }
 
 std::vector<Piece> expect(const Sizes& sizes, int /*rank*/, int n_ranks, int /*root*/) {

@@ -19,10 +19,10 @@
 
 #include <spdlog/fmt/fmt.h>
 #include <sys/random.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "perf/hosts/remote_job.h"
+#include "perf/job_text.h"
 #include "perf/line_relay.h"
 #include "perf/signal_gate.h"
 #include "perf/spawn.h"
@@ -30,20 +30,12 @@
 #include "src/base/clock.h"
 #include "src/base/error.h"
 #include "src/base/file.h"
-#include "topology/detectors/hwloc_detector.h"
 
 namespace tutti::command {
 namespace {
 
 constexpr int64_t kGraceNs = 2 * kNsPerSecond;  // between SIGTERM and SIGKILL
 constexpr size_t kReadBytes = size_t{64} << 10;
-
-bool same_file(int a, int b) {
-  struct stat first {};
-  struct stat second {};
-  return fstat(a, &first) == 0 && fstat(b, &second) == 0 && first.st_dev == second.st_dev &&
-         first.st_ino == second.st_ino;
-}
 
 // A process's pipe and the lines it is cut into.
 struct Stream {
@@ -80,13 +72,13 @@ class Job {
   Job& operator=(const Job&) = delete;
 
   void start(const std::string& path) {
-    raise_file_limit();
-    const std::vector<std::vector<int32_t>> cores = cores_to_pin_to();
+    raise_file_limit(2 * static_cast<size_t>(processes_) + 32);
+    const CoreShares shares(options_.threads ? Pinning::kNone : options_.pinning, processes_);
     uint64_t job = 0;
     if (getrandom(&job, sizeof job, 0) != sizeof job)
       throw system_error("can't draw a job name", errno);
     for (int rank = 0; rank < processes_; ++rank) {
-      start_rank(rank, path, fmt::format("{:016x}", job), cpus_of(rank, cores));
+      start_rank(rank, path, fmt::format("{:016x}", job), shares.cpus_of(rank));
     }
     if (options_.timeout_seconds > 0)
       deadline_ = Deadline::after_ns(
@@ -112,58 +104,11 @@ class Job {
                  options_.timeout_seconds,
                  processes_ == 1 ? "it was stopped" : others_text(n_stopped_, false));
     if (!failure_) return timed_out_ ? kTimeoutStatus : 0;
-    if (!timed_out_) fmt::print(stderr, "tutti run: {}\n", failure_text());
+    if (!timed_out_) fmt::print(stderr, "tutti run: {}\n", failure_text(*failure_, processes_));
     return timed_out_ ? kTimeoutStatus : failure_->status;
   }
 
  private:
-  struct Failure {
-    size_t rank;
-    pid_t pid;
-    int signal;  // 0: it exited
-    int status;  // exit status, 128 + signal
-    int others_stopped = 0;
-    int passed_on = 0;  // the last signal that was forwarded before, 0: none
-  };
-
-  void raise_file_limit() const {
-    rlimit limit{};
-    const auto needed = 2 * static_cast<rlim_t>(processes_) + 32;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) return;
-    limit.rlim_cur = std::min(limit.rlim_max, needed);
-    setrlimit(RLIMIT_NOFILE, &limit);
-  }
-
-  // The CPUs of each usable core; empty when ranks are not to be pinned.
-  std::vector<std::vector<int32_t>> cores_to_pin_to() const {
-    std::vector<std::vector<int32_t>> cores;
-    if (options_.threads || options_.pinning == Pinning::kNone) return cores;
-    const topology::Report report = topology::detect_hwloc();
-    for (const int32_t core : topology::nodes_of_kind(report.graph, topology::NodeKind::kCore)) {
-      std::vector<int32_t> cpus =
-          topology::parse_cpu_list(report.graph.nodes[core].attributes.usable_cpus);
-      if (!cpus.empty()) cores.push_back(std::move(cpus));
-    }
-    if (options_.pinning == Pinning::kRoundRobin && cores.empty())
-      throw Error(StatusCode::kSystemError,
-                  "--bind: hwloc reports no core that this process may use");
-    const bool oversubscribed = static_cast<size_t>(processes_) > cores.size();
-    if (options_.pinning == Pinning::kShare && oversubscribed) cores.clear();
-    return cores;
-  }
-
-  std::vector<int32_t> cpus_of(int rank, const std::vector<std::vector<int32_t>>& cores) const {
-    if (cores.empty()) return {};
-    const auto r = static_cast<size_t>(rank);
-    if (options_.pinning == Pinning::kRoundRobin) return cores[r % cores.size()];
-    const auto n = static_cast<size_t>(processes_);
-    std::vector<int32_t> cpus;
-    for (size_t core = r * cores.size() / n; core < (r + 1) * cores.size() / n; ++core) {
-      cpus.insert(cpus.end(), cores[core].begin(), cores[core].end());
-    }
-    return cpus;
-  }
-
   std::vector<std::string> variables(int rank, const std::string& job) const {
     std::vector<std::string> result = {
         fmt::format("TUTTI_RANK={}", rank), fmt::format("TUTTI_SIZE={}", processes_),
@@ -171,12 +116,6 @@ class Job {
         "TUTTI_JOB=" + job};
     if (options_.threads) result.push_back(fmt::format("TUTTI_THREADS={}", options_.ranks));
     return result;
-  }
-
-  std::string prefix(int rank, bool is_stdout) const {
-    const bool wanted = options_.prefix == PrefixMode::kAll ||
-                        (options_.prefix == PrefixMode::kOthers && !(rank == 0 && is_stdout));
-    return wanted ? fmt::format("[{}] ", rank) : "";
   }
 
   void start_rank(int rank, const std::string& path, const std::string& job,
@@ -201,9 +140,11 @@ class Job {
     if (direct_) return;
     set_nonblocking(out.read_end.get());
     set_nonblocking(err.read_end.get());
-    streams_.push_back({std::move(out.read_end), LineSource(prefix(rank, true), out_)});
     streams_.push_back(
-        {std::move(err.read_end), LineSource(prefix(rank, false), one_sink_ ? out_ : err_)});
+        {std::move(out.read_end), LineSource(line_prefix(options_.prefix, rank, true), out_)});
+    streams_.push_back(
+        {std::move(err.read_end),
+         LineSource(line_prefix(options_.prefix, rank, false), one_sink_ ? out_ : err_)});
   }
 
   int n_running() const {
@@ -317,7 +258,7 @@ class Job {
   }
 
   void reap() {
-    std::optional<Failure> first;
+    std::optional<RankFailure> first;
     for (size_t r = 0; r < ranks_.size(); ++r) {
       siginfo_t info{};
       if (!ranks_[r].running ||
@@ -328,33 +269,16 @@ class Job {
       if (exited && info.si_status == 0) continue;
       // Of those that ended between two looks, one that was killed is the likelier cause.
       if (!first || (first->signal == 0 && !exited))
-        first = Failure{r, ranks_[r].pid, exited ? 0 : info.si_status,
-                        exited ? info.si_status : 128 + info.si_status};
+        first = RankFailure{.rank = static_cast<int>(r),
+                            .pid = ranks_[r].pid,
+                            .signal = exited ? 0 : info.si_status,
+                            .status = exited ? info.si_status : 128 + info.si_status};
     }
     if (!first || failure_) return;
     failure_ = first;
     failure_->others_stopped = n_running();
     failure_->passed_on = passed_on_;
     stop_all();
-  }
-
-  static std::string others_text(int count, bool all_others) {
-    if (count == 1) return all_others ? "the other rank was stopped" : "1 rank was stopped";
-    return fmt::format("{}{} ranks were stopped", all_others ? "the other " : "", count);
-  }
-
-  std::string failure_text() const {
-    std::string text = processes_ == 1
-                           ? fmt::format("the program (pid {})", failure_->pid)
-                           : fmt::format("rank {} (pid {})", failure_->rank, failure_->pid);
-    text += failure_->signal != 0 ? " was killed by " + signal_text(failure_->signal)
-                                  : fmt::format(" exited with status {}", failure_->status);
-    if (failure_->passed_on != 0)
-      text += fmt::format(" after {} had been passed on", signal_text(failure_->passed_on));
-    if (failure_->others_stopped > 0)
-      text +=
-          "; " + others_text(failure_->others_stopped, failure_->others_stopped == processes_ - 1);
-    return text;
   }
 
   const RunOptions& options_;
@@ -375,7 +299,7 @@ class Job {
   int passed_on_ = 0;
   int interrupts_ = 0;
   int n_stopped_ = 0;
-  std::optional<Failure> failure_;
+  std::optional<RankFailure> failure_;
 };
 
 }  // namespace
@@ -387,6 +311,7 @@ int run_job(const RunOptions& options) {
     if (!fd || fd.get() > STDERR_FILENO) break;
     fcntl(fd.release(), F_SETFD, 0);
   }
+  if (!options.hosts.empty()) return run_on_hosts(options);
   const std::optional<std::string> path = find_program(options.command.at(0));
   if (!path) {
     fmt::print(stderr, "tutti run: can't find a program \"{}\"{}\n", options.command[0],

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <climits>
 
+#include <sys/stat.h>
+
 namespace tutti::command {
 
 void LineSink::add(std::string_view text) {
@@ -61,6 +63,13 @@ void LineSource::add(std::string_view bytes) {
 void LineSource::finish() {
   if (!partial_.empty()) emit(partial_, false);
   partial_.clear();
+}
+
+bool same_file(int a, int b) {
+  struct stat first {};
+  struct stat second {};
+  return fstat(a, &first) == 0 && fstat(b, &second) == 0 && first.st_dev == second.st_dev &&
+         first.st_ino == second.st_ino;
 }
 
 }  // namespace tutti::command

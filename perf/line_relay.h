@@ -53,4 +53,7 @@ class LineSource {
   std::string partial_;
 };
 
+// Whether two descriptors are of one file or terminal.
+bool same_file(int a, int b);
+
 }  // namespace tutti::command

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "src/planner/planner.h"
 
@@ -20,15 +21,21 @@ struct PlanSource {
   std::string collective;
   std::string algorithm;
   planner::PlanRequest request;
+  std::string hosts;  // layout; empty: all ranks on one host
 };
 
-// FILE, or --collective, --algorithm, -n, --root and --channels. `source` must outlive the parser.
+// FILE, or --collective, --algorithm, -n or --hosts, --root and --channels. `source` must outlive
+// the parser.
 void add_plan_source(cli::Command command, PlanSource* source);
 // Throws Error naming the option or the place in the file.
 plan::Plan load_plan(PlanSource source);
 plan::Plan load_plan_file(const std::string& path);  // "-": the standard input
 
-// "1-16", "2, 4, 8, 16"
+// Every request for the row with up to kMostListedRanks ranks and `most_channels` channels, and all
+// roots; for two levels on hosts of equal and unequal sizes, also with interleaved ranks.
+std::vector<planner::PlanRequest> listed_requests(const planner::AlgorithmRow& row,
+                                                  int32_t most_channels);
+// "1-16", "2, 4, 8, 16"; "2-8 hosts" for two levels.
 std::string supported_ranks(const planner::AlgorithmRow& row);
 // "ring4.json: all_reduce ring, 4 ranks"
 std::string plan_title(const std::string& path, const plan::Plan& plan);

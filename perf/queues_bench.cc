@@ -8,13 +8,17 @@
 //   flow/KIND/BYTES      one end sends as fast as it can, the other copies out; best_gb_s, and
 //                        copy_gb_s: what one thread copies by itself between buffers as large as
 //                        the slots, of_copy: the share reached
+//   seal/BYTES           what a network pays for TUTTI_ENCRYPT=1, once at each end: seal_gb_s and
+//                        open_gb_s of one core
 //
 // Counters are of the best of many batches: a preempted batch says nothing about the queue.
 // KIND is inline (payload in the line, at most 56 bytes) or staged (in one of 8 slots of 64 KiB).
 #include <pthread.h>
 #include <sched.h>
+#include <sodium.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -23,11 +27,13 @@
 #include <new>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <benchmark/benchmark.h>
 
 #include "src/kernels/reduce_copy.h"
 #include "transport/fifo.h"
+#include "transport/tcp/seal.h"
 
 namespace {
 
@@ -268,6 +274,24 @@ void flow(benchmark::State& state, size_t bytes) {
   state.counters["of_copy"] = sent / copied;
 }
 
+void seal(benchmark::State& state, size_t bytes) {
+  pin_to(0);
+  const std::array<std::byte, 32> key{};
+  tutti::transport::tcp::Seal closer(key), opener(key);
+  std::vector<std::byte> plain(bytes), sealed(bytes + tutti::transport::tcp::kTagBytes);
+  double least_close = 1, least_open = 1;
+  for ([[maybe_unused]] auto round : state) {
+    least_close = std::min(least_close,
+                           seconds_of([&] { closer.close(plain.data(), bytes, sealed.data()); }));
+    bool opened = false;
+    least_open = std::min(
+        least_open, seconds_of([&] { opened = opener.open(sealed.data(), bytes, plain.data()); }));
+    if (!opened) return state.SkipWithError("a frame did not open with its own key");
+  }
+  state.counters["seal_gb_s"] = static_cast<double>(bytes) / least_close / 1e9;
+  state.counters["open_gb_s"] = static_cast<double>(bytes) / least_open / 1e9;
+}
+
 void register_rows() {
   for (const size_t bytes : {8, 56, 1024, 4096, 16384, 65536}) {
     const std::string row =
@@ -276,6 +300,8 @@ void register_rows() {
     benchmark::RegisterBenchmark(("handoff" + row).c_str(), handoff, bytes)->UseRealTime();
     benchmark::RegisterBenchmark(("flow" + row).c_str(), flow, bytes)->UseRealTime();
   }
+  for (const size_t bytes : {64 << 10, 256 << 10})
+    benchmark::RegisterBenchmark(("seal/" + std::to_string(bytes)).c_str(), seal, bytes);
 }
 
 }  // namespace
@@ -283,6 +309,7 @@ void register_rows() {
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  if (sodium_init() < 0) return 1;  // chooses what this processor can do
   register_rows();
   benchmark::RunSpecifiedBenchmarks();
   return 0;

@@ -14,7 +14,7 @@ Sizes sizes(size_t count, size_t /*elem_bytes*/, int /*n_ranks*/) {
 }
 
 tuttiResult_t issue(const Call& c) {
-  return tuttiReduce(c.send, c.recv, c.sizes.count, c.type, c.op, c.root, c.comm, nullptr);
+  return tuttiReduce(c.send, c.recv, c.sizes.count, c.type, c.op, c.root, c.comm, c.stream);
 }
 
 std::vector<Piece> expect(const Sizes& sizes, int rank, int /*n_ranks*/, int root) {

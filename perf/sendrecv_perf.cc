@@ -17,9 +17,10 @@ Sizes sizes(size_t count, size_t /*elem_bytes*/, int /*n_ranks*/) {
 tuttiResult_t issue(const Call& c) {
   const int next = (c.rank + 1) % c.n_ranks;
   const int previous = (c.rank + c.n_ranks - 1) % c.n_ranks;
-  const tuttiResult_t sent = tuttiSend(c.send, c.sizes.count, c.type, next, c.comm, nullptr);
-  return sent != tuttiSuccess ? sent
-                              : tuttiRecv(c.recv, c.sizes.count, c.type, previous, c.comm, nullptr);
+  const tuttiResult_t sent = tuttiSend(c.send, c.sizes.count, c.type, next, c.comm, c.stream);
+  return sent != tuttiSuccess
+             ? sent
+             : tuttiRecv(c.recv, c.sizes.count, c.type, previous, c.comm, c.stream);
 }
 
 std::vector<Piece> expect(const Sizes& sizes, int rank, int n_ranks, int /*root*/) {

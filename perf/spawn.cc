@@ -15,6 +15,7 @@
 
 #include <spdlog/fmt/fmt.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "src/base/config.h"
@@ -148,6 +149,13 @@ std::optional<std::string> find_program(const std::string& name) {
     if (is_program(candidate)) return candidate;
   }
   return std::nullopt;
+}
+
+void raise_file_limit(size_t needed) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) return;
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, needed);
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 }  // namespace tutti::command

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -32,5 +33,8 @@ pid_t spawn(const SpawnRequest& request);
 // A program by path, or by name beside this executable and then on PATH; nullopt when there is
 // none.
 std::optional<std::string> find_program(const std::string& name);
+
+// Lets this process have at least `needed` descriptors, as far as the system allows.
+void raise_file_limit(size_t needed);
 
 }  // namespace tutti::command

@@ -24,6 +24,7 @@ Examples:
   tutti topo                                     what this machine is made of
   tutti doctor                                   what works here, what does not, and what to do
   tutti run -n 4 all_reduce_perf -b 8 -e 64M     four ranks on this host
+  tutti run --hosts a:4,b:4 all_reduce_perf      four each on two
   tutti plan list                                the algorithms and what they cost
   tutti tune                                     measure this machine, so that the library chooses by it
   tutti trace /tmp/rings                         why the job that left these recordings hangs
@@ -55,6 +56,7 @@ int main(int argc, char** argv) {
     line.footer(kFooter);
     tutti::command::add_topo(line, &exit_status);
     tutti::command::add_run(line, &exit_status);
+    tutti::command::add_agent(line, &exit_status);
     tutti::command::add_plan(line, &exit_status);
     tutti::command::add_tune(line, &exit_status);
     tutti::command::add_tune_rank(line, &exit_status);

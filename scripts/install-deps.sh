@@ -5,9 +5,12 @@
 set -euo pipefail
 
 build=(g++ cmake ninja-build ccache pkg-config libhwloc-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libhwy-dev
-       libsodium-dev libpugixml-dev liblemon-dev libibnetdisc-dev libibmad-dev libibumad-dev coinor-libclp-dev)
-test=(libgtest-dev libgmock-dev libbenchmark-dev python3 clang-format clang-tidy clang libclang-rt-14-dev git
-      openmpi-bin libopenmpi-dev mpich procps valgrind libsimgrid-dev ibsim-utils opensm)
+       libsodium-dev libpugixml-dev liblemon-dev libibnetdisc-dev libibmad-dev libibumad-dev coinor-libclp-dev libibverbs-dev librdmacm-dev
+       libucx-dev)
+test=(libgtest-dev libgmock-dev libbenchmark-dev libboost-context-dev binutils python3 clang-format clang-tidy clang libclang-rt-14-dev git
+      openmpi-bin libopenmpi-dev mpich procps valgrind libsimgrid-dev ibsim-utils opensm
+      iproute2 nftables util-linux iperf3 libpmix-dev slurm-wlm slurm-wlm-basic-plugins munge
+      qemu-system-x86 libibverbs-dev librdmacm-dev make xz-utils flex bison bc)
 
 packages=("${build[@]}")
 [[ "${1:-}" == --build ]] || packages+=("${test[@]}")

@@ -185,6 +185,19 @@ struct SendView {
     refresh();
     return last <= released;
   }
+  // Where a GPU commits the messages, in the same memory: counts those that it has committed. A
+  // line holds the last message that used it, which may be many turns ahead of what was counted.
+  void follow() noexcept {
+    constexpr uint32_t kHalf = uint32_t{1} << 31;
+    while (lines != nullptr) {
+      const uint64_t header =
+          line().header.load(std::memory_order_acquire);  // pairs with the GPU's
+      const uint32_t ahead =
+          static_cast<uint32_t>(header >> 32) - static_cast<uint32_t>(committed + 1);
+      if (header == 0 || ahead >= kHalf) return;  // none yet, or that of a turn before
+      committed += uint64_t{ahead} + 1;
+    }
+  }
   // Everything sent so far has been consumed: no reference of ours is in use any more.
   bool drained() noexcept {
     if (released == committed) return true;

@@ -8,6 +8,7 @@
 // resendable until the consumer releases it.
 #pragma once
 
+#include <array>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "src/base/clock.h"
+#include "src/base/config.h"
 #include "src/base/error.h"
 #include "src/base/liveness.h"
 #include "src/base/memory_budget.h"
@@ -74,12 +76,48 @@ class Counted {
   int peer_ = -1;
 };
 
+// One of the paths that a network has to a peer, for people.
+struct PathReport {
+  std::string rail;  // of this rank: "eth0", "mlx5_0:1"; "": something else chooses it
+  std::string what;  // with both ends' addresses
+};
+struct PathsReport {
+  std::vector<PathReport> open;  // now
+  int wanted = 0;                // how many there shall be; 0: memory, which has no paths
+};
+
+// Of every inline FIFO between two GPUs, so that all ranks cut small calls alike.
+inline constexpr uint32_t kInlineFifoSlots = 8;
+inline constexpr uint32_t kInlineFifoSlotBytes = 16 << 10;
+
+// A connection's memory where this rank's GPU finds it, laid out as FifoLayout says. Addresses are
+// the GPU's, of 8 bytes; lines 0: there is none, and kernels use the memory behind `view`, which
+// the host shares with them.
+struct DeviceFifo {
+  uint64_t lines = 0;
+  uint64_t release_word = 0;
+  uint64_t areas = 0;
+  FifoLayout layout;
+  // Another FIFO of the same two ranks for small messages, whose data carry their own flags (see
+  // DeviceProtocol of src/exec/cuda/device_program.h); slot_bytes 0: there is none. All zero at
+  // first, the word that counts what was given back included.
+  struct Inline {
+    uint64_t slots = 0;  // 128-byte aligned
+    uint64_t released = 0;
+    uint32_t n_slots = 0;      // kInlineFifoSlots
+    uint32_t slot_bytes = 0;   // kInlineFifoSlotBytes
+    bool whole_lines = false;  // 128 bytes of a warp arrive whole: NVLink
+  } inline_fifo;
+};
+
 // The sender's end of a connection. Destroying it while messages are unreleased is allowed (abort).
 class SendConnection : public Counted {
  public:
   SendView view;
   SlotStores stores;
-  uint64_t retried = 0;         // number of the last message that found no room at first
+  uint64_t retried = 0;  // number of the last message that found no room at first
+  DeviceFifo device;
+  bool by_value = false;        // the receiver is a GPU: it can't follow references
   bool needs_progress = false;  // progress() does something: set by transports that are not memory
   bool same_process = false;    // the receiver reads references at their address in this process
   virtual ~SendConnection() = default;
@@ -89,6 +127,9 @@ class SendConnection : public Counted {
   // Transports that are not memory move committed messages and credits here; memory transports keep
   // the default.
   virtual Status progress() noexcept { return kOkStatus; }
+  // Messages have been committed: carries them on. Called where needs_progress, at the end of each
+  // step of an operation, so that nothing is left lying when it was the last.
+  virtual void nudge() noexcept {}
   // Gives the memory of the staging slots back to the system, and its charge. Only while
   // view.drained(): then nobody reads a slot before it is written again. Returns what became free.
   virtual size_t rest() noexcept { return 0; }
@@ -110,9 +151,12 @@ class SendConnection : public Counted {
 class RecvConnection : public Counted {
  public:
   RecvView view;
+  DeviceFifo device;
   bool needs_progress = false;
   virtual ~RecvConnection() = default;
   virtual Status progress() noexcept { return kOkStatus; }
+  // Messages have been released: tells the sender, where it may be waiting for that. As above.
+  virtual void nudge() noexcept {}
   // Where a kMapped reference lies in this process. In progress while the region's descriptor is
   // still on its way.
   virtual Status map(const DirectReference& reference, const std::byte** data) noexcept {
@@ -140,8 +184,10 @@ class RemoteRegion {
   virtual Status put(size_t offset, const void* data, size_t bytes) noexcept = 0;
   // Copies 8-byte words of the peer's memory, from a multiple of 8, in ascending order, each with
   // acquire order. Afterwards everything that the peer had published to this rank before (messages,
-  // releases, notices) is visible too.
-  virtual Status read(size_t offset, std::span<uint64_t> words) const noexcept = 0;
+  // releases, notices) is visible too. RemoteError when the peer has to answer and has not until
+  // the deadline.
+  virtual Status read(size_t offset, std::span<uint64_t> words,
+                      Deadline deadline) const noexcept = 0;
   // Adds to the 8-byte counter at `offset` (multiple of 8), with release order, and wakes the peer.
   virtual Status add_signal(size_t offset, uint64_t value) noexcept = 0;
 };
@@ -153,15 +199,26 @@ struct TransportOptions {
   const SharedBell* bell =
       nullptr;  // what this rank sleeps on; peers ring it after every commit, release and signal;
                 // outlives the transport, and peers may ring it after that (see shared_bell.h)
+  int n_ranks = 0;  // of the communicator; 0: not told
+  // What only the ranks of this communicator know: networks prove it to each other, and derive
+  // their keys from it.
+  std::array<std::byte, 32> secret{};
+  const LocalConfig* config = nullptr;  // outlives the transport; null: the defaults
+  int device = -1;  // this rank's GPU, as the CUDA driver counts; -1: it is a host rank
 };
 
 class Transport {
  public:
   virtual ~Transport() = default;
   virtual std::string_view name() const noexcept = 0;  // "shm"
+  // A network: peers may be unreachable without being dead, and their failures name the link.
+  virtual bool crosses_hosts() const noexcept { return false; }
   // What peers need to reach this rank; exchanged by bootstrap, opaque to everybody else.
   virtual std::vector<std::byte> address() const = 0;
   virtual Reach reach(const Peer& peer) const = 0;
+  // It is going to be used: called once, after the peers' addresses are known and before anything
+  // below. Until then a transport takes no thread.
+  virtual void start() {}
   // What direct messages this transport can carry here, and why not others; for reports and
   // the log.
   virtual std::string direct_capability() const = 0;
@@ -184,12 +241,20 @@ class Transport {
                                                       std::span<const std::byte> token,
                                                       Deadline deadline) = 0;
 
+  // To a peer that a connection was made to or from, for reports. Any thread.
+  virtual PathsReport paths(const Peer& peer) const {
+    (void)peer;
+    return {};
+  }
   // A failure of a peer that the transport noticed by itself (process gone); kOk when it knows of
   // none. Any thread.
   virtual Status peer_failure(int rank) const noexcept {
     (void)rank;
     return kOkStatus;
   }
+  // The communicator has failed because of that peer: the transport's end does not wait until what
+  // was sent to it has reached it. Any thread.
+  virtual void give_up(int rank) noexcept { (void)rank; }
 };
 
 // One row per transport, in order of preference. transport/CMakeLists.txt names the folders;
@@ -199,6 +264,9 @@ struct TransportRow {
   const char* doc;  // one sentence
   std::unique_ptr<Transport> (*create)(
       const TransportOptions& options);  // throws Error when it can't work here, saying why
+  bool crosses_hosts = false;
+  bool only_when_named = false;  // opened only when TUTTI_TRANSPORT names it
+  bool between_gpus = false;     // for ranks with a TransportOptions::device
 };
 std::span<const TransportRow> transport_table();
 

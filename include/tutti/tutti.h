@@ -99,7 +99,8 @@ typedef enum {
 
 /* Where the scalar of tuttiRedOpCreatePreMulSum is read. */
 typedef enum {
-  tuttiScalarDevice = 0,       /* when the collective runs; host memory on a host communicator */
+  tuttiScalarDevice = 0,       /* when the collective runs: host memory on a host communicator; on
+                                  one of a GPU memory that it reaches, other host memory at the call */
   tuttiScalarHostImmediate = 1 /* before tuttiRedOpCreatePreMulSum returns */
 } tuttiScalarResidence_t;
 
@@ -122,13 +123,17 @@ TUTTI_API const char* tuttiGetLastError(tuttiComm_t comm);
  * until every rank has initialised. Pass the 128 bytes to all ranks by any means. */
 TUTTI_API tuttiResult_t tuttiGetUniqueId(tuttiUniqueId* id);
 
-/* What the launcher told this process: `tutti run`, torchrun, Open MPI, MPICH/PMI or Slurm. Without
- * a launcher rank 0 of 1. Each pointer may be NULL. tuttiInvalidUsage when the launcher's variables
- * contradict each other. */
+/* What the launcher told this process: `tutti run`, torchrun, Open MPI, MPICH/PMI, Slurm, an
+ * indexed Job of Kubernetes or PMIx. Without a launcher rank 0 of 1. Each pointer may be NULL.
+ * tuttiInvalidUsage when the launcher's variables contradict each other. */
 TUTTI_API tuttiResult_t tuttiLaunchInfo(int* rank, int* size, int* localRank, int* localSize);
 
-/* The next unique id of this launch: the k-th call returns the same id in every process, without
- * communication. */
+/* The next unique id of this launch: the k-th call returns the same communicator's id in every
+ * process. On one host, and where TUTTI_KEY is set, without communication. On several hosts else
+ * the launcher passes on where rank 0 is (PMIx, PMI): the first call waits for all ranks, and the
+ * id may name another address of rank 0's host in each process. tuttiRemoteError: they did not come
+ * before TUTTI_INIT_TIMEOUT, or rank 0's host can't be reached; tuttiInvalidUsage: the launcher
+ * passes nothing on (the message says what to set). docs/howto/launch.md has the launchers. */
 TUTTI_API tuttiResult_t tuttiGetLaunchUniqueId(tuttiUniqueId* id);
 
 /* ---- communicators ---- */
@@ -174,7 +179,16 @@ typedef struct tuttiConfig_v1 {
   int nvlinkCentricSched;
   int deterministic; /* (0) 1: reductions give the same bits for any split, placement, transport and
                         protocol; 0 (default): the fastest plan */
+  int device;        /* a GPU as the CUDA driver counts: buffers are its memory (or host memory) and
+                        streams CUDA streams; TUTTI_DEVICE_HOST, TUTTI_DEVICE_CURRENT; undefined:
+                        TUTTI_DEVICE, else the host */
 } tuttiConfig_t;
+
+/* Buffers are memory of the process, streams of tuttiStreamCreate. */
+#define TUTTI_DEVICE_HOST (-1)
+/* The GPU that the calling thread has chosen (cuCtxSetCurrent, cudaSetDevice); the host when it has
+ * none. */
+#define TUTTI_DEVICE_CURRENT (-2)
 
 #define TUTTI_CONFIG_MAGIC 0x74757474u
 #define TUTTI_CONFIG_INITIALIZER                                                               \
@@ -185,7 +199,8 @@ typedef struct tuttiConfig_v1 {
         TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_PTR,                \
         TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT,                \
         TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT,                \
-        TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT                 \
+        TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT, TUTTI_CONFIG_UNDEF_INT,                \
+        TUTTI_CONFIG_UNDEF_INT                                                                 \
   }
 
 /* Joins the communicator that `id` names as `rank` of `nranks`, at most 1048576. Blocks until all
@@ -199,9 +214,9 @@ TUTTI_API tuttiResult_t tuttiCommInitRank(tuttiComm_t* comm, int nranks, tuttiUn
 /* The same with options; config may be NULL. */
 TUTTI_API tuttiResult_t tuttiCommInitRankConfig(tuttiComm_t* comm, int nranks, tuttiUniqueId id,
                                                 int rank, tuttiConfig_t* config);
-/* A communicator of `ndev` ranks, all in this process: comms[i] is rank i. devlist is for CUDA and
- * may be NULL. At most 4096 ranks, and a quarter of the process's limit of open files. Not part of
- * a group: waits for the ranks itself. */
+/* A communicator of `ndev` ranks, all in this process: comms[i] is rank i, and works for GPU
+ * devlist[i] where devlist is not NULL and there is a CUDA driver. At most 4096 ranks, and a
+ * quarter of the process's limit of open files. Not part of a group: waits for the ranks itself. */
 TUTTI_API tuttiResult_t tuttiCommInitAll(tuttiComm_t* comms, int ndev, const int* devlist);
 
 /* Collective over `comm`: ranks with equal color (>= 0) form a new communicator, ordered by key,
@@ -250,7 +265,7 @@ TUTTI_API tuttiResult_t tuttiCommAbort(tuttiComm_t comm);
 
 TUTTI_API tuttiResult_t tuttiCommCount(const tuttiComm_t comm, int* count);
 TUTTI_API tuttiResult_t tuttiCommUserRank(const tuttiComm_t comm, int* rank);
-/* The communicator's device: -1 for a host communicator. */
+/* The communicator's GPU, as the CUDA driver counts; -1 for a host communicator. */
 TUTTI_API tuttiResult_t tuttiCommDevice(const tuttiComm_t comm, int* device);
 /* The same, by NCCL's name. */
 TUTTI_API tuttiResult_t tuttiCommCuDevice(const tuttiComm_t comm, int* device);
@@ -482,6 +497,13 @@ TUTTI_API tuttiResult_t tuttiGroupEnd(void);
 /* Zeroed, page-aligned host memory that peers on this host can map: the fastest to communicate
  * from. 0 bytes: *ptr is NULL. */
 TUTTI_API tuttiResult_t tuttiMemAlloc(void** ptr, size_t bytes);
+/* Memory of a GPU, by the CUDA driver's number, that peers can map; for every GPU of this process
+ * that reaches it. Its contents are undefined. TUTTI_DEVICE_CURRENT: of the calling thread's GPU,
+ * where it has none, and TUTTI_DEVICE_HOST: as tuttiMemAlloc. 0 bytes: *ptr is NULL.
+ * tuttiInvalidArgument: there is no such GPU; tuttiUnhandledCudaError: no driver, or no memory. */
+TUTTI_API tuttiResult_t tuttiMemAllocDevice(void** ptr, size_t bytes, int device);
+/* Of either; NULL: nothing. No kernel may use the memory any more. tuttiInvalidArgument: other
+ * memory. */
 TUTTI_API tuttiResult_t tuttiMemFree(void* ptr);
 
 /* Accepted for NCCL's sake: [buff, buff+bytes) will be used often. Local call. It changes nothing

@@ -2,18 +2,24 @@
 // Runs a test's rows on this process's threads: warm up, time, check.
 #include "perf/bench/bench.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
 #include <fstream>
 #include <numeric>
+#include <optional>
+#include <string>
 #include <thread>
 
+#include "perf/bench/gpu.h"
 #include "perf/bench/options.h"
 #include "perf/bench/pattern.h"
 #include "perf/bench/table.h"
 #include "perf/bench/team.h"
+#include "src/base/error.h"
 #include "src/kernels/dtypes.h"
 
 namespace tutti::bench {
@@ -96,6 +102,8 @@ class Worker {
     call.op = team_.operation(i, key.op, key.type);
     call.root = std::max(key.root, 0);
     call.comm = team_.comm(i);
+    call.stream = team_.stream(i);
+    call.gpu = team_.gpu(i);
     const auto r = static_cast<size_t>(call.rank);
     std::byte* recv = team_.buffers(i).recv + shift;
     call.send = key.in_place ? recv + r * call.sizes.send_in_place_at * elem
@@ -106,13 +114,29 @@ class Worker {
 
   void prepare(const RowKey& key, const std::vector<Call>& calls) {
     const size_t elem = size_of(static_cast<DType>(key.type));
-    for (size_t i = 0; i < calls.size(); ++i) {
-      const Call& c = calls[i];
-      std::memset(c.recv, kPoison, c.sizes.recv * elem);
-      fill(static_cast<std::byte*>(const_cast<void*>(c.send)),
-           team_.patterns().input(key.type, test_.has_op ? key.op : 0, c.rank, c.n_ranks), elem, 0,
-           c.sizes.send);
+    for (const Call& c : calls) {
+      const Pattern& input =
+          team_.patterns().input(key.type, test_.has_op ? key.op : 0, c.rank, c.n_ranks);
+      auto* const recv = static_cast<std::byte*>(c.recv);
+      auto* const send = static_cast<std::byte*>(const_cast<void*>(c.send));
+      if (c.gpu == nullptr) {
+        std::memset(recv, kPoison, c.sizes.recv * elem);
+        fill(send, input, elem, 0, c.sizes.send);
+      } else {
+        c.gpu->set(recv, kPoison, c.sizes.recv * elem);
+        image_.resize(c.sizes.send * elem);
+        fill(image_.data(), input, elem, 0, c.sizes.send);
+        c.gpu->write(send, image_.data(), image_.size());
+      }
     }
+  }
+
+  // The rank's result, where the host can read it, until the next call of this function.
+  const std::byte* result(const Call& c, size_t elem) {
+    if (c.gpu == nullptr) return static_cast<const std::byte*>(c.recv);
+    image_.resize(c.sizes.recv * elem);
+    c.gpu->read(image_.data(), static_cast<const std::byte*>(c.recv), image_.size());
+    return image_.data();
   }
 
   // `times` operations of every rank of this thread. Those that are made of stages can't share a
@@ -149,6 +173,7 @@ class Worker {
     for (size_t i = 0; i < team_.size(); ++i) calls.push_back(call_of(key, i));
     prepare(key, calls);
     for (int w = 0; w < options_.warmup; ++w) issue(calls, options_.aggregated);
+    team_.wait();
     team_.reduce(0, tuttiSum);
     Measured m;
     m.available = true;
@@ -156,8 +181,10 @@ class Worker {
     for (int n = 0; n < options_.iterations; ++n) {
       const double begin = options_.per_iteration ? clock_seconds() : 0;
       issue(calls, options_.aggregated);
+      if (options_.blocking || options_.per_iteration) team_.wait();
       if (options_.per_iteration) m.iteration_seconds.push_back(clock_seconds() - begin);
     }
+    team_.wait();
     const double mine = (clock_seconds() - start) / options_.iterations / options_.aggregated;
     m.seconds = average(mine);
     m.bandwidth = test_.bandwidth(calls[0].sizes, elem, m.seconds, team_.n_ranks());
@@ -183,15 +210,16 @@ class Worker {
     prepare(key, calls);
     team_.reduce(0, tuttiSum);  // nobody's data arrives before the result buffers are poisoned
     issue(calls, 1);
+    team_.wait();
     size_t wrong = 0;
     for (const Call& c : calls) {
+      const std::byte* const got = result(c, elem);
       for (const Piece& piece : test_.expect(c.sizes, c.rank, c.n_ranks, c.root)) {
         const Pattern& table = piece.source == Piece::kReduction
                                    ? team_.patterns().reduced(key.type, key.op, c.n_ranks)
                                    : team_.patterns().input(key.type, test_.has_op ? key.op : 0,
                                                             piece.source, c.n_ranks);
-        wrong += count_differences(static_cast<const std::byte*>(c.recv) + piece.at * elem, table,
-                                   elem, piece.first, piece.count);
+        wrong += count_differences(got + piece.at * elem, table, elem, piece.first, piece.count);
       }
     }
     return static_cast<int64_t>(team_.reduce(static_cast<double>(wrong), tuttiSum) /
@@ -202,6 +230,7 @@ class Worker {
   const Test& test_;
   Team& team_;
   Table& table_;
+  std::vector<std::byte> image_;  // of a GPU's buffer
 };
 
 // Bytes of the largest buffer of any row.
@@ -219,19 +248,48 @@ struct Job {
   int process = 0;
   int processes = 1;
   int n_ranks = 1;
+  int first_gpu = kNoGpu;  // of this process
   tuttiUniqueId id{};
 };
 
-int run_threads(const Options& o, const Test& test, const Job& job) {
-  Table table(o, test, job.process == 0);
-  const auto body = [&](int thread) {
+// What is wrong with the request, before a long run, not behind it; "" when nothing is.
+std::string refusal(const Options& options, const Test& test, const Job& job) {
+  const std::string ranks = std::to_string(job.n_ranks);
+  if (test.supports != nullptr && !test.supports(job.n_ranks))
+    return std::string("needs ") + test.ranks_wanted + ", got " + ranks + " ranks";
+  if (test.has_root && options.root >= job.n_ranks)
+    return "-r " + std::to_string(options.root) + " is not a rank; there are " + ranks;
+  if (job.process == 0 && !options.json_file.empty() &&
+      !std::ofstream(options.json_file, std::ios::app))
+    return "-J: can't write '" + options.json_file + "'";
+  return "";
+}
+
+// One thread's ranks, from their set-up to their end.
+void run_team(const Options& o, const Test& test, const Job& job, int thread, Table& table) {
+  try {
     const int first = (job.process * o.threads + thread) * o.ranks_per_thread;
-    Team team(o, job.n_ranks, first, o.ranks_per_thread, job.id);
+    const Team::Seats seats{.n_ranks = job.n_ranks,
+                            .first = first,
+                            .count = o.ranks_per_thread,
+                            .first_gpu = job.first_gpu == kNoGpu
+                                             ? kNoGpu
+                                             : job.first_gpu + thread * o.ranks_per_thread};
+    Team team(o, seats, job.id);
     team.allocate(largest_bytes(o, test, job.n_ranks));
     const std::vector<RankLine> lines = team.gather_lines();
     if (first == 0) table.header(lines);
     Worker(o, test, team, table).run();
-  };
+  } catch (const Error& error) {  // of a GPU
+    std::fprintf(stderr, "%s: %s\n", test.name, error.what());
+    std::fflush(nullptr);
+    _exit(1);  // as require()
+  }
+}
+
+int run_threads(const Options& o, const Test& test, const Job& job) {
+  Table table(o, test, job.process == 0);
+  const auto body = [&](int thread) { run_team(o, test, job, thread, table); };
   std::vector<std::thread> threads;
   for (int t = 1; t < o.threads; ++t) threads.emplace_back(body, t);
   body(0);
@@ -240,6 +298,11 @@ int run_threads(const Options& o, const Test& test, const Job& job) {
 }
 
 }  // namespace
+
+void copy_locally(const Call& call, void* to, const void* from, size_t bytes) {
+  if (call.gpu != nullptr) return call.gpu->copy(to, from, bytes);
+  if (bytes != 0) std::memcpy(to, from, bytes);
+}
 
 Bandwidth bandwidth(double bytes, double seconds, double bus_factor) {
   const double gbps = seconds > 0 ? bytes / seconds / 1e9 : 0;
@@ -256,24 +319,20 @@ int bench_main(int argc, char** argv, const Test& test) {
   int exit_status = 0;
   if (!parse(argc, argv, test.name, &options, &exit_status)) return exit_status;
   Job job;
-  require(tuttiLaunchInfo(&job.process, &job.processes, nullptr, nullptr), "tuttiLaunchInfo");
-  job.n_ranks = job.processes * options.threads * options.ranks_per_thread;
-  if (test.supports != nullptr && !test.supports(job.n_ranks)) {
-    if (job.process == 0)
-      std::fprintf(stderr, "%s: needs %s, got %d ranks\n", test.name, test.ranks_wanted,
-                   job.n_ranks);
+  Dealing dealing{.ranks = options.threads * options.ranks_per_thread};
+  require(tuttiLaunchInfo(&job.process, &job.processes, &dealing.local_rank, &dealing.local_size),
+          "tuttiLaunchInfo");
+  job.n_ranks = job.processes * dealing.ranks;
+  if (const std::string why = refusal(options, test, job); !why.empty()) {
+    if (job.process == 0) std::fprintf(stderr, "%s: %s\n", test.name, why.c_str());
     return 1;
   }
-  if (test.has_root && options.root >= job.n_ranks) {
-    if (job.process == 0)
-      std::fprintf(stderr, "%s: -r %d is not a rank; there are %d\n", test.name, options.root,
-                   job.n_ranks);
-    return 1;
-  }
-  // Before a long run, not behind it.
-  if (job.process == 0 && !options.json_file.empty() &&
-      !std::ofstream(options.json_file, std::ios::app)) {
-    std::fprintf(stderr, "%s: -J: can't write '%s'\n", test.name, options.json_file.c_str());
+  const std::optional<int> gpu = first_gpu(options, test.name, dealing);
+  if (!gpu.has_value()) return 1;
+  job.first_gpu = *gpu;
+  if (job.first_gpu != kNoGpu && options.registration != 0) {
+    std::fprintf(stderr, "%s: -R: memory of GPUs is used as it is; only 0 is possible there\n",
+                 test.name);
     return 1;
   }
   require(tuttiGetLaunchUniqueId(&job.id), "tuttiGetLaunchUniqueId");

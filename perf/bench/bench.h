@@ -10,6 +10,8 @@
 
 namespace tutti::bench {
 
+class RankGpu;
+
 // Elements of each rank's buffers for one row, and what the row's count column says.
 struct Sizes {
   size_t send = 0;
@@ -41,6 +43,8 @@ struct Call {
   int n_ranks = 1;
   int stage = 0;
   tuttiComm_t comm = nullptr;
+  tuttiStream_t stream = nullptr;  // of the rank's GPU
+  const RankGpu* gpu = nullptr;    // null: of the host
 };
 
 struct Bandwidth {
@@ -65,6 +69,9 @@ struct Test {
   Bandwidth (*bandwidth)(const Sizes& sizes, size_t elem_bytes, double seconds,
                          int n_ranks) = nullptr;
 };
+
+// From one of the rank's buffers to another, before the calls that follow.
+void copy_locally(const Call& call, void* to, const void* from, size_t bytes);
 
 // Bytes over seconds in GB/s, and that times the factor that makes it comparable with the
 // hardware's speed.

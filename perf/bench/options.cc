@@ -51,14 +51,27 @@ std::vector<int> parse_names(const std::string& flag, const std::string& text, i
 }
 
 struct Texts {
-  std::string min, max, step, op = "sum", type = "float";
+  std::string min, max, step, op = "sum", type = "float", place = "auto";
 };
+
+void add_ranks(cli::Command command, Options& o, Texts& t) {
+  command.add_option("-t,--nthreads", o.threads, "threads per process, each with its own ranks")
+      .range(1, 1024);
+  command
+      .add_option("-g,--ngpus", o.ranks_per_thread,
+                  "ranks per thread, each with a GPU of its own (or of the host: --device)")
+      .range(1, 1024);
+  command
+      .add_option("--device", t.place,
+                  "host: ranks of the host; gpu: of a GPU each, dealt out as nccl-tests does it; "
+                  "auto: gpu where the driver has one for each rank. TUTTI_DEVICE=host is as host, "
+                  "a number the GPU of the process's first rank (default auto)")
+      .one_of({"host", "gpu", "auto"});
+}
 
 void add_flags(cli::Command command, Options& o, Texts& t) {
   command.take_last();  // as getopt does it: scripts append flags to a wrapper's
-  command.add_option("-t,--nthreads", o.threads, "threads per process, each with its own ranks")
-      .range(1, 1024);
-  command.add_option("-g,--ngpus", o.ranks_per_thread, "ranks per thread").range(1, 1024);
+  add_ranks(command, o, t);
   command.add_option("-b,--minbytes", t.min, "smallest size (default 32M)");
   command.add_option("-e,--maxbytes", t.max, "largest size (default 32M)");
   command.add_option("-i,--stepbytes", t.step, "fixed increment between sizes (default 1M)");
@@ -80,7 +93,8 @@ void add_flags(cli::Command command, Options& o, Texts& t) {
       "int8 uint8 int32 uint32 int64 uint64 half float double bfloat16 f8e4m3 f8e5m2 all");
   command.add_option("-r,--root", o.root, "root rank; -1 = every rank in turn");
   command.add_option("-z,--blocking", o.blocking,
-                     "0/1: accepted; host calls always complete before they return");
+                     "0/1: wait for each operation of a GPU before the next is issued; of the host "
+                     "all complete before they return");
   command
       .add_option("-T,--timeout", o.timeout_seconds,
                   "seconds without progress after which a call fails; 0: what TUTTI_TIMEOUT says")
@@ -107,8 +121,7 @@ void add_flags(cli::Command command, Options& o, Texts& t) {
       "-G,--cudagraph",
       [](int graphs) {
         if (graphs != 0)
-          throw cli::wrong_value("-G",
-                                 "host communicators have no CUDA graphs; only 0 is possible");
+          throw cli::wrong_value("-G", "operations are not captured; only 0 is possible");
       },
       "0: accepted for compatibility");
 }
@@ -127,6 +140,8 @@ void take_texts(const Texts& texts, Options& o) {
     throw cli::wrong_value("-i", "the increment must not be 0");
   if (o.threads < 1)
     throw cli::wrong_value("TUTTI_THREADS", "expected a number of threads above 0");
+  if (texts.place == "host") o.place = Place::kHost;
+  if (texts.place == "gpu") o.place = Place::kGpu;
   o.ops = parse_names("-o", texts.op, kOpCount, op_name);
   o.types = parse_names("-d", texts.type, kDTypeCount, type_name);
 }

@@ -10,9 +10,13 @@
 
 namespace tutti::bench {
 
+// Where ranks and their buffers are.
+enum class Place { kAuto, kHost, kGpu };
+
 struct Options {
   int threads = 1;
-  int ranks_per_thread = 1;  // -g: there the devices of a thread
+  int ranks_per_thread = 1;  // -g
+  Place place = Place::kAuto;
   size_t min_bytes = 32 << 20;
   size_t max_bytes = 32 << 20;
   size_t step_bytes = 1 << 20;

@@ -76,8 +76,13 @@ void Table::header(const std::vector<RankLine>& ranks) {
   nlohmann::json devices = nlohmann::json::array();
   for (const RankLine& r : ranks) {
     std::printf("#  Rank %2d Group %2d Pid %6d on %10s device %2d [%s] %s\n", r.rank, 0, r.pid,
-                r.host, r.rank, "host", r.device);
-    devices.push_back({{"rank", r.rank}, {"pid", r.pid}, {"host", r.host}, {"device", r.device}});
+                r.host, r.number, r.bus, r.device);
+    devices.push_back({{"rank", r.rank},
+                       {"pid", r.pid},
+                       {"host", r.host},
+                       {"number", r.number},
+                       {"bus", r.bus},
+                       {"device", r.device}});
   }
   std::printf("#\n");
   std::printf(

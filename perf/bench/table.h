@@ -25,6 +25,8 @@ struct RankLine {
   int rank = 0;
   int pid = 0;
   char host[64] = {};
+  int number = 0;     // of the device
+  char bus[24] = {};  // "0000:1b:00"; "host"
   char device[64] = {};
 };
 

@@ -55,6 +55,11 @@ Option& Option::capture_default_str() {
   return *this;
 }
 
+Option& Option::one_each() {
+  option_->allow_extra_args(false);
+  return *this;
+}
+
 Option& Option::delimiter(char between) {
   option_->delimiter(between);
   return *this;

@@ -41,6 +41,8 @@ class Option {
   Option& capture_default_str();
   // One argument may hold several values.
   Option& delimiter(char between);
+  // A list takes one value each time that it is given, not all words that follow.
+  Option& one_each();
 
   // Each value must be ...
   Option& range(int least, int most);

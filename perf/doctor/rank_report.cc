@@ -14,6 +14,7 @@
 #include "src/bootstrap/bootstrap.h"
 #include "src/comm/profile_file.h"
 #include "src/comm/selection.h"
+#include "src/kernels/cuda/images.h"
 #include "src/planner/planner.h"
 
 namespace tutti::command {
@@ -100,6 +101,7 @@ Section library_section() {
       "library",
       {{"version", fmt::format("{}.{}.{}", TUTTI_MAJOR, TUTTI_MINOR, TUTTI_PATCH), "", kOneLibrary},
        {"built by", build_text(), "", kOneLibrary},
+       {"device code", gpu::images_text(), "", kOneLibrary},
        {"algorithms", std::to_string(planner::algorithm_table().size()), "", kOneLibrary}}};
 }
 

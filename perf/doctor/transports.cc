@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tries every transport of the table between two ranks in this process, and what it uses of the
 // kernel.
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <fstream>
@@ -14,6 +15,7 @@
 #include "src/base/file.h"
 #include "src/base/liveness.h"
 #include "src/base/wait.h"
+#include "src/device/cuda/driver.h"
 #include "transport/transport.h"
 
 namespace tutti::command {
@@ -23,12 +25,20 @@ constexpr int64_t kProbeNs = 2 * kNsPerSecond;
 constexpr uint64_t kProbeComm = 0x646f63746f72;  // "doctor"
 constexpr uint32_t kProbeSignature = 1;
 
+// The first two GPUs, or the only one twice.
+int gpu_for(int rank) { return std::max(std::min(rank, cuda::device_count() - 1), 0); }
+
 struct ProbeRank {
   ProbeRank(const transport::TransportRow& row, int which)
       : rank(which),
         bell(SharedBell::allocate()),
-        transport(
-            row.create({.comm_id = kProbeComm, .rank = which, .budget = &budget, .bell = &bell})) {}
+        transport(row.create({.comm_id = kProbeComm,
+                              .rank = which,
+                              .budget = &budget,
+                              .bell = &bell,
+                              .device = row.between_gpus ? gpu_for(which) : -1})) {
+    transport->start();
+  }
   transport::Peer as_peer() const { return {rank, this_process(), transport->address()}; }
 
   int rank;
@@ -48,8 +58,8 @@ void await(const char* what, Done done) {
   }
 }
 
-// Sends one message from rank 0 to rank 1. Returns what direct messages are possible; throws Error
-// when anything fails.
+// Sends one message from rank 0 to rank 1, unless only a kernel could. Returns what direct messages
+// are possible; throws Error when anything fails.
 std::string probe(const transport::TransportRow& row) {
   ProbeRank source(row, 0);
   ProbeRank sink(row, 1);
@@ -59,16 +69,15 @@ std::string probe(const transport::TransportRow& row) {
   const auto send =
       source.transport->connect(id, sink.as_peer(), {.n_areas = 1, .area_bytes = 4096});
   std::unique_ptr<transport::RecvConnection> recv;
-  await("the receiver's end of a connection", [&] {
-    recv = sink.transport->try_accept(id, source.as_peer());
-    return recv != nullptr;
-  });
-  await("the answer to a connection", [&] {
+  // Some receivers learn of a connection only when the sender has asked whether it is ready.
+  await("both ends of a connection", [&] {
     bool ready = false;
     const Status status = send->ready(&ready);
     if (!status.ok()) throw Error(status.code, status.reason);
-    return ready;
+    if (recv == nullptr) recv = sink.transport->try_accept(id, source.as_peer());
+    return ready && recv != nullptr;
   });
+  if (row.between_gpus) return source.transport->direct_capability();
   send->view.commit(kProbeSignature, transport::MessageKind::kInline);
   await("a message", [&] {
     transport::MessageKind kind;
@@ -103,8 +112,12 @@ Section transports_section() {
     try {
       section.findings.push_back({row.name, fmt::format("usable {}; {}", row.doc, probe(row))});
     } catch (const Error& error) {
-      section.findings.push_back({row.name, std::string("not usable: ") + error.what(),
-                                  "see the features below, and the container's seccomp profile"});
+      // A machine need not have every network, nor GPUs; two processes of it must reach each other.
+      section.findings.push_back(
+          {row.name, std::string("not usable: ") + error.what(),
+           row.crosses_hosts || row.between_gpus
+               ? ""
+               : "see the features below, and the container's seccomp profile"});
     }
   }
   section.findings.push_back(

@@ -87,8 +87,13 @@ double model_without(const planner::AlgorithmRow& row, CostInput input,
 ExplainedRow explain_row(const planner::AlgorithmRow& row, const planner::PlanRequest& request,
                          const CostInput& input, const comm::Tuning& tuning) {
   const double model = row.cost_ns(input);
-  ExplainedRow explained{
-      .algorithm = row.name, .predicted_ns = planner::predicted_ns(row, input), .model_ns = model};
+  ExplainedRow explained{.algorithm = row.name,
+                         .predicted_ns = planner::predicted_ns(row, request, input)};
+  if (input.hosts.several()) {
+    explained.network = planner::network_load(row, request, input.hosts);
+    explained.network_ns = planner::network_ns(explained.network, input.network, input.bytes);
+  }
+  explained.model_ns = model + explained.network_ns;
   explained.latency_ns =
       model - model_without(row, input, [](CostParameters& p) { p.hop_ns = p.switch_ns = 0; });
   explained.handling_ns =
@@ -105,9 +110,10 @@ ExplainedRow explain_row(const planner::AlgorithmRow& row, const planner::PlanRe
 }  // namespace
 
 Explanation explain(const ExplainRequest& request) {
+  const int local = request.hosts.several() ? request.hosts.most_ranks() : request.n_ranks;
   comm::Measured measured{.n_ranks = request.n_ranks,
-                          .cores = shared_cores(request.n_ranks),
-                          .ranks_per_host = request.n_ranks,
+                          .cores = shared_cores(local),
+                          .ranks_per_host = local,
                           .caches = cache_sizes()};
   if (request.profile != nullptr) measured.text = planner::to_json(*request.profile);
   const comm::Tuning tuning = comm::resolve(request.agreed, {}, measured);
@@ -115,9 +121,15 @@ Explanation explain(const ExplainRequest& request) {
                           .collective = request.collective,
                           .profile = request.profile_file,
                           .slot_bytes = static_cast<uint32_t>(tuning.layout.area_bytes),
-                          .channels = static_cast<uint32_t>(tuning.channels)};
-  const planner::PlanRequest asked{
-      .collective = request.collective, .n_ranks = request.n_ranks, .channels = tuning.channels};
+                          .channels = static_cast<uint32_t>(tuning.channels),
+                          .least = planner::least_load(request.collective, request.hosts, 0)};
+  explanation.input.cores = shared_cores(local);
+  explanation.input.hosts = request.hosts;
+  explanation.input.network = tuning.network;
+  const planner::PlanRequest asked{.collective = request.collective,
+                                   .n_ranks = request.n_ranks,
+                                   .channels = tuning.channels,
+                                   .hosts = request.hosts.for_plans()};
   const planner::AlgorithmRow* chosen =
       &planner::choose(asked, explanation.input, {.forced = tuning.algorithm});
   std::vector<const planner::AlgorithmRow*> rows = planner::eligible(asked, explanation.input, {});

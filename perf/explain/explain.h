@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "src/base/config.h"
+#include "src/planner/network_load.h"
 #include "src/planner/planner.h"
 #include "src/planner/profile.h"
 
@@ -29,8 +30,10 @@ struct ExplainedRow {
   double latency_ns = 0;   // of model_ns: hops
   double handling_ns = 0;  // of model_ns: messages
   double bytes_ns = 0;     // of model_ns: copies and reductions
+  double network_ns = 0;   // of model_ns: between hosts
   std::optional<double> measured_ns;
   Traffic traffic;
+  planner::NetworkLoad network;  // between hosts
   std::string protocol;
 };
 
@@ -40,6 +43,7 @@ struct Explanation {
   std::string profile;  // its file; empty: none
   uint32_t slot_bytes = 0;
   uint32_t channels = 1;
+  planner::LeastLoad least;        // that must cross between hosts
   std::vector<ExplainedRow> rows;  // the chosen one first, then by predicted time
 };
 
@@ -47,6 +51,7 @@ struct ExplainRequest {
   plan::Collective collective = plan::Collective::kAllReduce;
   uint64_t bytes = 0;  // of one block
   int n_ranks = 2;
+  planner::Hosts hosts;  // of the ranks
   AgreedConfig agreed;
   const planner::Profile* profile = nullptr;  // null: none; outlives the explanation
   std::string profile_file;

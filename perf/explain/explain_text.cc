@@ -27,7 +27,8 @@ Part limit_of(const ExplainedRow& row, const ExplainedRow& winner) {
   const Part parts[] = {
       {"waiting for messages, hop after hop", row.latency_ns - winner.latency_ns},
       {"sending and receiving more messages", row.handling_ns - winner.handling_ns},
-      {"copying and reducing more bytes", row.bytes_ns - winner.bytes_ns}};
+      {"copying and reducing more bytes", row.bytes_ns - winner.bytes_ns},
+      {"what it puts on the network", row.network_ns - winner.network_ns}};
   return *std::ranges::max_element(parts, {}, &Part::more_ns);
 }
 
@@ -84,6 +85,31 @@ std::string why(const Explanation& e) {
          (was_measured(e) ? "; it was measured slower on this machine than its counts tell." : ".");
 }
 
+namespace {
+
+uint64_t bytes_in(double blocks, const Explanation& e) {
+  return static_cast<uint64_t>(std::llround(blocks * static_cast<double>(e.input.bytes)));
+}
+
+// What each candidate puts on the network, beside the least.
+std::string network_table(const Explanation& e) {
+  if (!e.input.hosts.several()) return "";
+  constexpr const char* kRow = "{:<19} {:>5} {:>12} {:>15} {:>15} {:>9}\n";
+  std::string text = fmt::format("\nBetween the hosts ({}), in one call\n", e.input.hosts.text());
+  text += fmt::format(kRow, "algorithm", "hops", "connections", "busiest host", "all hosts",
+                      "of least");
+  for (const ExplainedRow& row : e.rows) {
+    const double least = e.least.total_blocks;
+    text += fmt::format(kRow, row.algorithm, row.network.hops, row.network.connections,
+                        bytes_in(row.network.host_blocks, e), bytes_in(row.network.total_blocks, e),
+                        least == 0 ? "-" : fmt::format("{:.3f}", row.network.total_blocks / least));
+  }
+  return text + fmt::format(kRow, "(least)", "", "", bytes_in(e.least.host_blocks, e),
+                            bytes_in(e.least.total_blocks, e), "");
+}
+
+}  // namespace
+
 std::string as_table(const Explanation& e) {
   const bool measured = e.rows.front().measured_ns.has_value();
   std::string text =
@@ -104,6 +130,7 @@ std::string as_table(const Explanation& e) {
     text += fmt::format("{:>9} {:>12} {:>14}  {}\n", row.traffic.messages, row.traffic.sent_bytes,
                         row.traffic.touched_bytes, row.protocol);
   }
+  text += network_table(e);
   text += "\n" + why(e) + "\n";
   if (measured) text += measured_text(e) + "\n";
   return text;
@@ -125,20 +152,31 @@ std::string as_json(const Explanation& e) {
                               {"message_bytes", row.traffic.message_bytes},
                               {"protocol", row.protocol}};
     if (row.measured_ns.has_value()) candidate["measured_ns"] = *row.measured_ns;
+    if (e.input.hosts.several()) {
+      candidate["network_ns"] = row.network_ns;
+      candidate["network_hops"] = row.network.hops;
+      candidate["network_connections"] = row.network.connections;
+      candidate["network_bytes_of_busiest_host"] = bytes_in(row.network.host_blocks, e);
+      candidate["network_bytes"] = bytes_in(row.network.total_blocks, e);
+    }
     candidates.push_back(std::move(candidate));
   }
-  return ordered_json{{"collective", plan::name(e.collective)},
-                      {"bytes", e.input.bytes},
-                      {"ranks", e.input.n_ranks},
-                      {"cores", e.input.cores},
-                      {"profile", e.profile},
-                      {"slot_bytes", e.slot_bytes},
-                      {"channels", e.channels},
-                      {"chosen", e.rows.front().algorithm},
-                      {"why", why(e)},
-                      {"candidates", std::move(candidates)}}
-             .dump(2) +
-         "\n";
+  ordered_json json{{"collective", plan::name(e.collective)},
+                    {"bytes", e.input.bytes},
+                    {"ranks", e.input.n_ranks},
+                    {"cores", e.input.cores},
+                    {"profile", e.profile},
+                    {"slot_bytes", e.slot_bytes},
+                    {"channels", e.channels},
+                    {"chosen", e.rows.front().algorithm},
+                    {"why", why(e)},
+                    {"candidates", std::move(candidates)}};
+  if (e.input.hosts.several()) {
+    json["hosts"] = e.input.hosts.text();
+    json["least_network_bytes"] = bytes_in(e.least.total_blocks, e);
+    json["least_network_bytes_of_busiest_host"] = bytes_in(e.least.host_blocks, e);
+  }
+  return json.dump(2) + "\n";
 }
 
 }  // namespace tutti::command

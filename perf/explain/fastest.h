@@ -14,7 +14,7 @@ struct Fastest {
   verify::SimulationResult simulated;
 };
 
-// Of a few sizes; of plans with many messages one is tried. `bytes`: of one block. Throws as
+// Of a few sizes; of plans with many flows one is tried. `bytes`: of one block. Throws as
 // verify::simulate() does.
 Fastest simulate_fastest(const planner::PlacedPlan& placed, const topology::Graph& graph,
                          uint64_t bytes, verify::SimulationParameters parameters);

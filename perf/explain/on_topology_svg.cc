@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Draws a plan on its topology: how busy each link is, what bounds it, and one of its trees.
 #include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
 
 #include <spdlog/fmt/fmt.h>
 
 #include "perf/explain/on_topology.h"
+#include "src/verify/switch_tree.h"
 #include "topology/formats/svg.h"
 
 namespace tutti::command {
@@ -52,26 +56,58 @@ std::vector<topology::LinkPaint> paints_of(const TopologyExplanation& e) {
   return paints;
 }
 
-// The ways of the first chunk.
-std::vector<topology::OverlayArrow> arrows_of(const TopologyExplanation& e) {
-  const planner::PlacedPlan& placed = e.rows.front().placed;
-  std::vector<topology::OverlayArrow> arrows;
-  for (size_t rank = 0; rank < placed.plan.ranks.size(); ++rank)
-    for (const plan::Lane& lane : placed.plan.ranks[rank].lanes)
-      for (const plan::Step& step : lane.steps) {
-        if (step.extent != 0) continue;
-        for (const plan::Operand& sink : step.sinks)
-          if (sink.kind == plan::Operand::Kind::kPeer)
-            arrows.push_back({placed.placement.node_of_rank[rank],
-                              placed.placement.node_of_rank[static_cast<size_t>(sink.index)], 0});
-      }
-  return arrows;
-}
+// The ways of the first chunk: from rank to rank, and where switches serve it link by link.
+class Arrows {
+ public:
+  Arrows(const planner::PlacedPlan& placed, const topology::Graph& graph)
+      : placed_(placed), graph_(graph) {
+    for (verify::SwitchTree& tree : verify::switch_trees(placed.plan, placed.placement, graph))
+      trees_.emplace(tree.entry, std::move(tree));
+  }
+
+  std::vector<topology::OverlayArrow> draw() {
+    for (size_t rank = 0; rank < placed_.plan.ranks.size(); ++rank)
+      for (const plan::Lane& lane : placed_.plan.ranks[rank].lanes)
+        for (const plan::Step& step : lane.steps)
+          if (step.extent == 0) draw_sinks(static_cast<int32_t>(rank), step);
+    return std::move(arrows_);
+  }
+
+ private:
+  using Kind = plan::SwitchChannel::Kind;
+
+  void draw_sinks(int32_t rank, const plan::Step& step) {
+    for (const plan::Operand& sink : step.sinks) {
+      if (sink.kind != plan::Operand::Kind::kPeer) continue;
+      auto tree = trees_.find({rank, sink.channel, Kind::kMulticast});
+      if (tree == trees_.end()) tree = trees_.find({sink.index, sink.channel, Kind::kReduce});
+      if (tree == trees_.end())
+        add(placed_.placement.node_of_rank[rank], placed_.placement.node_of_rank[sink.index]);
+      else
+        for (const verify::Hop& hop : tree->second.hops) add(hop);
+    }
+  }
+
+  void add(const verify::Hop& hop) {
+    const topology::Link& link = graph_.links[hop.link];
+    hop.reverse ? add(link.to, link.from) : add(link.from, link.to);
+  }
+  void add(int32_t from, int32_t to) {
+    if (drawn_.emplace(from, to).second) arrows_.push_back({from, to, 0});
+  }
+
+  const planner::PlacedPlan& placed_;
+  const topology::Graph& graph_;
+  std::map<plan::SwitchChannel, verify::SwitchTree> trees_;
+  std::set<std::pair<int32_t, int32_t>> drawn_;
+  std::vector<topology::OverlayArrow> arrows_;
+};
 
 }  // namespace
 
 std::string as_svg(const TopologyExplanation& e) {
-  topology::Overlay overlay{.links = paints_of(e), .cut_nodes = {}, .arrows = arrows_of(e)};
+  topology::Overlay overlay{.links = paints_of(e), .cut_nodes = {}, .arrows = {}};
+  if (!e.hierarchy) overlay.arrows = Arrows(e.rows.front().placed, e.report.graph).draw();
   if (!e.bound.parts.empty()) {
     overlay.cut_nodes.assign(e.report.graph.nodes.size(), false);
     for (const int32_t node : e.bound.parts.front()) overlay.cut_nodes[node] = true;

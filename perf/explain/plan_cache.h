@@ -12,7 +12,7 @@
 namespace tutti::command {
 
 // To be counted up with every change of what planners make.
-inline constexpr int kPlannerVersion = 1;
+inline constexpr int kPlannerVersion = 2;
 
 struct PlanKey {
   uint64_t topology = 0;  // hash of the view

@@ -70,6 +70,15 @@ void require(const void* pointer, const char* name) {
     refuse(std::string(name) + " is NULL; it must point to memory of the caller");
 }
 
+void require_host(comm::Communicator& comm, const char* what) {
+  if (comm.path().device == nullptr) return;
+  throw Error(StatusCode::kInvalidUsage,
+              std::string(what) + " work on memory of the host, and the communicator" +
+                  comm.place() + " is one of CUDA device " +
+                  std::to_string(comm.options().config.local.device) +
+                  "; use one made with config.device = TUTTI_DEVICE_HOST");
+}
+
 DType dtype_of(const tuttiDataType_t& datatype) {
   const int value = number_of(datatype);
   if (value < 0 || value >= tuttiNumTypes) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <memory>
 #include <string>
 
 #include "src/api/handles.h"
@@ -34,6 +35,20 @@ inline comm::Communicator& open_comm(tuttiComm_t comm) {
   open.check_open();
   return open;
 }
+// The live window `win`, the argument `name`, which must be one of `comm`.
+const std::shared_ptr<comm::Window>& window_of(tuttiWindow_t win, const char* name,
+                                               const comm::Communicator& comm);
+// Where a call goes: into a queue of the host, or, on a communicator of a GPU, into a CUDA stream.
+struct StreamArgument {
+  comm::Stream* host = nullptr;  // null: the calling thread runs the call
+  void* device = nullptr;
+};
+inline StreamArgument stream_of(tuttiStream_t stream, comm::Communicator& comm) {
+  if (comm.path().device != nullptr) return {.device = stream};
+  return {.host = stream_of(stream)};
+}
+// Throws InvalidUsage for a communicator of a GPU: `what` works on memory of the host only.
+void require_host(comm::Communicator& comm, const char* what);
 DType dtype_of(const tuttiDataType_t& datatype);
 // 0 <= value < n.
 void require_rank(int value, int n, const char* name);

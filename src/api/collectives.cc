@@ -41,7 +41,9 @@ void run(const Request& request, size_t count, DType dtype, const comm::Resolved
                             .in_place = check_in_place(in, request.in_own, out, request.out_own),
                             .scaling = op.scaling,
                             .late_scalar = op.late_scalar};
-  comm::issue(comm, std::move(call), stream_of(stream));
+  const StreamArgument into = stream_of(stream, comm);
+  call.device_stream = into.device;
+  comm::issue(comm, std::move(call), into.host);
 }
 
 // A call as the C API has it: nothing has been checked but the handle.

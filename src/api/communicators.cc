@@ -13,9 +13,11 @@
 #include "src/api/handles.h"
 #include "src/base/config.h"
 #include "src/base/file.h"
+#include "src/base/log.h"
 #include "src/comm/group.h"
 #include "src/comm/reshape.h"
 #include "src/comm/setup.h"
+#include "src/device/cuda/driver.h"
 
 namespace tutti::api {
 namespace {
@@ -94,8 +96,28 @@ tuttiResult_t init_rank(tuttiComm_t* comm, int n_ranks, const tuttiUniqueId& id,
                 });
 }
 
-void init_all(tuttiComm_t* comms, int n_ranks) {
-  const comm::Options options = default_options();
+// By rank. Without a CUDA driver the numbers of devices mean nothing.
+std::vector<comm::Options> options_by_rank(int n_ranks, const int* devices) {
+  std::vector<comm::Options> options(static_cast<size_t>(n_ranks), default_options());
+  if (devices == nullptr) return options;
+  if (cuda::find_driver() == nullptr) {
+    log(LogLevel::kInfo, "api", -1, "devlist is not used, the communicators are of the host: {}",
+        cuda::driver_reason());
+    return options;
+  }
+  for (size_t i = 0; i < options.size(); ++i) {
+    if (devices[i] < 0) {
+      refuse("devlist[" + std::to_string(i) + "] is " + std::to_string(devices[i]) +
+             "; allowed are numbers of GPUs, 0 to " + std::to_string(cuda::device_count() - 1));
+    }
+    options[i].config.local.device = devices[i];
+  }
+  return options;
+}
+
+void init_all(tuttiComm_t* comms, int n_ranks, const int* devices) {
+  const std::vector<comm::Options> by_rank = options_by_rank(n_ranks, devices);
+  const comm::Options& options = by_rank.front();
   const bootstrap::UniqueId id = bootstrap::create_unique_id(options.config.local.interface_prefix);
   std::vector<CommHandles::Owner> handles(static_cast<size_t>(n_ranks));
   std::vector<std::function<void()>> jobs;
@@ -105,7 +127,8 @@ void init_all(tuttiComm_t* comms, int n_ranks) {
     handle = CommHandles::make();
     jobs.emplace_back([&, rank] {
       handle->value.make([&](const std::atomic<bool>*) {  // nobody has the handle yet
-        return comm::join(id, {.rank = rank, .n_ranks = n_ranks}, options, &cancelled, 0);
+        return comm::join(id, {.rank = rank, .n_ranks = n_ranks},
+                          by_rank[static_cast<size_t>(rank)], &cancelled, 0);
       });
     });
   }
@@ -222,11 +245,10 @@ tuttiResult_t tuttiCommInitRankConfig(tuttiComm_t* comm, int nranks, tuttiUnique
 }
 
 tuttiResult_t tuttiCommInitAll(tuttiComm_t* comms, int ndev, const int* devlist) {
-  (void)devlist;
   return guard("tuttiCommInitAll", [&] {
     require(comms, "comms");
     require_number_of_ranks(ndev, most_ranks_here(), "ndev");
-    init_all(comms, ndev);
+    init_all(comms, ndev, devlist);
   });
 }
 
@@ -309,8 +331,7 @@ tuttiResult_t tuttiCommUserRank(const tuttiComm_t comm, int* rank) {
 tuttiResult_t tuttiCommDevice(const tuttiComm_t comm, int* device) {
   return guard("tuttiCommDevice", [&] {
     require(device, "device");
-    handle_of(comm).ready();
-    *device = -1;
+    *device = handle_of(comm).ready().options().config.local.device;
   });
 }
 

@@ -10,6 +10,8 @@
 #include "src/api/arguments.h"
 #include "src/base/clock.h"
 #include "src/base/config.h"
+#include "src/device/cuda/driver.h"
+#include "src/device/cuda/gpu.h"
 
 namespace tutti::api {
 namespace {
@@ -85,12 +87,28 @@ bool flag(int value, const char* field, bool otherwise) {
   return value == 1;
 }
 
+// The GPU that is meant, at the time of the call.
+int32_t device_of(int device) {
+  if (device == TUTTI_DEVICE_CURRENT) return cuda::current_device();
+  if (device < TUTTI_DEVICE_HOST) {
+    refuse("config.device is " + std::to_string(device) +
+           "; allowed are the number of a GPU, TUTTI_DEVICE_HOST (-1) and TUTTI_DEVICE_CURRENT "
+           "(-2)");
+  }
+  return device;
+}
+
 }  // namespace
 
 comm::Options default_options() {
   warn_of_unknown_variables();
-  return {.config = config_from_environment()};
+  comm::Options options{.config = config_from_environment()};
+  options.config.local.device = device_of(options.config.local.device);
+  return options;
 }
+
+int gpu_count() noexcept { return cuda::device_count(); }
+int thread_device() noexcept { return cuda::current_device(); }
 
 comm::Options options_from(const tuttiConfig_t* config, comm::Options base) {
   if (config == nullptr) return base;
@@ -108,6 +126,7 @@ comm::Options options_from(const tuttiConfig_t* config, comm::Options base) {
   set_name(agreed.algorithm, c.algorithm, "algorithm");
   set_name(agreed.protocol, c.protocol, "protocol");
   set_channels(agreed, c);
+  if (c.device != TUTTI_CONFIG_UNDEF_INT) local.device = device_of(c.device);
   agreed.deterministic = flag(c.deterministic, "deterministic", agreed.deterministic != 0) ? 1 : 0;
   return base;
 }

@@ -13,4 +13,9 @@ comm::Options options_from(const tuttiConfig_t* config, comm::Options base);
 // Environment and defaults.
 comm::Options default_options();
 
+// What the CUDA driver shows; 0: there is none either.
+int gpu_count() noexcept;
+// The GPU that the calling thread has chosen; TUTTI_DEVICE_HOST: none.
+int thread_device() noexcept;
+
 }  // namespace tutti::api

@@ -22,15 +22,17 @@ void transfer(const BufferArgument& buffer, bool is_send, const tuttiDataType_t&
         StatusCode::kInvalidUsage,
         "peer is the calling rank itself; a send to self and its receive go into one group");
   }
+  const StreamArgument into = stream_of(stream, c);
   const comm::P2pCall call{.name = is_send ? "Send" : "Recv",
                            .is_send = is_send,
                            .data = const_cast<void*>(buffer.base),
                            .count = buffer.count,
                            .dtype = dtype,
-                           .peer = peer};
+                           .peer = peer,
+                           .device_stream = into.device};
   const bool plain = stream == nullptr && !comm::Group::active();
   if (plain && comm::run_repeated(c, call)) return;
-  comm::issue(c, call, stream_of(stream));
+  comm::issue(c, call, into.host);
 }
 
 }  // namespace

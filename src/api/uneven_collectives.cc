@@ -88,7 +88,9 @@ void run(comm::CollectiveCall call, const Sides& sides, comm::Communicator& comm
   call.input = sides.in.n_blocks == 0 ? nullptr : sides.in.base;
   call.output = sides.out.n_blocks == 0 ? nullptr : const_cast<void*>(sides.out.base);
   call.in_place = check_in_place(sides.in, sides.in_own, sides.out, sides.out_own);
-  comm::issue(comm, std::move(call), stream_of(stream));
+  const StreamArgument into = stream_of(stream, comm);
+  call.device_stream = into.device;
+  comm::issue(comm, std::move(call), into.host);
 }
 
 void all_gather_v(const void* sendbuff, size_t sendcount, void* recvbuff, const size_t* recvcounts,

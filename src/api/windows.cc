@@ -6,6 +6,9 @@
 #include "src/api/guard.h"
 #include "src/api/handles.h"
 #include "src/comm/group.h"
+#include "src/device/cuda/gpu.h"
+#include "src/device/cuda/memory.h"
+#include "src/device/cuda/user_memory.h"
 #include "src/device/device.h"
 
 namespace tutti::api {
@@ -37,17 +40,6 @@ void require_signal(int index) {
          std::to_string(TUTTI_SIGNALS_PER_PEER - 1));
 }
 
-// The live window `win`, which must be one of `comm`.
-const std::shared_ptr<comm::Window>& window_of(tuttiWindow_t win, const char* name,
-                                               const Communicator& comm) {
-  const std::shared_ptr<comm::Window>& window = Windows::find(win, name).window;
-  if (window->comm_id() != comm.comm_id() || window->rank() != comm.rank()) {
-    refuse(std::string(name) +
-           " belongs to another communicator; it must have been registered with comm");
-  }
-  return window;
-}
-
 struct Put {
   const void* data;
   size_t count;
@@ -71,6 +63,31 @@ size_t check_put(const Put& put, int peer) {
   return bytes;
 }
 
+void* allocate(size_t bytes, int device) {
+  if (bytes > PTRDIFF_MAX)
+    refuse("bytes is " + std::to_string(bytes) + "; that is more than fits in memory");
+  if (bytes == 0) return nullptr;
+  if (device == TUTTI_DEVICE_CURRENT) device = cuda::current_device();
+  if (device >= 0) return cuda::allocate_for_user(device, bytes);
+  if (device == TUTTI_DEVICE_HOST) return device::allocate_shared(bytes);
+  refuse("device is " + std::to_string(device) +
+         "; allowed are the number of a GPU, TUTTI_DEVICE_HOST (-1) and TUTTI_DEVICE_CURRENT (-2)");
+}
+
+// The driver is asked only about what is neither: programs on memory of the host need not start it.
+void free_memory(void* ptr) {
+  if (ptr == nullptr || cuda::free_for_user(ptr)) return;
+  try {
+    device::free_shared(ptr);
+  } catch (const Error&) {
+    const cuda::PointerFacts facts = cuda::classify(ptr);
+    if (facts.kind != cuda::PointerKind::kDevice) throw;
+    refuse("ptr is memory of CUDA device " + std::to_string(facts.device) +
+           ", but not the start of memory from tuttiMemAllocDevice that has not been freed; free "
+           "it by what has allocated it");
+  }
+}
+
 // A collective set-up call that a thread with several ranks must put into a group.
 void set_up(Communicator& comm, std::function<void()> job) {
   comm.team().claim();
@@ -86,6 +103,17 @@ void deregister(Communicator& comm, tuttiWindow_t win) {
 }
 
 }  // namespace
+
+const std::shared_ptr<comm::Window>& window_of(tuttiWindow_t win, const char* name,
+                                               const Communicator& comm) {
+  const std::shared_ptr<comm::Window>& window = Windows::find(win, name).window;
+  if (window->comm_id() != comm.comm_id() || window->rank() != comm.rank()) {
+    refuse(std::string(name) +
+           " belongs to another communicator; it must have been registered with comm");
+  }
+  return window;
+}
+
 }  // namespace tutti::api
 
 using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C functions below are
@@ -96,16 +124,20 @@ tuttiResult_t tuttiMemAlloc(void** ptr, size_t bytes) {
   return guard("tuttiMemAlloc", [&] {
     require(ptr, "ptr");
     *ptr = nullptr;
-    if (bytes > PTRDIFF_MAX)
-      refuse("bytes is " + std::to_string(bytes) + "; that is more than fits in memory");
-    if (bytes != 0) *ptr = tutti::device::allocate_shared(bytes);
+    *ptr = allocate(bytes, TUTTI_DEVICE_HOST);
+  });
+}
+
+tuttiResult_t tuttiMemAllocDevice(void** ptr, size_t bytes, int device) {
+  return guard("tuttiMemAllocDevice", [&] {
+    require(ptr, "ptr");
+    *ptr = nullptr;
+    *ptr = allocate(bytes, device);
   });
 }
 
 tuttiResult_t tuttiMemFree(void* ptr) {
-  return guard("tuttiMemFree", [&] {
-    if (ptr != nullptr) tutti::device::free_shared(ptr);
-  });
+  return guard("tuttiMemFree", [&] { free_memory(ptr); });
 }
 
 tuttiResult_t tuttiCommRegister(const tuttiComm_t comm, void* buff, size_t bytes, void** handle) {
@@ -133,6 +165,7 @@ tuttiResult_t tuttiCommWindowRegister(tuttiComm_t comm, void* buff, size_t bytes
                                       tuttiWindow_t* win, int winFlags) {
   return guard_call("tuttiCommWindowRegister", [&] {
     Communicator& c = open_comm(comm);
+    require_host(c, "windows");
     require(win, "win");
     if (bytes != 0) require(buff, "buff");
     if ((winFlags & ~TUTTI_WIN_COLL_SYMMETRIC) != 0) {
@@ -163,6 +196,7 @@ tuttiResult_t tuttiPutSignal(const void* localbuff, size_t count, tuttiDataType_
                              int ctx, unsigned int flags, tuttiComm_t comm, tuttiStream_t stream) {
   return guard_call("tuttiPutSignal", [&] {
     Communicator& c = open_comm(comm);
+    require_host(c, "signals");
     require_rank(peer, c.n_ranks(), "peer");
     require_signal(sigIdx);
     require_zero(ctx, "ctx");
@@ -185,6 +219,7 @@ tuttiResult_t tuttiSignal(int peer, int sigIdx, int ctx, unsigned int flags, tut
                           tuttiStream_t stream) {
   return guard_call("tuttiSignal", [&] {
     Communicator& c = open_comm(comm);
+    require_host(c, "signals");
     require_rank(peer, c.n_ranks(), "peer");
     require_signal(sigIdx);
     require_zero(ctx, "ctx");
@@ -198,6 +233,7 @@ tuttiResult_t tuttiWaitSignal(int nDesc, tuttiWaitSignalDesc_t* signalDescs, tut
                               tuttiStream_t stream) {
   return guard_call("tuttiWaitSignal", [&] {
     Communicator& c = open_comm(comm);
+    require_host(c, "signals");
     if (nDesc < 0) refuse("nDesc is " + std::to_string(nDesc) + "; it must not be negative");
     if (nDesc > 0) require(signalDescs, "signalDescs");
     tutti::comm::WaitCall call;

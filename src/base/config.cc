@@ -19,6 +19,15 @@ namespace {
 
 constexpr std::string_view kPrefix = "TUTTI_";
 
+// Asked where a variable of the table is not set; null: nobody. Constant-initialised, so that it
+// may be set by whatever is initialised before this file.
+constinit std::atomic<StandIn> stand_in{nullptr};
+
+// What the project's tests tell their programs, in whose processes the library runs.
+bool is_for_tests(std::string_view name) {
+  return name.starts_with("TUTTI_TEST_") || name.starts_with("TUTTI_VM_");
+}
+
 // Levenshtein distance: insertions, deletions and substitutions; two rows of the matrix in one.
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
@@ -61,7 +70,8 @@ std::string config_markdown() {
       "to an empty text "
       "counts as not set.\n"
       "A value that is not allowed fails with InvalidArgument. A variable that begins with TUTTI_ "
-      "and is not in the table is warned of once on standard error (TUTTI_LOG_FILE), with the "
+      "and is not in the table (TUTTI_TEST_ and TUTTI_VM_ are for tests) is warned of once on "
+      "standard error (TUTTI_LOG_FILE), with the "
       "nearest name, unless TUTTI_LOG is off or error; `tutti doctor` shows it too. \"Rank 0 "
       "decides\": rank 0's value "
       "is distributed and "
@@ -96,7 +106,7 @@ std::vector<UnknownVariable> unknown_variables() {
   for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
     const std::string_view text = *variable;
     const std::string name(text.substr(0, text.find('=')));
-    if (!name.starts_with(kPrefix) || find_entry(name) != nullptr) continue;
+    if (!name.starts_with(kPrefix) || is_for_tests(name) || find_entry(name) != nullptr) continue;
     unknown.push_back({name, nearest_name(name, known)});
   }
   std::ranges::sort(unknown, {}, &UnknownVariable::name);
@@ -155,7 +165,17 @@ std::vector<SetVariable> set_variables() {
 
 std::optional<std::string> foreign_variable(const char* name) {
   const char* value = std::getenv(name);
+  if ((value == nullptr || *value == '\0') && std::string_view(name).starts_with(kPrefix)) {
+    const StandIn lookup = stand_in.load(std::memory_order_acquire);  // pairs with set_stand_in()
+    if (lookup != nullptr) {
+      if (auto other = lookup(name)) return other;
+    }
+  }
   return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+}
+
+void set_stand_in(StandIn lookup) noexcept {
+  stand_in.store(lookup, std::memory_order_release);  // pairs with foreign_variable()
 }
 
 LogSettings log_settings_from_environment() {

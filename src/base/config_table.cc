@@ -18,8 +18,9 @@
 namespace tutti {
 namespace {
 
-constexpr std::string_view kProtocols[] = {"inline", "staged", "direct"};
+constexpr std::string_view kProtocols[] = {"inline", "staged", "direct", "ll", "ll128"};
 constexpr std::string_view kSwitch[] = {"0", "1"};
+constexpr std::string_view kAutoSwitch[] = {"auto", "0", "1"};
 
 constexpr const char* kRank0 = "rank 0 decides";
 constexpr const char* kEachRank = "each rank";
@@ -89,6 +90,30 @@ int64_t seconds_of(const ConfigRow& row, const std::string& value) {
   return seconds > 0 ? std::max<int64_t>(ns, 1) : 0;
 }
 
+int32_t device_of(const ConfigRow& row, const std::string& value) {
+  if (value == "host") return kHostDevice;
+  if (value == "current") return kCurrentDevice;
+  uint64_t number = 0;
+  std::string_view rest;
+  constexpr uint64_t kMost = 4095;
+  if (!read_number(value, &number, &rest) || !rest.empty() || number > kMost)
+    reject(row, value, "host, current, or the number of a GPU as the CUDA driver counts");
+  return static_cast<int32_t>(number);
+}
+
+// Decimal or 0x..., 16 bits; -1 when empty.
+int32_t partition_key_of(const ConfigRow& row, const std::string& value) {
+  if (value.empty()) return -1;
+  const bool hex = value.starts_with("0x") || value.starts_with("0X");
+  const char* const begin = value.data() + (hex ? 2 : 0);
+  const char* const end = value.data() + value.size();
+  uint16_t key = 0;
+  const auto parsed = std::from_chars(begin, end, key, hex ? 16 : 10);
+  if (parsed.ec != std::errc{} || parsed.ptr != end || key == 0)
+    reject(row, value, "a partition key from 1 to 65535, decimal or 0x...");
+  return key;
+}
+
 void check_choice(const ConfigRow& row, const std::string& value,
                   std::span<const std::string_view> choices) {
   if (std::ranges::find(choices, value) != choices.end()) return;
@@ -96,16 +121,31 @@ void check_choice(const ConfigRow& row, const std::string& value,
 }
 
 template <size_t kBytes>
-void store_name(const ConfigRow& row, const std::string& value, char (&into)[kBytes]) {
-  const auto fits = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+void store_name(const ConfigRow& row, const std::string& value, char (&into)[kBytes],
+                bool list = false) {
+  const auto fits = [&](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.' ||
+           (list && c == ',');
   };
   if (value.size() >= kBytes || !std::ranges::all_of(value, fits)) {
     reject(row, value,
-           "a name of at most " + std::to_string(kBytes - 1) + " characters out of a-z 0-9 _ - .");
+           std::string(list ? "names with commas between them, " : "a name ") + "of at most " +
+               std::to_string(kBytes - 1) + " characters out of a-z 0-9 _ - .");
   }
   std::memset(into, 0, kBytes);
   value.copy(into, value.size());
+}
+template <size_t kBytes>
+void store_names(const ConfigRow& row, const std::string& value, char (&into)[kBytes]) {
+  store_name(row, value, into, true);
+}
+
+// What may be a layout; src/planner/hosts.h reads it.
+std::string layout_of(const ConfigRow& row, const std::string& value) {
+  const auto fits = [](char c) { return (c >= '0' && c <= '9') || c == ',' || c == 'x'; };
+  if (!std::ranges::all_of(value, fits))
+    reject(row, value, "HOSTSxRANKS such as 3x2, or the host of each rank such as 0,1,0,1");
+  return value;
 }
 
 using Row = const ConfigRow&;
@@ -137,16 +177,45 @@ constexpr ConfigEntry kEntries[] = {
       "this machine's own in $XDG_CACHE_HOME/tutti or ~/.cache/tutti, if there is one; none: do "
       "without."},
      [](Row, Text value, Config* into) { into->local.profile = value; }},
+    {{"TUTTI_LAYOUT", "list", "", kRank0,
+      "For tests: which ranks share a host, as far as plans go, for communicators of that many "
+      "ranks: "
+      "3x2 for 3 hosts of 2 ranks, or the host of each rank, e.g. 0,1,0,1. Empty: as it is."},
+     [](Row row, Text value, Config* into) { into->local.layout = layout_of(row, value); }},
+    {{"TUTTI_HOST_ID", "name", "", kEachRank,
+      "Part of what identifies the host of this process: processes with different ones do not "
+      "share "
+      "memory and talk by network, e.g. containers that look alike. Empty: boot id, host name, IPC "
+      "and network namespace alone."},
+     accept_text},
+    {{"TUTTI_DEVICE", "name", "host", kEachRank,
+      "What a communicator works for: host (memory of the process, streams of "
+      "tuttiStreamCreate), the number of a GPU (its memory, CUDA streams), or current: the GPU of "
+      "the thread that makes the communicator, host where it has none."},
+     [](Row row, Text value, Config* into) { into->local.device = device_of(row, value); }},
+    {{"TUTTI_GPU_BLOCKS", "count", "0", kEachRank,
+      "Thread blocks that a call may take of a GPU, up to 1024; each lane of a plan and each peer "
+      "of "
+      "a group of sends and receives takes one. 0: as many as the GPU runs at a time."},
+     [](Row row, Text value, Config* into) {
+       into->local.gpu_blocks = static_cast<uint32_t>(count_in(row, value, 0, 1024));
+     }},
+    {{"TUTTI_GPU_THREADS", "count", "0", kEachRank,
+      "Threads of each block, a multiple of 32 up to 1024. 0: the library chooses."},
+     [](Row row, Text value, Config* into) {
+       into->local.gpu_threads = static_cast<uint32_t>(count_in(row, value, 0, 1024));
+     }},
     {{"TUTTI_PROTO", "name", "", kRank0,
-      "Protocol to use: inline, staged or direct. Empty: the library chooses."},
+      "Protocol to use: inline, staged or direct; between GPUs inline is ll128, or ll where not "
+      "all are connected by NVLink. Empty: the library chooses."},
      [](Row row, Text value, Config* into) {
        if (!value.empty()) check_choice(row, value, kProtocols);
        store_name(row, value, into->agreed.protocol);
      }},
-    {{"TUTTI_TRANSPORT", "name", "", kRank0,
-      "Transport to use for every pair of ranks, inproc (threads of one process) or shm. Empty: "
-      "the library chooses."},
-     [](Row row, Text value, Config* into) { store_name(row, value, into->agreed.transport); }},
+    {{"TUTTI_TRANSPORT", "list", "", kRank0,
+      "Transports that may be used, e.g. tcp or shm,ucx; for each pair of ranks the first that "
+      "reaches, in the order of `tutti doctor`. Empty: the library chooses."},
+     [](Row row, Text value, Config* into) { store_names(row, value, into->agreed.transport); }},
     {{"TUTTI_CHANNELS", "count", "0", kRank0,
       "Parallel rings or trees, up to 64. 0: the library chooses."},
      [](Row row, Text value, Config* into) {
@@ -185,6 +254,14 @@ constexpr ConfigEntry kEntries[] = {
       "mapped. 0: the library "
       "chooses."},
      [](Row row, Text value, Config* into) { into->agreed.pull_min_bytes = bytes_of(row, value); }},
+    {{"TUTTI_SYMMETRIC_BYTES", "bytes", "4M", kRank0,
+      "Memory of each GPU that the GPUs of the other ranks read and write directly, where all are "
+      "of "
+      "one host and reach each other: calls by the algorithms one_shot, two_shot, pairwise, "
+      "scatter_all_gather and nvls pass through it. 0: none."},
+     [](Row row, Text value, Config* into) {
+       into->agreed.symmetric_bytes = bytes_of(row, value);
+     }},
     {{"TUTTI_TIMEOUT", "seconds", "600", kEachRank,
       "Silence of a peer after which a wait ends with RemoteError; a fraction is allowed. A rank "
       "that is only late for the call is silent too, so set it above the longest time that ranks "
@@ -207,9 +284,96 @@ constexpr ConfigEntry kEntries[] = {
      [](Row row, Text value, Config* into) {
        into->local.staging_pool_bytes = bytes_of(row, value);
      }},
-    {{"TUTTI_SOCKET_IFNAME", "name", "", kEachRank,
-      "Use only network interfaces whose name starts with this, e.g. eth. Empty: any."},
+    {{"TUTTI_SOCKET_IFNAME", "list", "", kEachRank,
+      "Network interfaces to use: beginnings of names, or whole names behind =, with commas "
+      "between "
+      "them, e.g. eth,=ib0; ^ in front means all but these. Empty: any."},
      [](Row, Text value, Config* into) { into->local.interface_prefix = value; }},
+    {{"TUTTI_TCP_SOCKETS", "count", "2", kEachRank,
+      "Sockets to each peer over each network interface, 1 to 16."},
+     [](Row row, Text value, Config* into) {
+       into->local.tcp_sockets = static_cast<uint32_t>(count_in(row, value, 1, 16));
+     }},
+    {{"TUTTI_ENCRYPT", "switch", "0", kEachRank,
+      "1: everything that crosses a network is encrypted and authenticated (ChaCha20-Poly1305, "
+      "keys from the communicator's secret); set it on all ranks. Only tcp can."},
+     [](Row row, Text value, Config* into) {
+       check_choice(row, value, kSwitch);
+       into->local.encrypt = value == "1";
+     }},
+    {{"TUTTI_NET_TIMEOUT", "seconds", "10", kEachRank,
+      "How long a peer on another host may be without any network path that works before it is "
+      "given up with RemoteError; until then paths are made anew and nothing is lost."},
+     [](Row row, Text value, Config* into) {
+       into->local.net_timeout_ns = seconds_of(row, value);
+     }},
+    {{"TUTTI_RDMA_DEVICES", "list", "", kEachRank,
+      "RDMA devices to use, by the beginning of the name, or the whole name behind =, with or "
+      "without a port, e.g. mlx5_0:1,=mlx5_2; ^ in front means all but these. Empty: all with an "
+      "active port."},
+     [](Row, Text value, Config* into) { into->local.rdma.devices = value; }},
+    {{"TUTTI_RDMA_QPS", "count", "2", kEachRank,
+      "Queue pairs between two ranks on each pair of RDMA ports, 1 to 16; the lower of both ranks' "
+      "values counts."},
+     [](Row row, Text value, Config* into) {
+       into->local.rdma.queue_pairs = static_cast<uint32_t>(count_in(row, value, 1, 16));
+     }},
+    {{"TUTTI_RDMA_GID_INDEX", "count", "", kEachRank,
+      "Entry of the port's GID table to use (RoCE). Empty: RoCE v2 with an IPv4 address, else with "
+      "a global IPv6 address."},
+     [](Row row, Text value, Config* into) {
+       into->local.rdma.gid_index =
+           value.empty() ? -1 : static_cast<int32_t>(count_in(row, value, 0, 4095));
+     }},
+    {{"TUTTI_RDMA_PKEY", "count", "", kEachRank,
+      "Partition key to use, decimal or 0x...; it must be in the port's table. Empty: the first in "
+      "the table."},
+     [](Row row, Text value, Config* into) {
+       into->local.rdma.pkey = partition_key_of(row, value);
+     }},
+    {{"TUTTI_RDMA_SL", "count", "0", kEachRank, "InfiniBand service level, 0 to 15."},
+     [](Row row, Text value, Config* into) {
+       into->local.rdma.service_level = static_cast<uint32_t>(count_in(row, value, 0, 15));
+     }},
+    {{"TUTTI_RDMA_TRAFFIC_CLASS", "count", "0", kEachRank,
+      "Traffic class of RDMA packets, 0 to 255; on RoCE the upper six bits are the DSCP by which "
+      "switches choose a lossless queue."},
+     [](Row row, Text value, Config* into) {
+       into->local.rdma.traffic_class = static_cast<uint32_t>(count_in(row, value, 0, 255));
+     }},
+    {{"TUTTI_RDMA_TIMEOUT", "count", "14", kEachRank,
+      "Time after which an RDMA device repeats what was not acknowledged: 4.096 us times two to "
+      "this power, 8 to 20. With TUTTI_RDMA_RETRY it says how fast a dead peer or link is noticed: "
+      "14 and 6 are about half a second."},
+     [](Row row, Text value, Config* into) {
+       into->local.rdma.timeout = static_cast<uint32_t>(count_in(row, value, 8, 20));
+     }},
+    {{"TUTTI_RDMA_RETRY", "count", "6", kEachRank,
+      "Repetitions after which an RDMA device gives up, 0 to 6. 7 is not allowed: some devices "
+      "take it for 'for ever'."},
+     [](Row row, Text value, Config* into) {
+       into->local.rdma.retries = static_cast<uint32_t>(count_in(row, value, 0, 6));
+     }},
+    {{"TUTTI_UCX_TLS", "list", "", kEachRank,
+      "Transports that UCX may use, as UCX_TLS has them, e.g. rc,tcp. Empty: what UCX_TLS says, or "
+      "all."},
+     [](Row, Text value, Config* into) { into->local.ucx_tls = value; }},
+    {{"TUTTI_UCX_PUT", "name", "auto", kEachRank,
+      "Whether peers write into this rank's staging slots by UCX's puts: 1, 0, or auto, where a "
+      "device does it by itself."},
+     [](Row row, Text value, Config* into) {
+       check_choice(row, value, kAutoSwitch);
+       into->local.ucx_put = value;
+     }},
+    {{"TUTTI_NET_PLUGIN", "name", "", kEachRank,
+      "Plugin of the transport nccl_net: a file, or NAME for libnccl-net-NAME.so. Empty: what "
+      "NCCL_NET_PLUGIN says, or libnccl-net.so."},
+     [](Row, Text value, Config* into) { into->local.net_plugin = value; }},
+    {{"TUTTI_TUNER_PLUGIN", "name", "", kRank0,
+      "Tuner plugin (ncclTunerPlugin_v2 to v6) that is asked for the algorithm of each collective "
+      "and size when a communicator is made: a file, or NAME for libnccl-tuner-NAME.so. Empty: "
+      "none."},
+     [](Row, Text value, Config* into) { into->local.tuner_plugin = value; }},
     {{"TUTTI_FAULTS", "list", "", kEachRank,
       "For tests: faults to inject into every transport, e.g. "
       "seed=7,delay=200us,stall=0.001:20ms,drop=0.0001,kill=0.0001 (probabilities are per "
@@ -262,10 +426,22 @@ constexpr ConfigEntry kEntries[] = {
     {{"TUTTI_JOB", "name", "", kEachRank, "What names the job on this host; set by `tutti run`."},
      [](Row, Text value, Config* into) { into->local.job = value; }},
     {{"TUTTI_PORT", "count", "", kEachRank,
-      "TCP port of the rendezvous under torchrun. Empty: the port after MASTER_PORT."},
+      "First TCP port of the rendezvous on rank 0's host, when TUTTI_KEY is set. Empty: the port "
+      "after MASTER_PORT; 29600 in an indexed Job of Kubernetes."},
      check_launcher_count<1, 65535>},
+    {{"TUTTI_RSH", "name", "ssh", kEachRank,
+      "Remote shell of `tutti run --hosts`, with its options."},
+     accept_text},
     {{"TUTTI_KEY", "name", "", kEachRank,
-      "Secret that all ranks of a job on several hosts share when a launcher starts them."},
+      "Secret that all ranks of a job on several hosts share when their launcher passes nothing "
+      "between them; at least 16 characters."},
+     accept_text},
+    {{"TUTTI_KEY_FILE", "path", "", kEachRank,
+      "File that holds the secret, e.g. a mounted one, when TUTTI_KEY is not set."},
+     accept_text},
+    {{"TUTTI_SERVICE", "name", "", kEachRank,
+      "Headless service of an indexed Job of Kubernetes, by which its pods know each other, when "
+      "MASTER_ADDR is not set."},
      accept_text},
 };
 

@@ -12,7 +12,7 @@ namespace tutti {
 
 // Names a process so that a recycled pid is not mistaken for it.
 struct ProcessIdentity {
-  uint64_t host_id = 0;      // hash of boot id, host name, IPC and network namespace
+  uint64_t host_id = 0;      // hash of boot id, host name, IPC and network namespace, TUTTI_HOST_ID
   uint64_t process_uid = 0;  // random, drawn once per process
   int32_t pid = 0;
   uint32_t uid = 0;          // user id, for peer credential checks

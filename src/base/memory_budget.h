@@ -13,7 +13,8 @@ namespace tutti {
 
 // What memory is for. Memory that a rank makes counts for it, once; memory of a peer that it maps
 // counts for the peer, so that the sum over ranks is what their hosts spend. The uses after kHeld
-// are such memory: reported, but neither in the total nor under the cap.
+// are such memory, and what ranks can't agree on: reported, but neither in the total nor under the
+// cap.
 enum class MemoryUse : uint8_t {
   kConnections,  // lines and staging slots of the sending ends
   kScratch,      // chunks between steps, and what pulled messages are read into
@@ -24,8 +25,9 @@ enum class MemoryUse : uint8_t {
   kHeld,
   kPeerConnections = kHeld,  // receiving ends
   kPeerWindows,
+  kPaths,  // what a network's paths hold for themselves; they come and go on their own
 };
-inline constexpr size_t kMemoryUses = 8;
+inline constexpr size_t kMemoryUses = 9;
 inline constexpr size_t kPageBytes = 4096;
 // What mappings and large blocks really take.
 constexpr size_t whole_pages(size_t bytes) noexcept {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Between SocketAddress and the kernel's sockaddr; only src/base uses it.
+// Between SocketAddress and the kernel's sockaddr, for code that makes sockets itself.
 #pragma once
 
 #include <sys/socket.h>

@@ -24,7 +24,7 @@ namespace {
 
 constexpr int64_t kFirstBackoffNs = kNsPerMs;
 constexpr int64_t kLastBackoffNs = 50 * kNsPerMs;
-constexpr int kBacklog = 1024;
+constexpr int kBacklog = 4096;  // the kernel takes less where it is set up so
 constexpr size_t kLengthBytes = 4;
 constexpr size_t kMaxDescriptors = std::tuple_size_v<decltype(Received::descriptors)>;
 

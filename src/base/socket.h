@@ -9,6 +9,8 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "src/base/clock.h"
@@ -30,10 +32,13 @@ struct SocketAddress {
   static SocketAddress parse(const std::string& text);  // throws InvalidArgument
 };
 
-// Addresses of this host's interfaces that are up: IPv4 before IPv6, loopback last.
-// `interface_prefix` (may be empty) keeps only the interfaces whose name starts with it. Throws
-// SystemError when nothing is left.
-std::vector<SocketAddress> local_addresses(const std::string& interface_prefix);
+// Whether TUTTI_SOCKET_IFNAME chooses the interface `name`: `choice` has beginnings of names, or
+// whole names behind a =, with commas between them; with ^ in front all others are chosen. Empty:
+// any.
+bool interface_chosen(std::string_view choice, std::string_view name) noexcept;
+// Addresses of this host's interfaces that are up and chosen: IPv4 before IPv6, loopback last.
+// Throws SystemError when there is none.
+std::vector<SocketAddress> local_addresses(const std::string& choice);
 // The address that a host's name or numeric address stands for, preferred by the system's resolver.
 // Throws InvalidArgument with the resolver's reason.
 SocketAddress resolve(const std::string& host, uint16_t port);
@@ -55,6 +60,7 @@ class Socket {
   // Retries until the deadline while nobody listens; other failures throw SystemError at once.
   static Socket connect(const SocketAddress& to, SocketKind kind, Deadline deadline);
   int fd() const noexcept { return fd_.get(); }
+  FileDescriptor take() noexcept { return std::move(fd_); }  // the socket is empty afterwards
   explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
 
   void send_all(std::span<const std::byte> bytes, Deadline deadline);

@@ -181,7 +181,22 @@ SocketAddress from_raw(const RawAddress& raw) noexcept {
   return address;
 }
 
-std::vector<SocketAddress> local_addresses(const std::string& interface_prefix) {
+bool interface_chosen(std::string_view choice, std::string_view name) noexcept {
+  const bool all_but = choice.starts_with('^');
+  if (all_but) choice.remove_prefix(1);
+  if (choice.empty()) return true;
+  while (!choice.empty()) {
+    const size_t comma = std::min(choice.find(','), choice.size());
+    const std::string_view one = choice.substr(0, comma);
+    const bool whole = one.starts_with('=');
+    const bool same = whole ? one.substr(1) == name : !one.empty() && name.starts_with(one);
+    if (same) return !all_but;
+    choice.remove_prefix(std::min(comma + 1, choice.size()));
+  }
+  return all_but;
+}
+
+std::vector<SocketAddress> local_addresses(const std::string& choice) {
   ifaddrs* first = nullptr;
   if (::getifaddrs(&first) != 0) throw system_error("can't list the network interfaces", errno);
   const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> owner(first, &::freeifaddrs);
@@ -192,7 +207,7 @@ std::vector<SocketAddress> local_addresses(const std::string& interface_prefix) 
     if (entry->ifa_addr == nullptr || (entry->ifa_flags & IFF_UP) == 0) continue;
     const int family = entry->ifa_addr->sa_family;
     if (family != AF_INET && family != AF_INET6) continue;
-    if (!std::string_view(entry->ifa_name).starts_with(interface_prefix)) {
+    if (!interface_chosen(choice, entry->ifa_name)) {
       skipped += std::string(skipped.empty() ? "" : ", ") + entry->ifa_name;
       continue;
     }
@@ -203,9 +218,9 @@ std::vector<SocketAddress> local_addresses(const std::string& interface_prefix) 
   }
   if (found.empty()) {
     throw Error(StatusCode::kSystemError,
-                "no network interface that is up has a name starting with '" + interface_prefix +
-                    "' (TUTTI_SOCKET_IFNAME) and an IP address; other interfaces: " +
-                    (skipped.empty() ? "none" : skipped));
+                "no network interface that is up, has an IP address and is chosen by "
+                "TUTTI_SOCKET_IFNAME='" +
+                    choice + "'; other interfaces: " + (skipped.empty() ? "none" : skipped));
   }
   std::ranges::stable_sort(found, {}, preference);
   std::vector<SocketAddress> addresses;

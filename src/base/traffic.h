@@ -14,7 +14,8 @@ namespace tutti {
 
 inline constexpr int kProtocols = 4;  // inline, staged, mapped, pulled: as transport::MessageKind
 
-// One writer, the owner of the communicator's progress; every word relaxed: a statistic of its own.
+// One writer, the owner of the communicator's progress, but of `waits` and `waited_ns`, which are
+// added to by exchanges; every word relaxed: a statistic of its own.
 struct alignas(kCacheLineBytes) PeerTraffic {
   // Side by side, so that what a small message counts, in both directions, is on one line.
   struct Protocol {

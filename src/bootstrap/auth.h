@@ -20,6 +20,7 @@ using Mac = std::array<std::byte, 32>;
 enum class Role : uint8_t {
   kRegister = 1,  // a rank to the rendezvous root
   kAttach = 2,    // a rank to its parent in the tree
+  kLookup = 3,    // a rank to the directory of its launch
 };
 // Who speaks. Part of every proof, so that a proof can't be sent back to its maker.
 enum class Side : uint8_t { kVisitor = 1, kHost = 2 };

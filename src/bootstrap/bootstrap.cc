@@ -72,7 +72,10 @@ class Joiner {
                                .host_name = root_name},
                               std::move(socket), fields_.address, patience_, {});
     const auto assignment = decode_as<Assignment>(root.body);
-    if (assignment.code != StatusCode::kOk) throw Error(assignment.code, assignment.reason);
+    if (assignment.code != StatusCode::kOk) {
+      const Failure why = receive_reason(root, assignment.code, root_name, patience_);
+      throw Error(why.code, why.reason);
+    }
     std::unique_ptr<Channel> uplink =
         assignment.index == 0 ? std::move(root.channel) : attach(*root.channel, assignment);
     auto tree = std::make_unique<Tree>(Tree::Place{.control = control_,
@@ -145,7 +148,8 @@ class Joiner {
                  .host_name = root_name},
                 connect_patiently(fields_.address, root_name, patience, {}), patience);
       const auto assignment = decode_as<Assignment>(root.body);
-      if (assignment.code != StatusCode::kOk) return {assignment.code, assignment.reason};
+      if (assignment.code != StatusCode::kOk)
+        return receive_reason(root, assignment.code, root_name, patience);
       return {StatusCode::kRemoteError, root_name + " has lost this rank's place"};
     } catch (const Error& error) {
       return {StatusCode::kRemoteError,

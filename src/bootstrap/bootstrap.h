@@ -39,9 +39,9 @@ UniqueIdFields unpack(const UniqueId& id);
 UniqueId create_unique_id(const std::string& interface_prefix);
 
 // What a launcher told this process, from the first that is present: TUTTI_RANK/TUTTI_SIZE (tutti
-// run), torchrun, Open MPI, MPICH and PMI, Slurm.
+// run), torchrun, Open MPI, MPICH and PMI, Slurm, an indexed Job of Kubernetes, PMIx alone.
 struct Launch {
-  std::string launcher;  // "tutti", "torchrun", "openmpi", "pmi", "slurm"
+  std::string launcher;  // "tutti", "torchrun", "openmpi", "pmi", "slurm", "kubernetes", "pmix"
   int rank = 0;
   int size = 1;
   int local_rank = 0;
@@ -50,10 +50,14 @@ struct Launch {
 };
 std::optional<Launch>
 detect_launch();  // throws InvalidArgument on half-set or malformed variables, naming them
-// The job's `sequence`-th unique id, the same in every process without communication; the process
-// with rank 0 starts the root. One host: an abstract Unix socket named by the job, peer credentials
-// checked. torchrun on several hosts: MASTER_ADDR and the port after MASTER_PORT (or TUTTI_PORT)
-// plus sequence, with TUTTI_KEY as the secret.
+// The job's `sequence`-th unique id; the process with rank 0 starts the root.
+//  - One host: an abstract Unix socket named by the job, peer credentials checked; without
+//    communication.
+//  - Several hosts and a secret (TUTTI_KEY, TUTTI_KEY_FILE): MASTER_ADDR and the port after
+//    MASTER_PORT (or TUTTI_PORT) plus sequence; without communication.
+//  - Several hosts else: a directory in rank 0's process, whose place and fresh key the launcher
+//    passes (PMIx, PMI). The first call of a process waits for all ranks. Ranks may know the root
+//    by different addresses of rank 0's host.
 UniqueId launch_unique_id(const Launch& launch, uint64_t sequence);
 
 // Out-of-band collectives among the ranks of one communicator, over a tree of fan-in 8. Set-up

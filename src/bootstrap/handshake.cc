@@ -3,11 +3,14 @@
 #include "src/bootstrap/handshake.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <exception>
 #include <optional>
 
 #include "src/base/liveness.h"
 #include "src/base/log.h"
+#include "src/base/wait.h"
 
 namespace tutti::bootstrap {
 namespace {
@@ -53,6 +56,22 @@ void send_hello(Channel& channel, const Bytes& hello, const std::string& host_na
   } catch (const Error& error) {
     if (error.code() != StatusCode::kRemoteError || patience.deadline.expired()) throw;
     throw Dismissed(host_name);
+  }
+}
+
+// Up to a quarter of what has been waited so far; an abort or `stop` ends it early.
+void rest(int64_t waited_ns, const Patience& patience, const std::function<bool()>& stop) {
+  const int64_t longest_ns = std::min(waited_ns / 4, kLongestRestNs);
+  if (longest_ns <= 0) return;
+  std::array<std::byte, sizeof(uint64_t)> random{};
+  fill_random(random);
+  uint64_t number = 0;
+  std::memcpy(&number, random.data(), sizeof number);
+  const Deadline end =
+      Deadline::after_ns(static_cast<int64_t>(number % static_cast<uint64_t>(longest_ns)));
+  while (!end.expired() && !patience.deadline.expired() && !patience.is_aborted() &&
+         !(stop && stop())) {
+    sleep_ns(std::min({kAttemptNs, end.left_ns(), patience.deadline.left_ns()}));
   }
 }
 
@@ -194,6 +213,10 @@ bool Gate::Visit::answer(std::span<const std::byte> body) noexcept {
   return channel_->try_send(out.take());
 }
 
+void Gate::Visit::refuse(std::span<const std::byte> body, const Failure& failure) noexcept {
+  if (answer(body)) channel_->try_send(error_frame(failure));
+}
+
 std::unique_ptr<Channel> Gate::Visit::release() {
   std::unique_ptr<Channel> channel = std::move(channel_);
   gate_.closed_one();
@@ -224,6 +247,18 @@ Answer visit(const VisitRequest& request, Socket socket, const Patience& patienc
   }
   answer.resize(request.answer_bytes);
   return {std::move(channel), std::move(answer)};
+}
+
+Failure receive_reason(const Answer& answer, StatusCode code, const std::string& host_name,
+                       const Patience& patience) {
+  try {
+    const auto header = decode_as<FrameHeader>(
+        receive(*answer.channel, wire_bytes<FrameHeader>(), host_name, patience));
+    if (header.type == FrameType::kError && header.bytes == wire_bytes<Failure>())
+      return decode_as<Failure>(receive(*answer.channel, header.bytes, host_name, patience));
+  } catch (const Dismissed&) {
+  }
+  return {code, host_name + " refused, and its reason was lost on the way"};
 }
 
 Answer visit_again(const VisitRequest& request, Socket socket, const SocketAddress& to,
@@ -268,6 +303,7 @@ Socket connect_patiently(const SocketAddress& to, const std::string& host_name,
                 " s: " + error.what());
       }
     }
+    rest(now_ns() - start_ns, patience, stop);
   }
 }
 

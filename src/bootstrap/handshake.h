@@ -46,6 +46,8 @@ class Gate {
     Channel& channel() noexcept { return *channel_; }
     // Sends the answer with our proof.
     bool answer(std::span<const std::byte> body) noexcept;
+    // The same, with the reason behind it.
+    void refuse(std::span<const std::byte> body, const Failure& failure) noexcept;
     std::unique_ptr<Channel> release();
 
    private:
@@ -114,8 +116,15 @@ inline constexpr int kMostVisits = 8;
 Answer visit_again(const VisitRequest& request, Socket socket, const SocketAddress& to,
                    const Patience& patience, const std::function<bool()>& stop);
 
+// The reason behind a refusing answer of code `code`.
+Failure receive_reason(const Answer& answer, StatusCode code, const std::string& host_name,
+                       const Patience& patience);
+
 // Connects in short attempts, so that an abort or `stop` (may be empty; asked between attempts)
-// ends it within 100 ms.
+// ends it within 100 ms. Between them it rests, at random and the longer the longer it has waited,
+// up to kLongestRestNs: of a hundred thousand ranks that want to one host, a hundred thousand per
+// second knock, not a million.
+inline constexpr int64_t kLongestRestNs = 2 * kNsPerSecond;
 Socket connect_patiently(const SocketAddress& to, const std::string& host_name,
                          const Patience& patience, const std::function<bool()>& stop);
 [[noreturn]] void throw_aborted();

@@ -11,11 +11,14 @@
 
 #include "src/base/config.h"
 #include "src/base/error.h"
+#include "src/base/liveness.h"
 #include "src/bootstrap/bootstrap.h"
+#include "src/bootstrap/key_value.h"
 
 namespace tutti::bootstrap {
 namespace {
 
+constexpr int64_t kAskPmixNs = 60 * kNsPerSecond;
 constexpr int64_t kFirstSpecialSlurmStep =
     0xfffffff0;  // batch, extern and interactive steps have such numbers
 
@@ -79,10 +82,13 @@ void set_local(Launch& launch, const char* rank_name, const char* size_name) {
   launch.local_size = size.value_or(launch.size);
 }
 
+// An indexed Job of Kubernetes gives its pods the rank, its template the size.
+bool is_pod_of_indexed_job() { return foreign_variable("JOB_COMPLETION_INDEX").has_value(); }
+
 std::optional<Launch> detect_tutti() {
   const auto rank = number("TUTTI_RANK");
   const auto size = number("TUTTI_SIZE");
-  if (!rank && !size) return std::nullopt;
+  if (!rank && (!size || is_pod_of_indexed_job())) return std::nullopt;
   require("tutti run", {"TUTTI_RANK", "TUTTI_SIZE"});
   Launch launch{
       .launcher = "tutti", .rank = *rank, .size = *size, .job = text_or_empty("TUTTI_JOB")};
@@ -99,15 +105,18 @@ bool is_loopback_name(const std::string& host) {
 std::optional<Launch> detect_torchrun() {
   const auto rank = number("RANK");
   const auto size = number("WORLD_SIZE");
-  if (!rank && !size) return std::nullopt;
+  if (!rank && (!size || is_pod_of_indexed_job())) return std::nullopt;
   require("torchrun", {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"});
   Launch launch{.launcher = "torchrun", .rank = *rank, .size = *size};
   launch.job = fmt::format("{}/{}/{}/{}", text_or_empty("TORCHELASTIC_RUN_ID"),
                            text_or_empty("TORCHELASTIC_RESTART_COUNT"),
                            text_or_empty("MASTER_ADDR"), text_or_empty("MASTER_PORT"));
   set_local(launch, "LOCAL_RANK", "LOCAL_WORLD_SIZE");
-  // Started by hand: one host only if the master's address says so to all ranks alike.
-  if (!foreign_variable("LOCAL_WORLD_SIZE") && !is_loopback_name(text_or_empty("MASTER_ADDR"))) {
+  // Started by hand: one host only if the master's address says so to all ranks alike. A
+  // PyTorchJob may say so to the master's pod alone.
+  const bool says_one_host = is_loopback_name(text_or_empty("MASTER_ADDR")) &&
+                             !foreign_variable("KUBERNETES_SERVICE_HOST").has_value();
+  if (!foreign_variable("LOCAL_WORLD_SIZE") && !says_one_host) {
     launch.local_rank = 0;
     launch.local_size = 1;
   }
@@ -236,11 +245,38 @@ std::optional<Launch> detect_slurm() {
   return launch;
 }
 
+// One rank per pod.
+std::optional<Launch> detect_kubernetes() {
+  const auto rank = number("JOB_COMPLETION_INDEX");
+  const char* size_name = foreign_variable("TUTTI_SIZE") ? "TUTTI_SIZE" : "WORLD_SIZE";
+  const auto size = number(size_name);
+  if (!rank || !size) return std::nullopt;
+  return Launch{.launcher = "kubernetes",
+                .rank = *rank,
+                .size = *size,
+                .job = host_name() + "/" + std::to_string(*rank)};
+}
+
+// A launcher that says nothing but how to reach its PMIx server.
+std::optional<Launch> detect_pmix() {
+  const auto rank = number("PMIX_RANK");
+  const auto name = foreign_variable("PMIX_NAMESPACE");
+  if (!rank || !name) return std::nullopt;
+  const std::optional<PmixPlace> place = ask_pmix_for_place(Deadline::after_ns(kAskPmixNs));
+  if (!place.has_value()) return std::nullopt;  // nobody is there: started by hand
+  return Launch{.launcher = "pmix",
+                .rank = place->rank,
+                .size = place->size,
+                .local_rank = place->local_rank,
+                .local_size = place->local_size,
+                .job = *name};
+}
+
 }  // namespace
 
 std::optional<Launch> detect_launch() {
-  for (const auto detect :
-       {detect_tutti, detect_torchrun, detect_openmpi, detect_pmi, detect_slurm}) {
+  for (const auto detect : {detect_tutti, detect_torchrun, detect_openmpi, detect_pmi, detect_slurm,
+                            detect_kubernetes, detect_pmix}) {
     std::optional<Launch> launch = detect();
     if (!launch.has_value()) continue;
     check(*launch);

@@ -7,6 +7,7 @@
 
 #include <spdlog/fmt/fmt.h>
 
+#include "src/base/liveness.h"
 #include "src/base/log.h"
 #include "src/base/process_local.h"
 #include "src/base/wait.h"
@@ -162,7 +163,7 @@ std::optional<Failure> Root::objection(const Registration& newcomer) const {
 
 void Root::refuse(Gate::Visit& visit, const Failure& failure) {
   ++refused_;
-  visit.answer(encode(Assignment{.code = failure.code, .reason = failure.reason}));
+  visit.refuse(encode(Assignment{.code = failure.code}), failure);
 }
 
 void Root::admit(std::unique_ptr<Gate::Visit> visit, const Registration& newcomer) {
@@ -218,7 +219,7 @@ void Root::await_attachment(std::unique_ptr<Gate::Visit> visit, uint32_t index) 
 void Root::on_attached(uint32_t index) {
   if (const auto found = attaching_.find(index); found != attaching_.end()) {
     if (found->second.timer != 0) control_->remove(found->second.timer);
-    if (index < kDirect) direct_[index] = std::move(found->second.visit);
+    if (index < kDirect) direct_[index] = found->second.visit->release();
     attaching_.erase(found);
   }
   members_[index].attached = true;
@@ -251,11 +252,20 @@ void Root::shorten_deadline(const Registration& newcomer) {
 
 void Root::on_deadline(int64_t wait_ns) {
   if (!over()) {
-    fail({StatusCode::kRemoteError, fmt::format("{} within {} ({} are here); check that they were "
-                                                "started, with this id, and can connect to {}",
-                                                missing_text(), seconds_text(wait_ns),
-                                                members_.size(), gate_->address().to_string())});
+    fail({StatusCode::kRemoteError,
+          fmt::format("{} within {} ({} are here); check that they were "
+                      "started, with this id, and can connect to {}",
+                      missing_text(), seconds_text(wait_ns), members_.size(), place_text())});
   }
+}
+
+// A root of a launch listens on all addresses of its host.
+std::string Root::place_text() const {
+  const SocketAddress& at = gate_->address();
+  const bool anywhere =
+      at.family != SocketAddress::Family::kUnixAbstract &&
+      std::all_of(std::begin(at.ip), std::end(at.ip), [](uint8_t b) { return b == 0; });
+  return anywhere ? fmt::format("port {} of host {}", at.port, host_name()) : at.to_string();
 }
 
 std::string Root::missing_text() const {
@@ -287,7 +297,7 @@ void Root::fail(Failure failure) {
   const Bytes frame = error_frame(*failure_);
   if (first_ != nullptr) first_->try_send(frame);
   for (auto& [index, attaching] : attaching_) attaching.visit->channel().try_send(frame);
-  for (auto& [index, visit] : direct_) visit->channel().try_send(frame);
+  for (auto& [index, channel] : direct_) channel->try_send(frame);
   linger();
 }
 
@@ -303,7 +313,7 @@ void Root::complete() {
   complete_ = true;
   const Bytes go = encode(FrameHeader{.type = FrameType::kGo});
   first_->try_send(go);
-  for (auto& [index, visit] : direct_) visit->channel().try_send(go);
+  for (auto& [index, channel] : direct_) channel->try_send(go);
   direct_.clear();
   linger();
 }

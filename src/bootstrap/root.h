@@ -20,14 +20,14 @@ inline constexpr uint32_t kFanIn = 8;
 // of the i-th arrival is arrival (i - 1) / 8, whose listener is known by then.
 //
 //   rank -> root    connect; both prove the key (auth.h, role kRegister); hello: Registration
-//   root -> rank    Assignment: index, parent's address, comm id; or why not
-//   rank -> parent  connect; both prove the key (role kAttach); hello and answer: Attachment
+//   root -> rank    Assignment: index, parent's address, comm id; or a code, and a frame with why
+//   not rank -> parent  connect; both prove the key (role kAttach); hello and answer: Attachment
 //   rank -> root    frame kAttached; the root closes. Arrival 0 has no parent and keeps its
 //   connection instead root -> arrival 0 -> its children -> ...   frame kGo when all are attached,
 //   or kError
 //
 // At the root a rank costs two small messages and no lasting connection: it holds at most
-// Gate::kMaxOpen + 1 at a time, whatever the number of ranks. Whatever ends a waiting rank's
+// Gate::kMaxOpen + kDirect at a time, whatever the number of ranks. Whatever ends a waiting rank's
 // connection reaches everybody at once, over the tree: the root's death through arrival 0, a rank's
 // death through its neighbours. A rank that is stopped passes nothing on, so the first kDirect
 // ranks keep their connections to the root until all have joined. Bulk data never comes here.
@@ -89,6 +89,7 @@ class Root : public std::enable_shared_from_this<Root> {
   void linger();
   bool over() const { return complete_ || failure_.has_value(); }
   std::string missing_text() const;
+  std::string place_text() const;
 
   const std::shared_ptr<ControlThread> control_;  // shared: see ControlThread::shared
   const Key key_;
@@ -106,7 +107,8 @@ class Root : public std::enable_shared_from_this<Root> {
     ControlThread::Id timer = 0;
   };
   std::map<uint32_t, Attaching> attaching_;  // by index; the visits end before gate_
-  std::map<uint32_t, std::unique_ptr<Gate::Visit>> direct_;  // attached ones, below kDirect
+  // Attached ones, below kDirect. No longer the gate's: they would fill it for all who follow.
+  std::map<uint32_t, std::unique_ptr<Channel>> direct_;
   Deadline deadline_ = Deadline::never();
   ControlThread::Id deadline_timer_ = 0;
   ControlThread::Id life_timer_ = 0;

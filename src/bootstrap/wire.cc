@@ -60,7 +60,6 @@ void layout(Io& io, Assignment& m) {
   io.integer(m.index);
   layout(io, m.parent);
   address_layout(io, m.parent_address);
-  io.text(m.reason, kReasonBytes);
 }
 
 template <typename Io>
@@ -68,6 +67,19 @@ void layout(Io& io, Attachment& m) {
   io.integer(m.comm_id);
   io.integer(m.index);
   layout(io, m.peer);
+}
+
+template <typename Io>
+void layout(Io& io, Lookup& m) {
+  io.integer(m.protocol);
+  io.integer(m.sequence);
+}
+
+template <typename Io>
+void layout(Io& io, Listing& m) {
+  io.integer(m.code);
+  io.integer(m.port);
+  io.raw(std::span(m.key));
 }
 
 template <typename Io>
@@ -105,6 +117,8 @@ Bytes encode(const SocketAddress& address) {
 Bytes encode(const Registration& message) { return encode_copy(message); }
 Bytes encode(const Assignment& message) { return encode_copy(message); }
 Bytes encode(const Attachment& message) { return encode_copy(message); }
+Bytes encode(const Lookup& message) { return encode_copy(message); }
+Bytes encode(const Listing& message) { return encode_copy(message); }
 Bytes encode(const Failure& message) { return encode_copy(message); }
 Bytes encode(const FrameHeader& header) { return encode_copy(header); }
 
@@ -112,6 +126,8 @@ void decode(Decoder& in, SocketAddress& message) { address_layout(in, message); 
 void decode(Decoder& in, Registration& message) { layout(in, message); }
 void decode(Decoder& in, Assignment& message) { layout(in, message); }
 void decode(Decoder& in, Attachment& message) { layout(in, message); }
+void decode(Decoder& in, Lookup& message) { layout(in, message); }
+void decode(Decoder& in, Listing& message) { layout(in, message); }
 void decode(Decoder& in, Failure& message) { layout(in, message); }
 void decode(Decoder& in, FrameHeader& header) { layout(in, header); }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -20,7 +21,7 @@ namespace tutti::bootstrap {
 
 using Bytes = std::vector<std::byte>;
 
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;
 inline constexpr size_t kHostNameBytes = 64;
 inline constexpr size_t kAddressFieldBytes =
     72;  // IP address (4 or 16 bytes) or abstract name (up to 63), zero fill
@@ -109,8 +110,8 @@ struct Registration {
   SocketAddress address;  // none: a rank that has been here asks how it stands
 };
 
-// Root -> rank: where to attach, or why not (code and reason). 1191 bytes, kReasonBytes of them the
-// reason.
+// Root -> rank: where to attach, or a code that says that it may not; then a kError frame follows.
+// 167 bytes.
 struct Assignment {
   StatusCode code = StatusCode::kOk;
   uint64_t comm_id = 0;
@@ -118,7 +119,6 @@ struct Assignment {
       0;  // order of arrival, which is the place in the tree; 0: stays connected to the root
   Peer parent;
   SocketAddress parent_address;
-  std::string reason;
 };
 
 // Rank -> parent, and back as the parent's answer (index and peer are then the parent's). 84 bytes.
@@ -126,6 +126,20 @@ struct Attachment {
   uint64_t comm_id = 0;
   uint32_t index = 0;
   Peer peer;
+};
+
+// Rank -> directory of a launch: which of the launch's communicators. 12 bytes.
+struct Lookup {
+  uint32_t protocol = kProtocolVersion;
+  uint64_t sequence = 0;
+};
+
+// Directory -> rank: the root's port and key, or a code that says that there is none; then a kError
+// frame follows. 38 bytes.
+struct Listing {
+  StatusCode code = StatusCode::kOk;
+  uint16_t port = 0;
+  std::array<std::byte, 32> key{};
 };
 
 // Why a rendezvous or a tree is over; travels to every rank. 1028 bytes.
@@ -158,12 +172,16 @@ Bytes encode(const SocketAddress& address);
 Bytes encode(const Registration& message);
 Bytes encode(const Assignment& message);
 Bytes encode(const Attachment& message);
+Bytes encode(const Lookup& message);
+Bytes encode(const Listing& message);
 Bytes encode(const Failure& message);
 Bytes encode(const FrameHeader& header);
 void decode(Decoder& in, SocketAddress& message);
 void decode(Decoder& in, Registration& message);
 void decode(Decoder& in, Assignment& message);
 void decode(Decoder& in, Attachment& message);
+void decode(Decoder& in, Lookup& message);
+void decode(Decoder& in, Listing& message);
 void decode(Decoder& in, Failure& message);
 void decode(Decoder& in, FrameHeader& header);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Begins, connects, runs and counts one ordered call after the other.
+#include "src/comm/device_watch.h"
 #include "src/comm/recording.h"
 #include "src/comm/staging_pool.h"
 #include "src/comm/work.h"
@@ -12,7 +13,7 @@ std::optional<Error> CallSequence::begin(OrderedCall& call) {
   if (auto* collective = std::get_if<CollectiveCall>(&call)) {
     std::optional<Error> refused = comm_.path().collectives.begin(*collective);
     if (refused.has_value()) return refused;
-    task_ = &comm_.path().collectives.operation();
+    task_ = &comm_.path().collectives.task();
     note_staging(comm_);
   } else if (auto* wait = std::get_if<WaitCall>(&call)) {
     task_ = &comm_.path().signals.wait(*wait);
@@ -27,7 +28,7 @@ std::optional<Error> CallSequence::begin(OrderedCall& call) {
 }
 
 void CallSequence::take_over(uint64_t record) noexcept {
-  task_ = &comm_.path().collectives.operation();
+  task_ = &comm_.path().collectives.task();
   record_ = record;
   phase_ = Phase::kRun;
 }
@@ -108,11 +109,25 @@ void CallSequence::await_peers() noexcept {
 void CallSequence::finish() noexcept {
   Collectives& collectives = comm_.path().collectives;
   const bool ran_plan = std::holds_alternative<CollectiveCall>(calls_[next_]);
-  if (ran_plan) collectives.end();
   const int protocol =
       comm_.stats().publish(collectives.sent(), ran_plan ? collectives.algorithm() : nullptr);
-  comm_.recorder().end(record_, protocol);
+  if (ran_plan && comm_.watch() != nullptr) {
+    finish_on_device(protocol);
+  } else {
+    if (ran_plan) collectives.end();
+    comm_.recorder().end(record_, protocol);
+  }
   phase_ = Phase::kBegin;
+}
+
+// The watch ends it when the kernel has; of what a graph has captured nothing is left to be done.
+void CallSequence::finish_on_device(int protocol) noexcept {
+  Collectives& collectives = comm_.path().collectives;
+  if (!collectives.runs()) collectives.end_captured();
+  comm_.watch()->take(collectives.runs(), {.number = collectives.number(),
+                                           .name = std::get<CollectiveCall>(calls_[next_]).name,
+                                           .record = record_,
+                                           .protocol = protocol});
 }
 
 std::optional<uint64_t> CallSequence::open_record() const noexcept {

@@ -40,6 +40,7 @@ struct CollectiveCall {
   kernels::Scaling scaling;
   const void* late_scalar = nullptr;     // PreMulSum: read into `scaling` when the call runs
   std::unique_ptr<UnevenBlocks> uneven;  // null: even blocks
+  void* device_stream = nullptr;         // of device communicators: a CUDA stream
 };
 
 struct P2pCall {
@@ -49,6 +50,7 @@ struct P2pCall {
   size_t count = 0;
   DType dtype = DType::kInt8;
   int peer = 0;
+  void* device_stream = nullptr;  // as above
 };
 
 // Put (when bytes come with it) and signal.

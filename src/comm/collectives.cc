@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <string_view>
 #include <utility>
 
 #include "src/base/error.h"
@@ -71,6 +72,20 @@ CallExtents extents_of(const plan::Shape& shape, int rank, size_t block_bytes) {
   return extents;
 }
 
+// Elements from the beginning of the buffer to the end of its last block.
+size_t uneven_extent(const plan::Shape& shape, int rank, plan::Buffer buffer,
+                     const UnevenBlocks& uneven) {
+  const auto& offsets =
+      buffer == plan::Buffer::kInput ? uneven.input_offsets : uneven.output_offsets;
+  size_t end = 0;
+  for (int32_t i = 0; i < plan::blocks_in(shape, rank, buffer); ++i) {
+    const int32_t block = exec::block_index(shape, rank, plan::block_at(shape, rank, buffer, i));
+    const size_t offset = offsets.empty() ? 0 : offsets[static_cast<size_t>(i)];
+    end = std::max(end, offset + uneven.counts[static_cast<size_t>(block)]);
+  }
+  return end;
+}
+
 uint32_t agreed_digest(const CallFacts& facts) {
   Hasher hash;
   hash.value(facts.collective);
@@ -88,7 +103,7 @@ uint32_t agreed_digest(const CallFacts& facts) {
 std::optional<Error> Collectives::begin(CollectiveCall& call) {
   call_ = &call;
   begun_.store(begun() + 1, std::memory_order_relaxed);
-  if (call.late_scalar != nullptr)
+  if (call.late_scalar != nullptr && place_.device == nullptr)
     std::memcpy(call.scaling.pre, call.late_scalar, size_of(call.dtype));
   if (call.uneven == nullptr) {
     const CallKey key = make_key(call.count, call.collective, call.dtype, call.op, call.root);
@@ -118,7 +133,7 @@ std::optional<Error> Collectives::begin(CollectiveCall& call) {
     *recorded_ = recorder_.describe(recorded_call(call), algorithm());
   if (links_.resting()) [[unlikely]]
     links_.resume();
-  if (!current_->program->connected) open_connections(*current_->program);
+  if (!is_symmetric() && !current_->program->connected) open_connections(*current_->program);
   return std::nullopt;
 }
 
@@ -132,14 +147,81 @@ std::optional<Error> Collectives::refuse(const CollectiveCall& call) {
 }
 
 bool Collectives::try_start() {
+  if (is_symmetric()) {
+    launch_symmetric();
+    return true;
+  }
   ProgramEntry& entry = *current_->program;
   if (!entry.connected) {
     poll_recvs(entry);
     if (!entry.connected) return false;
   }
+  if (place_.device != nullptr) {
+    launch(entry);
+    return true;
+  }
   if (current_->line == nullptr && begun() >= current_->next_line) make_line(*call_);
   start();
   return true;
+}
+
+void Collectives::launch(ProgramEntry& entry) {
+  if (entry.on_device == nullptr)
+    entry.on_device = place_.device->executor().prepare(entry.program, entry.connections);
+  const exec::DeviceLaunch launch{.binding = bind(*call_),
+                                  .pre_scalar = static_cast<const std::byte*>(call_->late_scalar),
+                                  .tiling = current_->tiling,
+                                  .signature = history_,
+                                  .protocol = current_->protocol,
+                                  .call = number(),
+                                  .stream = static_cast<cuda::Stream>(call_->device_stream)};
+  runs_ = place_.device->launch(*entry.on_device, launch, memory_of(*call_));
+  sent_.mask |= 1u << static_cast<unsigned>(transport::MessageKind::kStaged);
+}
+
+void Collectives::launch_symmetric() {
+  const exec::SymmetricCall call{.way = current_->symmetric,
+                                 .collective = call_->collective,
+                                 .dtype = call_->dtype,
+                                 .op = call_->op,
+                                 .scaling = call_->scaling,
+                                 .root = static_cast<uint32_t>(call_->root),
+                                 .count = call_->count,
+                                 .signature = history_,
+                                 .call = number(),
+                                 .stream = static_cast<cuda::Stream>(call_->device_stream)};
+  runs_ = place_.device->launch(*symmetric_, call, memory_of(*call_));
+  constexpr auto kKind = static_cast<unsigned>(transport::MessageKind::kMapped);
+  sent_.mask |= 1u << kKind;
+  const auto own = static_cast<uint32_t>(place_.rank);
+  for (uint32_t peer = 0; peer < symmetric_->n_ranks; ++peer) {
+    if (peer == own) continue;
+    links_.note_direct_use(static_cast<int>(peer));
+    if (!runs_) continue;
+    auto& counted = recorder_.peer(static_cast<int>(peer)).protocols[kKind];
+    const size_t sent = exec::symmetric_bytes(call, symmetric_->n_ranks, own, peer);
+    const size_t received = exec::symmetric_bytes(call, symmetric_->n_ranks, peer, own);
+    add(counted.sent_messages, sent != 0 ? 1 : 0);
+    add(counted.sent_bytes, sent);
+    add(counted.received_messages, received != 0 ? 1 : 0);
+    add(counted.received_bytes, received);
+  }
+}
+
+CallMemory Collectives::memory_of(const CollectiveCall& call) const {
+  CallMemory memory{.input = static_cast<const std::byte*>(call.input),
+                    .input_bytes = current_->extents.input_bytes,
+                    .output = static_cast<std::byte*>(call.output),
+                    .output_bytes = current_->extents.output_bytes};
+  if (call.uneven == nullptr) return memory;
+  const plan::Shape& shape = current_->program->program.shape;
+  const size_t elem_bytes = size_of(call.dtype);
+  memory.input_bytes =
+      elem_bytes * uneven_extent(shape, place_.rank, plan::Buffer::kInput, *call.uneven);
+  memory.output_bytes =
+      elem_bytes * uneven_extent(shape, place_.rank, plan::Buffer::kOutput, *call.uneven);
+  memory.output_is_whole = false;
+  return memory;
 }
 
 void Collectives::start() {
@@ -198,6 +280,7 @@ Collectives::Prepared Collectives::prepare(const CollectiveCall& call) {
               .n_ranks = place_.n_ranks,
               .root = call.root,
               .cores = place_.cores,
+              .hosts = place_.hosts,
               .block_bytes = block_bytes(call),
               .uneven = call.uneven != nullptr && !call.uneven->agreed,
               .dtype = call.dtype},
@@ -208,11 +291,14 @@ Collectives::Prepared Collectives::prepare(const CollectiveCall& call) {
   prepared.described = journal_.describe(prepared.facts);
   if (!chosen.has_value()) return prepared;
   prepared.program = &program_for(*chosen);
+  prepared.symmetric = symmetric_way(call, *chosen);
   prepared.extents =
       extents_of(prepared.program->program.shape, place_.rank, call.count * size_of(call.dtype));
   prepared.tiling = chosen->tiling;
+  prepared.protocol = chosen->protocol;
   log(LogLevel::kDebug, "comm", place_.rank, "{} of {} x {}: plan '{}' in {} tiles", call.name,
       call.count, name(call.dtype), chosen->plan->plan.algorithm, prepared.tiling.n_tiles);
+  if (place_.device != nullptr) return prepared;  // the executor has the scratch
   const exec::Program& program = prepared.program->program;
   prepared.scratch_bytes = exec::scratch_bytes(program, prepared.tiling, call.dtype);
   if (tuning_.policy.pull_min_bytes != UINT64_MAX)
@@ -224,9 +310,44 @@ Collectives::Cut Collectives::cut(const Choice& choice, const CollectiveCall& ca
   Cut made{.plan = choice.plan, .key = program_key(choice)};
   if (made.plan == nullptr) made.plan = planner::verified_plan(*choice.row, choice.request);
   const bool counts_agreed = call.uneven == nullptr || call.uneven->agreed;
-  made.tiling = exec::make_tiling(made.plan->plan.shape, bind(call), tuning_.layout.area_bytes,
-                                  counts_agreed);
+  made.protocol = device_protocol(call, *made.plan);
+  const size_t slot_bytes =
+      made.protocol == exec::DeviceProtocol::kSimple
+          ? tuning_.layout.area_bytes
+          : exec::slot_capacity(made.protocol, transport::kInlineFifoSlotBytes);
+  made.tiling =
+      exec::make_tiling(made.plan->plan.shape, bind(call),
+                        std::min<size_t>(slot_bytes, tuning_.layout.area_bytes), counts_agreed);
   return made;
+}
+
+// Equal on all ranks.
+exec::SymmetricWay Collectives::symmetric_way(const CollectiveCall& call,
+                                              const Cut& chosen) const noexcept {
+  using exec::SymmetricWay;
+  if (symmetric_ == nullptr || call.uneven != nullptr || chosen.plan == tuning_.plan)
+    return SymmetricWay::kNone;
+  // Its scalar may be GPU memory that is read when the call runs, which plans do alone.
+  if (call.op == Op::kPreMulSum) return SymmetricWay::kNone;
+  const auto carries = [&](SymmetricWay way) {
+    return exec::symmetric_carries(way, call.collective, call.dtype, call.op);
+  };
+  if (tuning_.nvls && carries(SymmetricWay::kNvls)) return SymmetricWay::kNvls;
+  const std::string_view row = chosen.plan->plan.algorithm;
+  const bool twice = row == "two_shot" || row == "scatter_all_gather";
+  if (twice && carries(SymmetricWay::kTwoShot)) return SymmetricWay::kTwoShot;
+  const bool once = row == "one_shot" || row == "pairwise";
+  return once && carries(SymmetricWay::kOneShot) ? SymmetricWay::kOneShot : SymmetricWay::kNone;
+}
+
+// Equal on all ranks.
+exec::DeviceProtocol Collectives::device_protocol(const CollectiveCall& call,
+                                                  const planner::VerifiedPlan& plan) const {
+  const DeviceProtocols& wanted = tuning_.device;
+  const plan::Shape& shape = plan.plan.shape;
+  const uint64_t bytes = block_bytes(call) * static_cast<uint64_t>(plan::block_count(shape));
+  const bool fits = plan.verdict.min_slots <= static_cast<int64_t>(transport::kInlineFifoSlots);
+  return fits && bytes <= wanted.most_bytes ? wanted.small : exec::DeviceProtocol::kSimple;
 }
 
 // nullopt, and refusal_, when the caps leave no room for it.
@@ -306,6 +427,7 @@ void Collectives::open_connections(ProgramEntry& entry) {
 }
 
 Status Collectives::poll_sends() noexcept {
+  if (is_symmetric()) return kOkStatus;
   ProgramEntry& entry = *current_->program;
   if (entry.connected) [[likely]]
     return kOkStatus;

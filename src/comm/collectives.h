@@ -17,6 +17,7 @@
 #include "src/base/memory_budget.h"
 #include "src/comm/agreed_memory.h"
 #include "src/comm/calls.h"
+#include "src/comm/device_calls.h"
 #include "src/comm/journal.h"
 #include "src/comm/links.h"
 #include "src/comm/scratch.h"
@@ -65,6 +66,8 @@ class Collectives {
     int rank = 0;
     int n_ranks = 1;
     int cores = 1;
+    planner::Hosts hosts;
+    DeviceCalls* device = nullptr;  // null: a host rank. Outlives the collectives
   };
   Collectives(const Place& place, const Tuning& tuning, Links& links, const AgreedMemory& memory,
               MemoryBudget& budget, Journal& journal, trace::Recorder& recorder)
@@ -77,20 +80,38 @@ class Collectives {
         budget_(budget),
         scratch_(budget) {}
 
+  // Before the first call.
+  void advise(std::shared_ptr<const Advice> advice) { tuning_.advice = std::move(advice); }
+  void plan_for(std::shared_ptr<DevicePlans> machine) { tuning_.machine = std::move(machine); }
+  // The same. It outlives the collectives; all ranks have one.
+  void use(const exec::SymmetricRegion& region) { symmetric_ = &region; }
   // Chooses and compiles, and opens connections. The call must stay until the operation has ended.
   // Throws Error. Returns why the call is refused, on every rank alike: then it has ended, and none
   // of its bytes has moved.
   std::optional<Error> begin(CollectiveCall& call);
   // Looks after the sending ends that the peers have not attached to yet. A failure names the peer.
   Status poll_sends() noexcept;
-  // Starts the operation once all its connections are there. Throws Error.
+  // Starts the operation once all its connections are there; on a GPU, puts it into its stream.
+  // Throws Error.
   bool try_start();
-  exec::Operation& operation() noexcept { return operation_; }
-  // The call has ended well.
+  // What to drive then.
+  exec::Task& task() noexcept {
+    if (place_.device != nullptr) return launched_;
+    return operation_;
+  }
+  // The host's call has ended well.
   void end() noexcept {
     scratch_.release();
-    journal_.end(number());
-    ended_.store(begun(), std::memory_order_relaxed);
+    ended(number());
+  }
+  // The current call was launched to run, not captured.
+  bool runs() const noexcept { return runs_; }
+  // It has become part of a graph. Earlier calls may still run, so the position stays theirs.
+  void end_captured() noexcept { journal_.end(number()); }
+  // A call that was launched has ended well. In order; by one thread at a time.
+  void ended(uint64_t number) noexcept {
+    journal_.end(number);
+    ended_.store(number + 1, std::memory_order_relaxed);
   }
   // How messages of this communicator went.
   exec::SentKinds& sent() noexcept { return sent_; }
@@ -102,6 +123,7 @@ class Collectives {
     std::vector<bool> send_ready;
     bool connected = false;
     MemoryCharge charge;
+    std::unique_ptr<exec::DeviceProgram> on_device;  // null: not launched yet
   };
   // Everything about a call that does not depend on its buffers.
   struct alignas(256) Prepared {  // found by a shift
@@ -113,6 +135,9 @@ class Collectives {
     uint64_t next_line = 0;                          // call from which on one may be made
     ProgramEntry* program = nullptr;                 // null: unused, or refused
     exec::Tiling tiling;
+    exec::DeviceProtocol protocol = exec::DeviceProtocol::kSimple;
+    // Not kNone: a kernel on symmetric memory carries it, and the program only says what it means.
+    exec::SymmetricWay symmetric = exec::SymmetricWay::kNone;
     size_t scratch_bytes = 0;
     size_t bounce_bytes = 0;  // behind the scratch
     uint32_t digest = 0;      // of what ranks must agree on, see extended()
@@ -155,6 +180,7 @@ class Collectives {
 
   // Lives as long as this object.
   const char* algorithm() const noexcept {
+    if (current_->symmetric == exec::SymmetricWay::kNvls) return "nvls";
     return current_->program->program.plan->plan.algorithm.c_str();
   }
   // The current call, for the recording.
@@ -186,6 +212,7 @@ class Collectives {
     PlanPointer plan;
     uint64_t key = 0;
     exec::Tiling tiling;
+    exec::DeviceProtocol protocol = exec::DeviceProtocol::kSimple;
   };
   Prepared prepare(const CollectiveCall& call);
   Cut cut(const Choice& choice, const CollectiveCall& call) const;
@@ -198,6 +225,13 @@ class Collectives {
   void poll_recvs(ProgramEntry& entry);
   exec::Binding bind(const CollectiveCall& call) const noexcept;
   void start();
+  void launch(ProgramEntry& entry);
+  bool is_symmetric() const noexcept { return current_->symmetric != exec::SymmetricWay::kNone; }
+  void launch_symmetric();
+  exec::SymmetricWay symmetric_way(const CollectiveCall& call, const Cut& chosen) const noexcept;
+  CallMemory memory_of(const CollectiveCall& call) const;
+  exec::DeviceProtocol device_protocol(const CollectiveCall& call,
+                                       const planner::VerifiedPlan& plan) const;
 
   Place place_;
   Tuning tuning_;
@@ -205,7 +239,8 @@ class Collectives {
   Journal& journal_;
   trace::Recorder& recorder_;
   AgreedMemory memory_;
-  std::string refusal_;  // of the last plan that did not fit
+  const exec::SymmetricRegion* symmetric_ = nullptr;  // null: there is none
+  std::string refusal_;                               // of the last plan that did not fit
   MemoryBudget& budget_;
   ScratchLease scratch_;
   std::unordered_map<uint64_t, std::unique_ptr<ProgramEntry>> programs_;  // by program_key()
@@ -219,7 +254,15 @@ class Collectives {
   std::array<trace::Recorder::Described, kRemembered + 1> described_;
   trace::Recorder::Described* recorded_ = nullptr;  // of the current call
   CollectiveCall* call_ = nullptr;
+  // On a GPU: nothing is left to drive.
+  struct Launched final : exec::Task {
+    Status progress(bool*) noexcept override { return kOkStatus; }
+    int waiting_for() const noexcept override { return -1; }
+    bool needs(int) const noexcept override { return false; }
+  };
   exec::Operation operation_;
+  Launched launched_;
+  bool runs_ = true;
   exec::SentKinds sent_;
   std::atomic<uint64_t> ended_{0};  // one writer; relaxed: a number
   std::atomic<uint64_t> begun_{0};  // one writer; relaxed: a number

@@ -3,15 +3,20 @@
 #include "src/comm/communicator.h"
 
 #include <algorithm>
+#include <set>
 #include <vector>
+
+#include <spdlog/fmt/fmt.h>
 
 #include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/base/planted.h"
 #include "src/comm/bytes.h"
+#include "src/comm/device_watch.h"
 #include "src/comm/driver.h"
 #include "src/comm/profile_file.h"
 #include "src/comm/work.h"
+#include "src/planner/profile.h"
 
 namespace tutti::comm {
 namespace {
@@ -43,7 +48,8 @@ size_t fixed_bytes(int n_ranks, uint32_t trace_entries) noexcept {
 }
 
 LocalEnd::LocalEnd(const Seat& seat, const Options& options)
-    : account(std::make_shared<MemoryBudget>(cap_of(options))),
+    : config(options.config.local),
+      account(std::make_shared<MemoryBudget>(cap_of(options))),
       budget(*account),
       objects(budget, MemoryUse::kObjects, object_bytes(seat.n_ranks), "a communicator"),
       recorder({.comm_id = seat.comm_id,
@@ -57,8 +63,15 @@ LocalEnd::LocalEnd(const Seat& seat, const Options& options)
                 .budget = &budget}),
       bell(SharedBell::allocate()),
       board(seat.n_ranks, budget),
-      transports({.comm_id = seat.comm_id, .rank = seat.rank, .budget = &budget, .bell = &bell},
-                 options.config.local.faults) {}
+      transports({.comm_id = seat.comm_id,
+                  .rank = seat.rank,
+                  .budget = &budget,
+                  .bell = &bell,
+                  .n_ranks = seat.n_ranks,
+                  .secret = seat.secret,
+                  .config = &config,
+                  .device = config.device},
+                 config.faults, options.config.agreed.transport) {}
 
 PeerRecord LocalEnd::record(const AgreedConfig& agreed) const {
   return {.process = this_process(),
@@ -67,6 +80,9 @@ PeerRecord LocalEnd::record(const AgreedConfig& agreed) const {
           .caches = cache_sizes(),
           .memory_cap_bytes = budget.capped() ? budget.cap_bytes() : 0,
           .memory_used_bytes = budget.used_bytes(),
+          .device = config.device,
+          .whole_lines = config.device >= 0 && sends_whole_lines(config.device),
+          .gpu = config.device >= 0 ? pci_address_of(config.device) : "",
           .transports = transports.addresses(board.data(), board.bytes())};
 }
 
@@ -76,7 +92,10 @@ Tuning tuning_of(const Seat& seat, const std::vector<PeerRecord>& records, const
   Measured measured{.text = records[0].profile.text,
                     .n_ranks = seat.n_ranks,
                     .cores = facts.cores,
-                    .ranks_per_host = host_facts(records, 0).local_ranks};
+                    .ranks_per_host = host_facts(records, 0).local_ranks,
+                    .rdma = facts.rdma,
+                    .all_devices = facts.all_devices,
+                    .whole_lines = facts.whole_lines};
   // Where memory is capped, no more is taken than messages need.
   const auto capped = [](const PeerRecord& record) { return record.memory_cap_bytes != 0; };
   if (std::ranges::none_of(records, capped)) measured.caches = records[0].caches;
@@ -89,20 +108,38 @@ Tuning tuning_of(const Seat& seat, const std::vector<PeerRecord>& records, const
   return tuning;
 }
 
+std::vector<bool> devices_of(const std::vector<PeerRecord>& records) {
+  std::vector<bool> devices;
+  devices.reserve(records.size());
+  for (const PeerRecord& record : records) devices.push_back(record.device >= 0);
+  return devices;
+}
+
 DataPath::DataPath(const Seat& seat, LocalEnd& local, const std::vector<PeerRecord>& records)
     : facts(host_facts(records, seat.rank)),
       tuning(tuning_of(seat, records, facts)),
       boards(local.transports, records),
-      links(local.transports, seat.comm_id, local.recorder, seat.rank, tuning.layout),
-      collectives({.rank = seat.rank, .n_ranks = seat.n_ranks, .cores = facts.cores}, tuning, links,
+      links(local.transports, seat.comm_id, local.recorder, seat.rank, tuning.layout,
+            devices_of(records)),
+      device(local.config.device < 0
+                 ? nullptr
+                 : std::make_unique<DeviceCalls>(local.config, seat.rank, seat.n_ranks)),
+      collectives({.rank = seat.rank,
+                   .n_ranks = seat.n_ranks,
+                   .cores = facts.cores,
+                   .hosts = facts.hosts,
+                   .device = device.get()},
+                  tuning, links,
                   AgreedMemory(records, tuning.layout, tuning.policy.pull_min_bytes != UINT64_MAX),
                   local.budget, local.board.journal(), local.recorder),
       signals(seat.n_ranks, seat.rank, local.board, boards) {}
 
-void agree_on_errors(const Exchange& exchange, const Error& mine) {
+std::vector<std::byte> agree_on_errors(const Exchange& exchange, const Error& mine,
+                                       std::span<const std::byte> note) {
   ByteWriter out;
   out.value(mine.code());
   out.text(mine.what());
+  out.blob(note);
   const auto all = exchange(out.take());
   if (mine.code() != StatusCode::kOk) throw mine;
   for (size_t rank = 0; rank < all.size(); ++rank) {
@@ -111,6 +148,91 @@ void agree_on_errors(const Exchange& exchange, const Error& mine) {
     if (code != StatusCode::kOk)
       throw Error(code, "rank " + std::to_string(rank) + ": " + in.text());
   }
+  ByteReader first(all[0]);
+  (void)first.value<StatusCode>();
+  (void)first.text();
+  return first.blob();
+}
+
+// What rank 0's tuner plugin wants; empty where there is none.
+std::vector<std::byte> tuners_wishes(const Seat& seat, const Options& options, const DataPath& path,
+                                     const std::vector<PeerRecord>& records) {
+  if (options.config.local.tuner_plugin.empty()) return {};
+  std::set<uint64_t> hosts;
+  for (const PeerRecord& record : records) hosts.insert(record.process.host_id);
+  planner::CostInput cost{.n_ranks = seat.n_ranks, .cores = path.facts.cores};
+  cost.profile = path.tuning.profile.get();
+  if (cost.profile != nullptr) cost.parameters = cost.profile->parameters;
+  return encode(ask_tuner({.plugin = options.config.local.tuner_plugin,
+                           .comm_id = seat.comm_id,
+                           .n_ranks = seat.n_ranks,
+                           .n_hosts = static_cast<int>(hosts.size())},
+                          cost));
+}
+
+// Plans for its links are for GPUs that share a machine.
+bool plans_by_links(const Seat& seat, const HostFacts& facts) {
+  return facts.all_devices && seat.n_ranks > 1 && facts.local_ranks == seat.n_ranks;
+}
+
+// What rank 0 tells all: its tuner plugin's wishes, and what its machine looks like.
+std::vector<std::byte> advice_of(const Seat& seat, const Options& options, const DataPath& path,
+                                 const std::vector<PeerRecord>& records) {
+  if (seat.rank != 0) return {};
+  ByteWriter out;
+  out.blob(tuners_wishes(seat, options, path, records));
+  out.text(plans_by_links(seat, path.facts) ? describe_machine(seat.rank) : "");
+  return out.take();
+}
+
+void DataPath::take_advice(std::span<const std::byte> bytes,
+                           const std::vector<PeerRecord>& records) {
+  ByteReader in(bytes);
+  const std::vector<std::byte> wishes = in.blob();
+  const std::string machine = in.text();
+  if (!wishes.empty()) {
+    tuning.advice = std::make_shared<const Advice>(decode_advice(wishes));
+    collectives.advise(tuning.advice);
+  }
+  if (machine.empty()) return;
+  std::vector<std::string> gpus;
+  gpus.reserve(records.size());
+  for (const PeerRecord& record : records) gpus.push_back(record.gpu);
+  try {
+    tuning.machine = std::make_shared<DevicePlans>(machine, gpus);
+    collectives.plan_for(tuning.machine);
+  } catch (const Error& error) {  // on all ranks alike
+    log(LogLevel::kInfo, "comm", -1, "plans are not made for the machine's links: {}",
+        error.what());
+  }
+}
+
+void DataPath::make_symmetric(const Seat& seat, const LocalEnd& local, const Exchange& exchange) {
+  std::string obstacle;
+  if (!local.config.faults.empty())
+    obstacle = "faults of its connections are wanted (TUTTI_FAULTS)";
+  for (int peer = 0; peer < seat.n_ranks; ++peer) {
+    if (peer == seat.rank || !obstacle.empty()) continue;
+    const std::string_view by = local.transports.name(local.transports.index_of(peer));
+    if (by != "cuda_p2p") obstacle = fmt::format("rank {} is reached by {}", peer, by);
+  }
+  std::string why_not;
+  symmetric = SymmetricMemory::create({.comm_id = seat.comm_id,
+                                       .rank = seat.rank,
+                                       .n_ranks = seat.n_ranks,
+                                       .secret = seat.secret,
+                                       .area_bytes = tuning.symmetric_bytes,
+                                       .multicast = tuning.nvls,
+                                       .most_blocks = device->executor().most_blocks(),
+                                       .obstacle = obstacle},
+                                      device->executor().gpu(), exchange, &why_not);
+  if (symmetric != nullptr) return collectives.use(symmetric->region());
+  log(LogLevel::kInfo, "comm", seat.rank, "no symmetric memory: {}", why_not);
+  if (!tuning.nvls) return;
+  throw Error(StatusCode::kInvalidArgument,
+              "algorithm of rank 0 (config.algorithm or TUTTI_ALGO) is 'nvls', which needs GPUs of "
+              "one host with a switch that multicasts, but " +
+                  why_not);
 }
 
 std::shared_ptr<Communicator> Communicator::create(const Seat& seat, const Options& options,
@@ -123,28 +245,34 @@ std::shared_ptr<Communicator> Communicator::create(const Seat& seat, const Optio
     if (seat.rank == 0) {
       record.plan = read_plan(options.config.local.plan_file);
       record.profile = read_profile(options.config.local.profile, seat.n_ranks);
+      record.layout.text = options.config.local.layout;
     }
     mine = encode(record);
   });
   const auto all = exchange(mine);
   std::unique_ptr<DataPath> path;
+  std::vector<std::byte> advice;
+  std::vector<PeerRecord> records;
   Options agreed = options;
   const bool everybody =
       std::none_of(all.begin(), all.end(), [](const auto& bytes) { return bytes.empty(); });
   if (error.code() == StatusCode::kOk && everybody) {
     error = error_of([&] {
-      std::vector<PeerRecord> records;
       records.reserve(all.size());
       for (const auto& bytes : all) records.push_back(decode(bytes));
       agreed.config.agreed = records[0].agreed;  // what splits of this communicator inherit
       local->transports.route(records, seat.rank, records[0].agreed.transport);
       path = std::make_unique<DataPath>(seat, *local, records);
+      advice = advice_of(seat, options, *path, records);
     });
   }
-  agree_on_errors(exchange, error);
+  path->take_advice(agree_on_errors(exchange, error, advice), records);
+  if (path->tuning.symmetric_bytes != 0 && seat.n_ranks > 1)
+    path->make_symmetric(seat, *local, exchange);
   log(LogLevel::kInfo, "comm", seat.rank,
-      "communicator {:x}: rank {} of {}, {} ranks on this host, {} cores", seat.comm_id, seat.rank,
-      seat.n_ranks, path->facts.local_ranks, path->facts.cores);
+      "communicator {:x}: rank {} of {}, {} ranks on this host, {} cores, hosts {}", seat.comm_id,
+      seat.rank, seat.n_ranks, path->facts.local_ranks, path->facts.cores,
+      path->facts.hosts.text());
   if (const auto& given = path->tuning.plan;
       given != nullptr && given->plan.shape.n_ranks != seat.n_ranks && seat.rank == 0) {
     log(LogLevel::kWarn, "comm", seat.rank,
@@ -163,7 +291,12 @@ Communicator::Communicator(const Seat& seat, const Options& options,
       local_(std::move(local)),
       path_(std::move(path)),
       idle_policy_(IdlePolicy::for_load(path_->facts.local_ranks, path_->facts.cores)),
-      team_(seat.comm_id, owner) {}
+      team_(seat.comm_id, owner) {
+  if (path_->device != nullptr)
+    watch_ = std::make_unique<DeviceWatch>(*this, path_->device->executor());
+}
+
+Communicator::~Communicator() = default;
 
 std::string Communicator::place() const {
   return " (rank " + std::to_string(rank()) + " of " + std::to_string(n_ranks()) + of_name() + ")";
@@ -181,11 +314,12 @@ bool Communicator::drain(Deadline deadline) noexcept {
   while (!order_.drained()) {
     if (idle.idle(&bell()) && deadline.expired()) return false;
   }
-  return true;
+  return watch_ == nullptr || watch_->drain(deadline);
 }
 
 size_t Communicator::rest() noexcept {
   uint64_t ticket = 0;
+  if (watch_ != nullptr) return 0;  // kernels use the slots whoever's turn it is
   if (!order_.try_take(&ticket)) return 0;
   const size_t bytes = path_->links.rest();
   noted_staging_bytes_ = 0;  // so that taking them again is noted

@@ -3,7 +3,9 @@
 // parts.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -12,6 +14,7 @@
 #include "src/base/memory_budget.h"
 #include "src/base/shared_bell.h"
 #include "src/comm/collectives.h"
+#include "src/comm/device_calls.h"
 #include "src/comm/exposures.h"
 #include "src/comm/health.h"
 #include "src/comm/issue_order.h"
@@ -23,11 +26,14 @@
 #include "src/comm/redops.h"
 #include "src/comm/signals.h"
 #include "src/comm/stats.h"
+#include "src/comm/symmetric_memory.h"
 #include "src/comm/team.h"
 #include "src/comm/transports.h"
 #include "src/trace/recorder.h"
 
 namespace tutti::comm {
+
+class DeviceWatch;
 
 // What a communicator takes on each rank before its first call.
 size_t fixed_bytes(int n_ranks, uint32_t trace_entries) noexcept;
@@ -37,6 +43,7 @@ struct Seat {
   uint64_t comm_id = 0;
   int rank = 0;
   int n_ranks = 1;
+  std::array<std::byte, 32> secret{};  // what only its ranks know
 };
 
 // What exists before the peers are known.
@@ -44,6 +51,7 @@ struct LocalEnd {
   LocalEnd(const Seat& seat, const Options& options);
   PeerRecord record(const AgreedConfig& agreed) const;
 
+  const LocalConfig config;
   const std::shared_ptr<MemoryBudget> account;  // shared with windows, which may outlive it
   MemoryBudget& budget;
   MemoryCharge objects;
@@ -57,11 +65,17 @@ struct LocalEnd {
 // part says "any thread".
 struct DataPath {
   DataPath(const Seat& seat, LocalEnd& local, const std::vector<PeerRecord>& records);
+  // What rank 0 says of its tuner plugin's wishes and its machine, before the first call.
+  void take_advice(std::span<const std::byte> bytes, const std::vector<PeerRecord>& records);
+  // Collective, of ranks that all have GPUs.
+  void make_symmetric(const Seat& seat, const LocalEnd& local, const Exchange& exchange);
 
   HostFacts facts;
   Tuning tuning;
   PeerBoards boards;
   Links links;
+  std::unique_ptr<SymmetricMemory> symmetric;  // null: none
+  std::unique_ptr<DeviceCalls> device;         // null: a host rank. Uses the connections of `links`
   Collectives collectives;
   Signals signals;
   KnownTransfers transfers;
@@ -70,13 +84,19 @@ struct DataPath {
 // Shared: queued works keep it until they have ended, also after the user has aborted it.
 class Communicator : public std::enable_shared_from_this<Communicator> {
  public:
-  // Collective. `exchange` is called the same number of times on every rank, also when this rank
-  // fails; then all ranks throw the error of the lowest failing rank. `owner`: see Team.
+  // Collective. `exchange` is called the same number of times on every rank, kMostExchanges at
+  // most, also when this rank fails; then all ranks throw the error of the lowest failing rank.
+  // `owner`: see Team.
+  static constexpr int kMostExchanges = 2 + SymmetricMemory::kExchanges;
   static std::shared_ptr<Communicator> create(const Seat& seat, const Options& options,
                                               const Exchange& exchange, uint64_t owner);
+  ~Communicator();
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
 
   int rank() const noexcept { return seat_.rank; }
   int n_ranks() const noexcept { return seat_.n_ranks; }
+  const std::array<std::byte, 32>& secret() const noexcept { return seat_.secret; }
   uint64_t comm_id() const noexcept { return seat_.comm_id; }
   const Options& options() const noexcept { return options_; }
   // " (rank 1 of 4)" or " (rank 1 of 4 of 'name')", for messages.
@@ -94,6 +114,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   LocalEnd& local() noexcept { return *local_; }
   trace::Recorder& recorder() noexcept { return local_->recorder; }
   DataPath& path() noexcept { return *path_; }
+  // Of what runs on the rank's GPU; null: a host rank.
+  DeviceWatch* watch() noexcept { return watch_.get(); }
   Doorbell& bell() const noexcept { return local_->bell.bell(); }
   // How to wait for peers.
   const IdlePolicy& idle_policy() const noexcept { return idle_policy_; }
@@ -163,11 +185,13 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   std::atomic<uint64_t> reshapes_{0};                   // relaxed: a number
   std::atomic<Cause> broken_off_for_{Cause::kAborted};  // relaxed: written before health_ is
   size_t noted_staging_bytes_ = 0;
-  std::atomic<bool> noticed_{false};  // relaxed: whoever changes it first posts
+  std::atomic<bool> noticed_{false};    // relaxed: whoever changes it first posts
+  std::unique_ptr<DeviceWatch> watch_;  // last: it looks at all of the above
 };
 
 // Part of a collective set-up: tells all ranks this rank's error (code kOk: none) and throws the
-// error of the lowest failing rank.
-void agree_on_errors(const Exchange& exchange, const Error& mine);
+// error of the lowest failing rank. Returns rank 0's note.
+std::vector<std::byte> agree_on_errors(const Exchange& exchange, const Error& mine,
+                                       std::span<const std::byte> note = {});
 
 }  // namespace tutti::comm

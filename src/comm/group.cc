@@ -83,10 +83,22 @@ void check_not_crowded(Communicator& comm) {
                   "tuttiGroupStart and tuttiGroupEnd, or give each rank a stream");
 }
 
-void run_now(Communicator& comm, OrderedCall&& call) {
+// On a GPU: puts it into its stream.
+void run_call(Communicator& comm, OrderedCall&& call) {
   Work work(comm, {&call, 1}, nullptr);
   Work* const one = &work;
   run_works({&one, 1});
+}
+
+void run_now(Communicator& comm, OrderedCall&& call) {
+  DeviceCalls* const device = comm.path().device.get();
+  auto* const collective = std::get_if<CollectiveCall>(&call);
+  if (device == nullptr || collective == nullptr) return run_call(comm, std::move(call));
+  collective->device_stream = device->own_stream();
+  run_call(comm, std::move(call));
+  // Kernels end when the communicator fails, so this wait ends too.
+  device->await_own_stream();
+  if (comm.health().broken()) throw comm.health().error();
 }
 
 void issue(Communicator& comm, OrderedCall&& call, Stream* stream) {
@@ -96,7 +108,7 @@ void issue(Communicator& comm, OrderedCall&& call, Stream* stream) {
     Group::current().pending_for(comm, stream).unit->calls.push_back(std::move(call));
   } else if (stream == nullptr) {
     if (std::holds_alternative<CollectiveCall>(call)) check_not_crowded(comm);
-    run_now(comm, std::move(call));
+    run_call(comm, std::move(call));
   } else {
     auto unit = std::make_unique<Unit>(comm.shared_from_this());
     unit->calls.push_back(std::move(call));
@@ -112,7 +124,7 @@ void issue(Communicator& comm, const P2pCall& call, Stream* stream) {
   } else if (stream == nullptr) {
     check_not_crowded(comm);
     run_p2p_now(comm, call);
-    remember(comm, call);
+    if (comm.path().device == nullptr) remember(comm, call);
   } else {
     auto unit = std::make_unique<Unit>(comm.shared_from_this());
     unit->p2p.emplace().assign({&call, 1}, comm.rank());

@@ -24,7 +24,7 @@ void issue(Communicator& comm, const P2pCall& call, Stream* stream);
 void check_not_crowded(Communicator& comm);
 
 // Runs one call on the calling thread, outside any group and without the checks that user calls
-// get; for set-up.
+// get; for set-up. It is complete afterwards, on a GPU too.
 void run_now(Communicator& comm, OrderedCall&& call);
 
 // Runs each job on a thread of its own, since ranks wait for each other; throws the first error

@@ -5,6 +5,8 @@
 #include <new>
 #include <utility>
 
+#include "src/comm/device_watch.h"
+
 namespace tutti::comm {
 namespace {
 
@@ -66,7 +68,8 @@ void Handle::abort() noexcept {
 Error Handle::failure() const {
   if (busy()) return {StatusCode::kOk, ""};
   if (set_up_.broken()) return set_up_.error();
-  const Communicator* comm = comm_.load(std::memory_order_acquire);
+  Communicator* const comm = comm_.load(std::memory_order_acquire);
+  if (comm != nullptr && comm->watch() != nullptr) comm->watch()->catch_up();
   if (comm != nullptr && comm->health().broken()) return comm->health().error();
   return {StatusCode::kOk, ""};
 }

@@ -6,11 +6,12 @@
 
 namespace tutti::comm {
 
-bool Health::fail(StatusCode code, std::string message) noexcept {
+bool Health::fail(StatusCode code, std::string message, Teller teller) noexcept {
   const std::lock_guard lock(failing_);
   if (broken()) return false;
   code_ = code;
   message_ = std::move(message);
+  teller_ = teller;
   state_.store(State::kBroken, std::memory_order_release);  // pairs with broken()
   return true;
 }

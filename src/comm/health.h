@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <exception>
 #include <mutex>
 #include <optional>
@@ -21,23 +22,28 @@ class Health {
   bool broken() const noexcept { return state_.load(std::memory_order_acquire) == State::kBroken; }
   bool closed() const noexcept { return state_.load(std::memory_order_acquire) == State::kClosed; }
 
+  // Who tells the peers: whoever owns the communicator's progress when it is found broken, or
+  // whoever has broken it.
+  enum class Teller : uint8_t { kOwner, kBreaker };
   // Returns false when a failure was there before.
-  bool fail(StatusCode code, std::string message) noexcept;
+  bool fail(StatusCode code, std::string message, Teller teller = Teller::kOwner) noexcept;
   // No further operations; not a failure.
   void close() noexcept;
 
   // Valid when broken(); constant from then on.
   StatusCode code() const noexcept { return broken() ? code_ : StatusCode::kOk; }
   const std::string& message() const noexcept { return message_; }
+  Teller teller() const noexcept { return teller_; }
   Error error() const { return {code_, message_}; }
 
  private:
   enum class State : int { kOpen, kClosed, kBroken };
   std::atomic<State> state_{
       State::kOpen};    // release in fail(), close(); acquire in the readers above
-  std::mutex failing_;  // one writer of code_ and message_
+  std::mutex failing_;  // one writer of what follows
   StatusCode code_ = StatusCode::kOk;
   std::string message_;
+  Teller teller_ = Teller::kOwner;
 };
 
 // The one bridge from set-up code, which throws, into progress code, which returns: runs `set_up`

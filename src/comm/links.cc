@@ -7,6 +7,7 @@
 #include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/base/wait.h"
+#include "src/exec/message.h"
 
 namespace tutti::comm {
 namespace {
@@ -16,14 +17,31 @@ constexpr int64_t kReaderNs =
 
 }  // namespace
 
-void Links::note_use(int peer, transport::Counted& connection, const char* direction, int channel) {
+template <typename Do>
+void Links::each_view(const Do& do_it) const noexcept {
+  for (const auto& [key, connection] : sends_) do_it(peer_of(key), connection->view);
+  for (const auto& [key, connection] : recvs_) do_it(peer_of(key), connection->view);
+}
+
+template <typename Do>
+void Links::each_served_view(const Do& do_it) const noexcept {
+  for (transport::SendConnection* connection : served_sends_)
+    do_it(connection->peer(), connection->view);
+  for (transport::RecvConnection* connection : served_recvs_)
+    do_it(connection->peer(), connection->view);
+}
+
+void Links::note_direct_use(int peer) {
   const int transport = transports_.index_of(peer);
   used_.fetch_or(uint64_t{1} << transport, std::memory_order_relaxed);
+  recorder_.set_transport(peer, std::string(transports_.name(transport)).c_str());
+}
+
+void Links::note_use(int peer, transport::Counted& connection, const char* direction, int channel) {
+  note_direct_use(peer);
   connection.count_in(recorder_.peer(peer), rank_, peer);
-  const std::string name(transports_.name(transport));
-  recorder_.set_transport(peer, name.c_str());
   log(LogLevel::kDebug, "comm", rank_, "a connection {} rank {} by {}, channel {}", direction, peer,
-      name, channel);
+      transports_.name(transports_.index_of(peer)), channel);
 }
 
 transport::SendConnection& Links::send_to(int peer, int channel) {
@@ -32,6 +50,7 @@ transport::SendConnection& Links::send_to(int peer, int channel) {
   const transport::ConnectionId id{comm_id_, rank_, peer, channel};
   auto made = transports_.to(peer).connect(id, transports_.peer(peer), layout_);
   note_use(peer, *made, "to", channel);
+  made->by_value = devices_[static_cast<size_t>(peer)];
   auto& kept = *sends_.emplace(key(peer, channel), std::move(made)).first->second;
   n_sends_.store(sends_.size(), std::memory_order_relaxed);
   return kept;
@@ -63,15 +82,45 @@ void Links::resume() {
   resting_ = false;
 }
 
+void Links::hand_over() {
+  if (served_sends_.size() == sends_.size() && served_recvs_.size() == recvs_.size()) return;
+  const std::lock_guard lock(mutex_);
+  serves_ = true;
+  served_sends_.clear();
+  served_recvs_.clear();
+  for (auto& [key, connection] : sends_) {
+    bool ready = false;
+    if (connection->ready(&ready).ok() && ready) served_sends_.push_back(connection.get());
+  }
+  for (auto& [key, connection] : recvs_) served_recvs_.push_back(connection.get());
+}
+
+void Links::serve_peers() noexcept {
+  const std::lock_guard lock(mutex_);
+  for (transport::SendConnection* connection : served_sends_) {
+    if (connection->needs_progress) connection->nudge();
+    if (connection->view.peer_bell != nullptr) ring(*connection->view.peer_bell);
+  }
+  for (transport::RecvConnection* connection : served_recvs_) {
+    if (connection->needs_progress) {
+      // Whether that has failed is found out where somebody needs the peer: see peer_failure().
+      (void)connection->progress();
+      connection->nudge();
+    }
+    if (connection->view.peer_bell != nullptr) ring(*connection->view.peer_bell);
+  }
+}
+
 void Links::announce(const Notice& notice) noexcept {
+  const std::lock_guard lock(mutex_);
   if (std::exchange(announced_, true)) return;
-  const auto tell = [&](auto& view) {
+  const auto tell = [&](int, auto& view) {
     if (view.own_failure == nullptr) return;  // not attached
     view.own_failure->announce(pack(notice), notice.about);
     if (view.peer_bell != nullptr) ring(*view.peer_bell);
   };
-  for (auto& [key, connection] : sends_) tell(connection->view);
-  for (auto& [key, connection] : recvs_) tell(connection->view);
+  if (serves_) return each_served_view(tell);  // kernels send no references
+  each_view(tell);
   // A reader is in the middle of one chunk; in another process it reads its own mapping, and finds
   // out afterwards.
   const Deadline deadline = Deadline::after_ns(kReaderNs);
@@ -81,27 +130,39 @@ void Links::announce(const Notice& notice) noexcept {
   }
 }
 
-std::optional<Notice> Links::notice(uint16_t position) const noexcept {
-  std::optional<Notice> found;
-  const auto look = [&](uint64_t key, const auto& view) {
+namespace {
+
+// Keeps what the other end of a connection has announced, if it concerns a rank at this position.
+auto listener(uint16_t position, std::optional<Notice>& found) {
+  return [position, &found](int peer, const auto& view) {
     uint32_t word = 0;
     int32_t about = -1;
     if (view.peer_failure == nullptr || !view.peer_failure->read(&word, &about)) return;
-    const Notice heard = unpack(word, peer_of(key), about);
+    const Notice heard = unpack(word, peer, about);
     if (concerns(heard, position)) found = heard;
   };
-  for (const auto& [key, connection] : sends_) look(key, connection->view);
-  for (const auto& [key, connection] : recvs_) look(key, connection->view);
+}
+
+}  // namespace
+
+std::optional<Notice> Links::notice(uint16_t position) const noexcept {
+  std::optional<Notice> found;
+  each_view(listener(position, found));
+  return found;
+}
+
+std::optional<Notice> Links::notice_to_kernels(uint16_t position) const noexcept {
+  const std::lock_guard lock(mutex_);
+  std::optional<Notice> found;
+  each_served_view(listener(position, found));
   return found;
 }
 
 Status Links::Settling::progress(bool*) noexcept {
   for (auto& [key, connection] : links.sends_) {
-    if (connection->needs_progress) {
-      const Status status = connection->progress();
-      if (!status.ok()) return status;
-    }
-    if (!connection->view.drained()) return kInProgressStatus;
+    if (links.serves_) connection->view.follow();
+    Status failure;
+    if (!exec::consumed(*connection, &failure)) return failure.ok() ? kInProgressStatus : failure;
   }
   return kOkStatus;
 }
@@ -121,12 +182,22 @@ bool Links::Settling::needs(int rank) const noexcept {
 }
 
 bool Links::reaches(int peer) const noexcept {
+  const std::lock_guard lock(mutex_);
+  if (serves_) {
+    bool found = false;
+    // Ends in GPU memory have no words for announcements.
+    each_served_view([&](int to, const auto& view) {
+      found = found || (to == peer && view.own_failure != nullptr);
+    });
+    return found;
+  }
   for (const auto& [key, connection] : sends_) {
     bool ready = false;
-    if (peer_of(key) == peer && connection->ready(&ready).ok() && ready) return true;
+    if (peer_of(key) != peer || !connection->ready(&ready).ok() || !ready) continue;
+    if (connection->view.own_failure != nullptr) return true;
   }
   for (const auto& [key, connection] : recvs_) {
-    if (peer_of(key) == peer) return true;
+    if (peer_of(key) == peer && connection->view.own_failure != nullptr) return true;
   }
   return false;
 }

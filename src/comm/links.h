@@ -5,10 +5,12 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "src/comm/notice.h"
 #include "src/comm/transports.h"
@@ -21,17 +23,20 @@ namespace tutti::comm {
 // messages.
 inline constexpr int kP2pChannel = 1 << 15;
 
-// Owned by the communicator's progress.
+// Owned by the communicator's progress. Where kernels move the messages, the thread that watches
+// them takes part, also while the owner makes connections: only the owner changes the maps, and
+// what it has handed over is all that others use, under the lock.
 class Links {
  public:
-  // Messages are counted in the recording.
+  // Messages are counted in the recording. `devices`: by rank, whether it is one of a GPU.
   Links(const Transports& transports, uint64_t comm_id, trace::Recorder& recorder, int rank,
-        const transport::FifoLayout& layout)
+        const transport::FifoLayout& layout, std::vector<bool> devices)
       : transports_(transports),
         recorder_(recorder),
         comm_id_(comm_id),
         rank_(rank),
-        layout_(layout) {}
+        layout_(layout),
+        devices_(std::move(devices)) {}
 
   // The sending end to a peer; started on first use, ready() tells when it may carry messages.
   // Throws Error.
@@ -63,15 +68,25 @@ class Links {
     return at == recvs_.end() ? nullptr : at->second.get();
   }
 
-  // Tells the other end of every connection, once, that this rank has given up. Afterwards no
-  // thread of this process reads memory that this rank has sent by reference.
+  // Tells the other end of every connection, once, that this rank has given up: of those handed
+  // over, where some have been. Afterwards no thread of this process reads memory that this rank
+  // has sent by reference. Any thread, where kernels move the messages.
   void announce(const Notice& notice) noexcept;
   // What the other end of a connection has announced, if it concerns a rank at this
   // position.
   std::optional<Notice> notice(uint16_t position) const noexcept;
+  // By the owner: kernels use the connections that are ready by now. Cheap when none is new.
+  void hand_over();
+  // These two by the thread that watches kernels. Every millisecond while they run: does what they
+  // can't, carries their messages over networks and wakes host ranks that sleep until one comes or
+  // is consumed.
+  void serve_peers() noexcept;
+  // As notice(), of the connections that were handed over.
+  std::optional<Notice> notice_to_kernels(uint16_t position) const noexcept;
   // Complete when the peers have consumed all messages of this rank.
   exec::Task& settling() noexcept { return settling_; }
-  // The peer reads announcements: it has attached to a connection.
+  // The peer reads announcements: it has attached to a connection that carries them, as those
+  // between GPUs do not. As announce().
   bool reaches(int peer) const noexcept;
 
   // Gives the memory of the staging slots back wherever the peer has consumed everything; returns
@@ -88,6 +103,9 @@ class Links {
   Count count() const noexcept {
     return {n_sends_.load(std::memory_order_relaxed), n_recvs_.load(std::memory_order_relaxed)};
   }
+
+  // The peer exchanges bytes with this rank by what its transport leads to, without a connection.
+  void note_direct_use(int peer);
 
   const transport::FifoLayout& layout() const noexcept { return layout_; }
   // Names of the transports in use, comma-separated. Any thread.
@@ -106,6 +124,11 @@ class Links {
            static_cast<uint32_t>(channel);
   }
   static int peer_of(uint64_t key) noexcept { return static_cast<int>(key >> 32); }
+  // Calls do_it(peer, view) for every connection, or under the lock for those handed over.
+  template <typename Do>
+  void each_view(const Do& do_it) const noexcept;
+  template <typename Do>
+  void each_served_view(const Do& do_it) const noexcept;
   void note_use(int peer, transport::Counted& connection, const char* direction, int channel);
 
   const Transports& transports_;
@@ -113,10 +136,16 @@ class Links {
   uint64_t comm_id_;
   int rank_;
   transport::FifoLayout layout_;
+  std::vector<bool> devices_;  // by rank: has a GPU
   // Never null; by key().
   std::unordered_map<uint64_t, std::unique_ptr<transport::SendConnection>> sends_;
   std::unordered_map<uint64_t, std::unique_ptr<transport::RecvConnection>> recvs_;
+  mutable std::mutex mutex_;  // guards what follows up to the blank line
   bool announced_ = false;
+  bool serves_ = false;  // connections have been handed over
+  std::vector<transport::SendConnection*> served_sends_;
+  std::vector<transport::RecvConnection*> served_recvs_;
+
   std::unordered_map<uint64_t, uint32_t> p2p_counts_;  // by key(peer, is_send)
   Settling settling_{*this};
   bool resting_ = false;

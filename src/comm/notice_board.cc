@@ -131,7 +131,7 @@ bool PeerBoards::post(int peer, const Notice& notice, std::string_view text,
 PeerBoards::Answer PeerBoards::read(int peer, Deadline deadline, JournalCopy* journal) noexcept {
   const Error error = error_of([&] {
     const Status status =
-        at(peer, deadline).read(NoticeBoard::journal_offset(n_ranks()), journal->words());
+        at(peer, deadline).read(NoticeBoard::journal_offset(n_ranks()), journal->words(), deadline);
     if (!status.ok()) throw Error(status.code, "the peer has freed its journal");
   });
   // Transports say InvalidUsage when the memory has been freed, RemoteError when they could not

@@ -34,8 +34,11 @@ void P2pGroup::assign(std::span<const P2pCall> calls, int rank) {
   self_sends_.clear();
   self_recvs_.clear();
   path_.reset();
+  streams_.clear();
   recorded_ = recorded_call(calls);
   for (const P2pCall& call : calls) {
+    if (std::ranges::find(streams_, call.device_stream) == streams_.end())
+      streams_.push_back(call.device_stream);
     if (call.peer == rank) {
       (call.is_send ? self_sends_ : self_recvs_)
           .push_back({transfer_of(call), {call.count, call.dtype}});
@@ -157,7 +160,54 @@ Status P2pGroup::progress_lane(Lane& lane, bool* advanced) noexcept {
   return lane.operation->progress(advanced);
 }
 
+Status P2pGroup::connect_lane(Lane& lane, bool* advanced) noexcept {
+  bool ready = false;
+  Status status = poll_send(lane, &ready);
+  if (!status.ok() || !ready) return status;
+  status = contained(*caught_, [&] {
+    if (!lane.is_send) lane.recv = path_->links.try_recv_from(lane.peer, kP2pChannel);
+  });
+  lane.done = status.ok() && (lane.is_send || lane.recv != nullptr);
+  *advanced = *advanced || lane.done;
+  return status;
+}
+
+Status P2pGroup::launch_when_connected(bool* advanced) noexcept {
+  bool connected = true;
+  for (Lane& lane : lanes_) {
+    if (lane.done) continue;
+    const Status status = connect_lane(lane, advanced);
+    if (!status.ok()) return status;
+    connected = connected && lane.done;
+  }
+  if (!connected) return kInProgressStatus;
+  return contained(*caught_, [&] { launch(); });
+}
+
+void P2pGroup::launch() {
+  DeviceCalls& device = *path_->device;
+  const auto stream = static_cast<cuda::Stream>(streams_.front());
+  // The group is one piece of work, behind what each of its streams has.
+  for (size_t i = 1; i < streams_.size(); ++i)
+    device.join(stream, static_cast<cuda::Stream>(streams_[i]));
+  for (size_t i = 0; i < self_sends_.size(); ++i)
+    device.copy_to_self(self_sends_[i].transfer, self_recvs_[i].transfer, stream);
+  std::vector<TransferLane> lanes;
+  lanes.reserve(lanes_.size());
+  for (const Lane& lane : lanes_) {
+    lanes.push_back({.peer = lane.peer,
+                     .send = lane.send,
+                     .recv = lane.recv,
+                     .transfers = {&transfers_[lane.first], lane.count}});
+  }
+  runs_ = lanes.empty() ||
+          device.launch(lanes, path_->tuning.layout.area_bytes, kTransfersCall, stream);
+  for (size_t i = 1; i < streams_.size(); ++i)
+    device.join(static_cast<cuda::Stream>(streams_[i]), stream);
+}
+
 Status P2pGroup::progress(bool* advanced) noexcept {
+  if (path_->device != nullptr) return launch_when_connected(advanced);
   if (!self_sends_.empty()) {
     copy_to_self();
     *advanced = true;

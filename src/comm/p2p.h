@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "src/comm/calls.h"
+#include "src/comm/device_calls.h"
 #include "src/comm/health.h"
 #include "src/comm/links.h"
 #include "src/comm/selection.h"
@@ -36,6 +37,8 @@ class P2pGroup final : public exec::Task {
   // is that far.
   void go_on(const exec::P2pProgress& progress) noexcept { begun_ = progress; }
 
+  // On a GPU, once complete: it was launched to run, not captured.
+  bool runs() const noexcept { return runs_; }
   // For the recording.
   const trace::Call& recorded() const noexcept { return recorded_; }
 
@@ -45,6 +48,7 @@ class P2pGroup final : public exec::Task {
     const Tuning& tuning;
     exec::SentKinds& sent;
     Journal& journal;
+    DeviceCalls* device = nullptr;  // null: a host rank
   };
   // Throws Error. Called once, before progress(). `caught` keeps what set-up throws later.
   void open(const Path& path, std::optional<Error>& caught);
@@ -63,8 +67,9 @@ class P2pGroup final : public exec::Task {
     size_t count = 0;
     uint32_t first_ordinal = 0;  // of the pair's sends
     transport::SendConnection* send = nullptr;
-    std::optional<exec::P2pOperation> operation = {};  // once connected
-    bool done = false;
+    transport::RecvConnection* recv = nullptr;         // on a GPU, once connected
+    std::optional<exec::P2pOperation> operation = {};  // on the host, once connected
+    bool done = false;                                 // on a GPU: connected
   };
   struct SelfCall {
     exec::P2pTransfer transfer;
@@ -76,6 +81,10 @@ class P2pGroup final : public exec::Task {
   Status poll_send(const Lane& lane, bool* ready) noexcept;
   bool try_connect(Lane& lane);
   Status progress_lane(Lane& lane, bool* advanced) noexcept;
+  // On a GPU: all at once, when all are connected.
+  Status connect_lane(Lane& lane, bool* advanced) noexcept;
+  Status launch_when_connected(bool* advanced) noexcept;
+  void launch();
 
   std::vector<Lane> lanes_;
   // Lane by lane, in issue order.
@@ -86,7 +95,9 @@ class P2pGroup final : public exec::Task {
   std::vector<SelfCall> self_recvs_;
   trace::Call recorded_;
   std::optional<exec::P2pProgress> begun_;  // of the only call, when it did not begin here
-  std::optional<Path> path_;                // once opened
+  std::vector<void*> streams_;              // on a GPU: of the calls, each once
+  bool runs_ = true;
+  std::optional<Path> path_;  // once opened
   std::optional<Error>* caught_ = nullptr;
 };
 

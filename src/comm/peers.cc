@@ -12,7 +12,19 @@
 namespace tutti::comm {
 namespace {
 
-constexpr uint32_t kRecordVersion = 5;
+constexpr uint32_t kRecordVersion = 8;
+
+planner::Hosts hosts_of(std::span<const PeerRecord> records) {
+  const std::string& given = records[0].layout.text;
+  const auto n = static_cast<int32_t>(records.size());
+  const int32_t ranks = planner::ranks_in_layout(given);
+  if (ranks == n || (ranks == 0 && !given.empty()))
+    return planner::Hosts::parse(given, n, "TUTTI_LAYOUT of rank 0");
+  std::vector<uint64_t> hosts;
+  hosts.reserve(records.size());
+  for (const PeerRecord& record : records) hosts.push_back(record.process.host_id);
+  return planner::Hosts::of(hosts);
+}
 
 }  // namespace
 
@@ -44,9 +56,13 @@ std::vector<std::byte> encode(const PeerRecord& record) {
   out.text(record.plan.file);
   out.text(record.plan.text);
   out.text(record.profile.text);
+  out.text(record.layout.text);
   out.value(record.caches);
   out.value(record.memory_cap_bytes);
   out.value(record.memory_used_bytes);
+  out.value(record.device);
+  out.value(record.whole_lines);
+  out.text(record.gpu);
   out.value(static_cast<uint32_t>(record.transports.size()));
   for (const TransportAddress& t : record.transports) {
     out.text(t.transport);
@@ -71,9 +87,13 @@ PeerRecord decode(std::span<const std::byte> bytes) {
   record.plan.file = in.text();
   record.plan.text = in.text();
   record.profile.text = in.text();
+  record.layout.text = in.text();
   record.caches = in.value<CacheSizes>();
   record.memory_cap_bytes = in.value<uint64_t>();
   record.memory_used_bytes = in.value<uint64_t>();
+  record.device = in.value<int32_t>();
+  record.whole_lines = in.value<bool>();
+  record.gpu = in.text();
   const auto n = in.value<uint32_t>();
   for (uint32_t i = 0; i < n; ++i) {
     TransportAddress t;
@@ -96,6 +116,12 @@ HostFacts host_facts(std::span<const PeerRecord> records, int rank) {
   }
   facts.cores = INT32_MAX;
   for (const auto& [host, cores] : hosts) facts.cores = std::min(facts.cores, count(cores));
+  facts.hosts = hosts_of(records);
+  facts.rdma =
+      std::ranges::all_of(records, [](const PeerRecord& r) { return r.find("rdma") != nullptr; });
+  facts.all_devices =
+      std::ranges::all_of(records, [](const PeerRecord& r) { return r.device >= 0; });
+  facts.whole_lines = facts.all_devices && std::ranges::all_of(records, &PeerRecord::whole_lines);
   return facts;
 }
 

@@ -13,6 +13,7 @@
 #include "src/base/config.h"
 #include "src/base/cores.h"
 #include "src/base/liveness.h"
+#include "src/planner/hosts.h"
 
 namespace tutti::comm {
 
@@ -41,15 +42,24 @@ struct GivenProfile {
   std::string text;
 };
 
+// The text of TUTTI_LAYOUT; empty: hosts are what they are.
+struct GivenLayout {
+  std::string text;
+};
+
 struct PeerRecord {
   ProcessIdentity process;
   CoreSet cores{};
   AgreedConfig agreed;             // rank 0's counts
   GivenPlan plan;                  // rank 0's counts
   GivenProfile profile;            // rank 0's counts
+  GivenLayout layout;              // rank 0's counts
   CacheSizes caches;               // rank 0's count
   uint64_t memory_cap_bytes = 0;   // of its budget; 0: none
   uint64_t memory_used_bytes = 0;  // before the first call
+  int32_t device = -1;             // its GPU; -1: a host rank
+  bool whole_lines = false;        // see sends_whole_lines()
+  std::string gpu;                 // its GPU's PCI address
   std::vector<TransportAddress> transports;
 
   const TransportAddress* find(std::string_view transport) const noexcept;
@@ -62,7 +72,13 @@ struct HostFacts {
   int cores =
       1;  // fewest usable cores over the hosts; a host's are those that any of its ranks may use
   int local_ranks = 1;  // ranks on this rank's host
+  // Who shares a host, for plans: rank 0's layout where it is for that many ranks.
+  planner::Hosts hosts;
+  bool rdma = false;         // every rank has that transport
+  bool all_devices = false;  // every rank has a GPU
+  bool whole_lines = false;  // and sends whole lines to the others
 };
+// Throws InvalidArgument when rank 0's layout is none.
 HostFacts host_facts(std::span<const PeerRecord> records, int rank);
 
 }  // namespace tutti::comm

@@ -9,6 +9,7 @@
 
 #include "src/base/config.h"
 #include "src/base/error.h"
+#include "src/exec/cuda/symmetric.h"
 #include "src/planner/profile.h"
 
 namespace tutti::comm {
@@ -19,6 +20,11 @@ using verify::FoldOrder;
 constexpr uint32_t kDefaultSlotBytes = 64 << 10;  // eight of them fit in half of a core's L2
 constexpr uint32_t kDefaultSlots = 8;
 constexpr uint32_t kFewSlots = 4;
+// Between hosts: what a frame costs whatever it holds (system calls, wake-ups at both ends) is
+// worth larger ones, and the slots together are a receive window that unequal rails need. Measured
+// in docs/design/networks.md.
+constexpr uint32_t kNetworkSlotBytes = 256 << 10;
+constexpr uint32_t kNetworkWindowBytes = 2 << 20;
 constexpr uint64_t kDefaultDirectMinBytes =
     4 << 10;  // below, copying through a warm slot is cheaper than a reference
 constexpr uint32_t kMinSlotBytes = 64;
@@ -39,7 +45,7 @@ exec::MessagePolicy policy_of(const AgreedConfig& agreed) {
     policy.direct_min_bytes =
         agreed.direct_min_bytes != 0 ? agreed.direct_min_bytes : kDefaultDirectMinBytes;
     if (agreed.pull_min_bytes != 0) policy.pull_min_bytes = agreed.pull_min_bytes;
-  } else if (protocol == "inline") {
+  } else if (protocol == "inline" || protocol == "ll" || protocol == "ll128") {
     policy.allow_inline = true;  // what does not fit in a line is staged
   } else if (protocol == "staged") {
     policy.allow_inline = false;
@@ -48,13 +54,29 @@ exec::MessagePolicy policy_of(const AgreedConfig& agreed) {
     policy.direct_min_bytes = 1;
     policy.pull_min_bytes = 1;
   } else {
-    constexpr std::string_view kProtocols[] = {"inline", "staged", "direct"};
+    constexpr std::string_view kProtocols[] = {"inline", "staged", "direct", "ll", "ll128"};
     throw Error(StatusCode::kInvalidArgument,
                 "protocol of rank 0 (config.protocol or TUTTI_PROTO) is '" + std::string(protocol) +
                     "'; known are " + known_names(protocol, kProtocols));
   }
   return policy;
 }
+
+// Half of what LL carries is flags, and 1/16 of LL128; messages in slots cost a fence and a flag
+// that is seen behind the data. Where one overtakes the other is a guess until it is measured on
+// GPUs.
+DeviceProtocols device_protocols_of(const AgreedConfig& agreed, const Measured& where) {
+  constexpr uint64_t kMostLL = 64 << 10;
+  constexpr uint64_t kMostLL128 = 1 << 20;
+  const std::string_view protocol = agreed.protocol;
+  if (!where.all_devices || protocol == "staged" || protocol == "direct") return {};
+  const bool lines = where.whole_lines && protocol != "ll";
+  const uint64_t most = lines ? kMostLL128 : kMostLL;
+  return {lines ? exec::DeviceProtocol::kLL128 : exec::DeviceProtocol::kLL,
+          protocol.empty() ? most : UINT64_MAX};
+}
+
+bool is_over_networks(const Measured& where) { return where.n_ranks > where.ranks_per_host; }
 
 // Staging slots per connection. Lines that a receiver has read stay in its nearer caches, and a
 // sender that stores to them has to take them from there; in the time that it takes to use
@@ -66,6 +88,9 @@ exec::MessagePolicy policy_of(const AgreedConfig& agreed) {
 uint32_t default_slots(const Measured& where, uint32_t slot_bytes) {
   constexpr uint64_t kRingCaches = 2;
   constexpr int kCrowd = 4;  // ranks per core
+  if (is_over_networks(where))
+    return std::clamp(std::bit_floor(kNetworkWindowBytes / slot_bytes), kDefaultSlots,
+                      transport::kMaxAreas);
   if (where.ranks_per_host >= kCrowd * where.cores) return kFewSlots;
   if (where.ranks_per_host > where.cores) return kDefaultSlots;
   const auto n = static_cast<uint64_t>(std::max(2, where.ranks_per_host));
@@ -83,12 +108,15 @@ uint32_t slots_for(const planner::VerifiedPlan* given, const Measured& where, ui
   return std::clamp(needed, slots, transport::kMaxAreas);
 }
 
-// What the user leaves to the library.
-void fill_in(AgreedConfig& agreed, const planner::RankTuning* measured) {
-  if (measured == nullptr) return;
+// What the user leaves to the library. `tutti tune` measures one host, which says nothing of slots
+// and channels between several.
+void fill_in(AgreedConfig& agreed, const planner::RankTuning* measured, const Measured& where) {
+  if (measured == nullptr || is_over_networks(where)) return;
   if (agreed.slot_bytes == 0) agreed.slot_bytes = measured->slot_bytes;
   if (agreed.channels == 0) agreed.channels = measured->channels;
 }
+
+constexpr std::string_view kNvls = "nvls";
 
 void check_algorithm(std::string_view forced) {
   if (forced.empty()) return;
@@ -100,6 +128,41 @@ void check_algorithm(std::string_view forced) {
   throw Error(StatusCode::kInvalidArgument,
               "algorithm of rank 0 (config.algorithm or TUTTI_ALGO) is '" + std::string(forced) +
                   "'; known are " + known_names(forced, names));
+}
+
+// In whole units of every area.
+size_t symmetric_bytes_of(const AgreedConfig& agreed) {
+  if (agreed.symmetric_bytes == 0) return 0;
+  if (agreed.symmetric_bytes >= exec::kLeastAreaBytes)
+    return agreed.symmetric_bytes / exec::kAreaUnit * exec::kAreaUnit;
+  throw Error(StatusCode::kInvalidArgument,
+              "TUTTI_SYMMETRIC_BYTES of rank 0 is " + std::to_string(agreed.symmetric_bytes) +
+                  "; allowed are 0 and at least " + std::to_string(exec::kLeastAreaBytes));
+}
+
+void take_symmetric(const AgreedConfig& agreed, const Measured& where, Tuning& tuning) {
+  const std::string_view protocol = agreed.protocol;
+  // The other protocols name what connections do.
+  const bool wanted = protocol.empty() || protocol == "direct";
+  const bool fits = where.n_ranks <= static_cast<int>(gpu::kMostRanks);
+  if (where.all_devices && !is_over_networks(where) && wanted && fits)
+    tuning.symmetric_bytes = symmetric_bytes_of(agreed);
+  if (tuning.algorithm != kNvls) return;
+  const auto refuse = [](const char* why) {
+    throw Error(
+        StatusCode::kInvalidArgument,
+        std::string("algorithm of rank 0 (config.algorithm or TUTTI_ALGO) is 'nvls', but ") + why);
+  };
+  if (!where.all_devices || is_over_networks(where))
+    refuse("not all ranks are of GPUs of one host");
+  if (tuning.deterministic)
+    refuse("a switch promises no order, and deterministic mode asks for one");
+  if (where.n_ranks > 1 && tuning.symmetric_bytes == 0)
+    refuse(
+        "it needs symmetric memory: TUTTI_SYMMETRIC_BYTES above 0, and TUTTI_PROTO empty or "
+        "direct");
+  tuning.nvls = true;
+  tuning.algorithm.clear();
 }
 
 // What deterministic mode wants of a plan. A datatype that is folded in itself loses nothing when a
@@ -129,7 +192,8 @@ planner::PlanRequest request_of(const Selection& selection, const Tuning& tuning
   return {.collective = selection.collective,
           .n_ranks = selection.n_ranks,
           .root = selection.root,
-          .channels = tuning.channels};
+          .channels = tuning.channels,
+          .hosts = selection.hosts.for_plans()};
 }
 
 planner::CostInput cost_of(const Selection& selection, const Tuning& tuning) {
@@ -139,6 +203,8 @@ planner::CostInput cost_of(const Selection& selection, const Tuning& tuning) {
   cost.bytes = selection.block_bytes;
   cost.profile = tuning.profile.get();
   if (cost.profile != nullptr) cost.parameters = cost.profile->parameters;
+  cost.hosts = selection.hosts;
+  cost.network = tuning.network;
   return cost;
 }
 
@@ -148,6 +214,35 @@ planner::Wish wish_of(const Selection& selection, const Tuning& tuning) {
           .least_order = tuning.deterministic ? order_needed(selection.dtype) : FoldOrder::kAny};
 }
 
+// What the tuner advises for the call, where that is a row that the call can have.
+const planner::AlgorithmRow* advised_row(const Selection& selection, const Tuning& tuning) {
+  if (tuning.advice == nullptr || !tuning.algorithm.empty()) return nullptr;
+  const uint64_t bytes =
+      counted_bytes(selection.collective, selection.block_bytes, selection.n_ranks);
+  const std::string_view name = tuning.advice->algorithm_for(selection.collective, bytes);
+  if (name.empty()) return nullptr;
+  const auto rows = planner::eligible(request_of(selection, tuning), cost_of(selection, tuning),
+                                      wish_of(selection, tuning));
+  const auto at = std::ranges::find_if(
+      rows, [name](const planner::AlgorithmRow* row) { return name == row->name; });
+  return at == rows.end() ? nullptr : *at;
+}
+
+// The plan for the machine's links where the call is large; null: the table has a better one, or
+// has to be used.
+std::shared_ptr<const planner::VerifiedPlan> plan_for_links(const Selection& call,
+                                                            const Tuning& tuning) {
+  constexpr uint64_t kLeastBytes = 1 << 20;  // below, what a step costs counts more than the links
+  if (tuning.machine == nullptr || !tuning.algorithm.empty() || tuning.deterministic || tuning.nvls)
+    return nullptr;
+  if (call.uneven || counted_bytes(call.collective, call.block_bytes, call.n_ranks) < kLeastBytes)
+    return nullptr;
+  auto plan = tuning.machine->plan(call.collective);
+  const bool runs =
+      plan != nullptr && plan->verdict.min_slots <= static_cast<int64_t>(tuning.layout.n_areas);
+  return runs ? plan : nullptr;
+}
+
 }  // namespace
 
 Tuning resolve(const AgreedConfig& asked, const GivenPlan& plan, const Measured& measured) {
@@ -155,10 +250,16 @@ Tuning resolve(const AgreedConfig& asked, const GivenPlan& plan, const Measured&
   AgreedConfig agreed = asked;
   if (!measured.text.empty()) {
     tuning.profile = planner::shared_profile(measured.text);
-    fill_in(agreed, planner::find_tuning(*tuning.profile, measured.n_ranks, measured.cores));
+    fill_in(agreed, planner::find_tuning(*tuning.profile, measured.n_ranks, measured.cores),
+            measured);
   }
+  const planner::NetworkParameters assumed =
+      measured.rdma ? planner::kRdmaNetwork : planner::kTcpNetwork;
+  tuning.network =
+      tuning.profile == nullptr ? assumed : tuning.profile->parameters.network.value_or(assumed);
   tuning.algorithm = agreed.algorithm;
   tuning.deterministic = agreed.deterministic != 0;
+  take_symmetric(agreed, measured, tuning);
   check_algorithm(tuning.algorithm);
   tuning.channels = agreed.channels == 0 ? 1 : static_cast<int>(agreed.channels);
   if (tuning.channels > planner::kMaxChannels) {
@@ -167,10 +268,12 @@ Tuning resolve(const AgreedConfig& asked, const GivenPlan& plan, const Measured&
                     std::to_string(tuning.channels) + "; allowed are 1 to " +
                     std::to_string(planner::kMaxChannels));
   }
+  const uint32_t slot_bytes = is_over_networks(measured) ? kNetworkSlotBytes : kDefaultSlotBytes;
   tuning.layout.area_bytes = checked_power_of_two(
-      "slot_bytes (TUTTI_SLOT_BYTES)",
-      agreed.slot_bytes == 0 ? kDefaultSlotBytes : agreed.slot_bytes, kMinSlotBytes, kMaxSlotBytes);
+      "slot_bytes (TUTTI_SLOT_BYTES)", agreed.slot_bytes == 0 ? slot_bytes : agreed.slot_bytes,
+      kMinSlotBytes, kMaxSlotBytes);
   tuning.policy = policy_of(agreed);
+  tuning.device = device_protocols_of(agreed, measured);
   if (!plan.file.empty()) {
     tuning.plan = planner::given_plan(plan.text, plan.file);
     // No datatype asks for less than rank order.
@@ -193,7 +296,11 @@ Choice select(const Selection& selection, const Tuning& tuning) {
     choice.plan = tuning.plan;
     return choice;
   }
-  choice.row = &planner::choose(choice.request, cost_of(selection, tuning), wish);
+  choice.plan = plan_for_links(selection, tuning);
+  if (choice.plan != nullptr) return choice;
+  choice.row = advised_row(selection, tuning);
+  if (choice.row == nullptr)
+    choice.row = &planner::choose(choice.request, cost_of(selection, tuning), wish);
   return choice;
 }
 

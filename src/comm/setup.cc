@@ -7,6 +7,9 @@
 #include <tuple>
 
 #include "src/base/hash.h"
+#include "src/base/log.h"
+#include "src/base/process_memory.h"
+#include "src/bootstrap/auth.h"
 #include "src/comm/group.h"
 
 namespace tutti::comm {
@@ -25,9 +28,17 @@ CollectiveCall all_gather_call(const char* purpose, const T* mine, T* all, size_
           .dtype = dtype};
 }
 
+// A communicator's own secret, out of one that its ranks share.
+std::array<std::byte, 32> derive_secret(const std::array<std::byte, 32>& from, uint64_t comm_id) {
+  std::string text(reinterpret_cast<const char*>(from.data()), from.size());
+  text.append(reinterpret_cast<const char*>(&comm_id), sizeof comm_id);
+  return bootstrap::derive_key("tutti transport secret", text);
+}
+
 struct Ticket {
   int color = kNoColor;
   int key = 0;
+  bool has_gpu = false;
 };
 
 // Old ranks of one color in the order of their new ranks.
@@ -42,6 +53,35 @@ std::vector<int> members_of(int color, const std::vector<Ticket>& tickets) {
   return members;
 }
 
+// A number of exchanges, of which some may be of others.
+class Rounds {
+ public:
+  Rounds(Exchange exchange, int n) : exchange_(std::move(exchange)), left_(n) {}
+  Blobs next(std::span<const std::byte> mine) {
+    --left_;
+    return exchange_(mine);
+  }
+  void finish() {
+    while (left_ > 0) next({});
+  }
+
+ private:
+  const Exchange exchange_;
+  int left_;
+};
+
+// What the start took, for whoever asks by TUTTI_LOG.
+void report_start(const Communicator& comm, int64_t start_ns, int64_t met_ns) {
+  if (!log_enabled(LogLevel::kInfo, "bootstrap")) return;
+  const auto seconds = [](int64_t ns) { return static_cast<double>(ns) / kNsPerSecond; };
+  log(LogLevel::kInfo, "bootstrap", comm.rank(),
+      "started{}: {} ranks met in {:.3f} s, the communicator was made in {:.3f} s more; this "
+      "process "
+      "holds {} KiB of private memory",
+      comm.place(), comm.n_ranks(), seconds(met_ns - start_ns), seconds(now_ns() - met_ns),
+      private_bytes().value_or(0) / 1024);
+}
+
 }  // namespace
 
 std::shared_ptr<Communicator> join(const bootstrap::UniqueId& id, const Seat& seat,
@@ -49,12 +89,17 @@ std::shared_ptr<Communicator> join(const bootstrap::UniqueId& id, const Seat& se
                                    uint64_t owner) {
   const int64_t limit_ns = options.config.local.init_timeout_ns;
   const Deadline deadline = limit_ns > 0 ? Deadline::after_ns(limit_ns) : Deadline::never();
+  const int64_t start_ns = now_ns();
   const auto meeting = bootstrap::Bootstrap::join(id, seat.n_ranks, seat.rank, deadline, aborted);
+  const int64_t met_ns = now_ns();
   const Exchange exchange = [&](std::span<const std::byte> mine) {
     return meeting->all_gather(mine, deadline, aborted);
   };
-  return Communicator::create({meeting->comm_id(), seat.rank, seat.n_ranks}, options, exchange,
-                              owner);
+  auto made = Communicator::create({meeting->comm_id(), seat.rank, seat.n_ranks,
+                                    derive_secret(bootstrap::unpack(id).key, meeting->comm_id())},
+                                   options, exchange, owner);
+  report_start(*made, start_ns, met_ns);
+  return made;
 }
 
 Exchange exchange_over(Communicator& comm, const char* purpose) {
@@ -79,32 +124,40 @@ Exchange exchange_over(Communicator& comm, const char* purpose) {
 
 std::shared_ptr<Communicator> split(Communicator& parent, int color, int key,
                                     const Options& options, uint64_t owner) {
-  const Ticket mine{color, key};
+  const Ticket mine{color, key, options.config.local.device >= 0};
   std::vector<Ticket> tickets(static_cast<size_t>(parent.n_ranks()));
   run_now(parent,
           all_gather_call("CommSplit", &mine, tickets.data(), sizeof(Ticket), DType::kUint8));
-  const Exchange over_parent = exchange_over(parent, "CommSplit");
+  // Communicators of GPUs may exchange more often than others, and all ranks of the parent take
+  // part in each.
+  Rounds rounds(exchange_over(parent, "CommSplit"),
+                std::ranges::any_of(tickets, &Ticket::has_gpu) ? Communicator::kMostExchanges : 2);
   Hasher hash;
   hash.value(parent.comm_id());
   hash.value(parent.next_split());
   hash.value(color);
-  if (color == kNoColor) {  // takes part in the two exchanges of Communicator::create
-    over_parent({});
-    over_parent({});
+  if (color == kNoColor) {
+    rounds.finish();
     return nullptr;
   }
   const std::vector<int> members = members_of(color, tickets);
   const auto at = std::find(members.begin(), members.end(), parent.rank());
-  const Seat seat{hash.finish(), static_cast<int>(at - members.begin()),
-                  static_cast<int>(members.size())};
+  const uint64_t comm_id = hash.finish();
+  const Seat seat{comm_id, static_cast<int>(at - members.begin()), static_cast<int>(members.size()),
+                  derive_secret(parent.secret(), comm_id)};
   const Exchange among_members = [&](std::span<const std::byte> bytes) {
-    Blobs all = over_parent(bytes);
+    Blobs all = rounds.next(bytes);
     Blobs ours;
     ours.reserve(members.size());
     for (const int member : members) ours.push_back(std::move(all[static_cast<size_t>(member)]));
     return ours;
   };
-  return Communicator::create(seat, options, among_members, owner);
+  std::shared_ptr<Communicator> made;
+  const Error error =
+      error_of([&] { made = Communicator::create(seat, options, among_members, owner); });
+  rounds.finish();
+  if (error.code() != StatusCode::kOk) throw error;
+  return made;
 }
 
 }  // namespace tutti::comm

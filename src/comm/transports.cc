@@ -9,9 +9,50 @@
 
 namespace tutti::comm {
 
-Transports::Transports(const transport::TransportOptions& options, std::string_view faults_text) {
+namespace {
+
+// Is the name in the list, whose names have commas between them?
+bool lists(std::string_view list, std::string_view name) noexcept {
+  while (!list.empty()) {
+    const size_t comma = std::min(list.find(','), list.size());
+    if (list.substr(0, comma) == name) return true;
+    list.remove_prefix(std::min(comma + 1, list.size()));
+  }
+  return false;
+}
+
+// Who names a net plugin names its transport.
+bool names_plugin(const transport::TransportRow& row, const LocalConfig* config) noexcept {
+  return std::string_view(row.name) == "nccl_net" && config != nullptr &&
+         !config->net_plugin.empty();
+}
+
+void check_names(std::string_view list) {
+  std::vector<std::string_view> names;
+  for (const auto& row : transport::transport_table()) names.emplace_back(row.name);
+  while (!list.empty()) {
+    const size_t comma = std::min(list.find(','), list.size());
+    const std::string name(list.substr(0, comma));
+    if (std::ranges::find(names, name) == names.end()) {
+      throw Error(StatusCode::kInvalidArgument,
+                  "transport '" + name +
+                      "' of rank 0 (config.transport or TUTTI_TRANSPORT) is unknown; known are " +
+                      known_names(name, names));
+    }
+    list.remove_prefix(std::min(comma + 1, list.size()));
+  }
+}
+
+}  // namespace
+
+Transports::Transports(const transport::TransportOptions& options, std::string_view faults_text,
+                       std::string_view named) {
   const transport::Faults faults = transport::parse_faults(faults_text);
   for (const transport::TransportRow& row : transport::transport_table()) {
+    if (row.only_when_named && !lists(named, row.name) && !names_plugin(row, options.config)) {
+      skipped_.push_back({row.name, "it is used only when TUTTI_TRANSPORT names it"});
+      continue;
+    }
     try {
       auto made = row.create(options);
       if (faults.any()) made = transport::make_faulty(std::move(made), faults);
@@ -43,14 +84,14 @@ std::vector<TransportAddress> Transports::tokens(const void* base, size_t bytes)
   return all;
 }
 
-int Transports::choose(const PeerRecord& record, int peer, std::string_view forced) {
+int Transports::choose(const PeerRecord& record, int peer, std::string_view allowed) {
   std::string reasons;
   for (const Skipped& skipped : skipped_) {
-    if (forced.empty() || forced == skipped.name)
+    if (allowed.empty() || lists(allowed, skipped.name))
       reasons += "; " + skipped.name + ": " + skipped.reason;
   }
   for (size_t i = 0; i < open_.size(); ++i) {
-    if (!forced.empty() && forced != open_[i].name) continue;
+    if (!allowed.empty() && !lists(allowed, open_[i].name)) continue;
     const TransportAddress* address = record.find(open_[i].name);
     if (address == nullptr) {
       reasons += "; " + open_[i].name + ": does not work on that rank";
@@ -64,38 +105,30 @@ int Transports::choose(const PeerRecord& record, int peer, std::string_view forc
   throw Error(StatusCode::kSystemError,
               "no transport reaches rank " + std::to_string(peer) +
                   (reasons.empty() ? "" : " (" + reasons.substr(2) + ")") +
-                  (forced.empty() ? ""
-                                  : "; only '" + std::string(forced) +
-                                        "' is allowed by rank 0's configuration"));
+                  (allowed.empty() ? ""
+                                   : "; only '" + std::string(allowed) +
+                                         "' is allowed by rank 0's configuration"));
 }
 
-void Transports::route(std::span<const PeerRecord> records, int rank, std::string_view forced) {
-  const auto rows = transport::transport_table();
-  const bool known =
-      std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return forced == row.name; });
-  if (!forced.empty() && !known) {
-    std::vector<std::string_view> names;
-    for (const auto& row : rows) names.emplace_back(row.name);
-    throw Error(StatusCode::kInvalidArgument,
-                "transport '" + std::string(forced) +
-                    "' of rank 0 (config.transport or TUTTI_TRANSPORT) is unknown; known are " +
-                    known_names(forced, names));
-  }
+void Transports::route(std::span<const PeerRecord> records, int rank, std::string_view allowed) {
+  check_names(allowed);
   peers_.resize(records.size());
   route_.assign(records.size(), -1);
   for (size_t i = 0; i < records.size(); ++i) {
     const int peer = static_cast<int>(i);
     if (peer == rank) continue;
-    route_[i] = choose(records[i], peer, forced);
+    route_[i] = choose(records[i], peer, allowed);
     log(LogLevel::kDebug, "comm", rank, "rank {} is reached by {}", peer,
         open_[static_cast<size_t>(route_[i])].name);
   }
   for (size_t i = 0; i < open_.size(); ++i) {
-    if (std::find(route_.begin(), route_.end(), static_cast<int>(i)) == route_.end())
+    if (std::find(route_.begin(), route_.end(), static_cast<int>(i)) == route_.end()) {
       open_[i].transport.reset();
-    else
-      log(LogLevel::kInfo, "comm", rank, "transport {} is used; large messages: {}", open_[i].name,
-          open_[i].transport->direct_capability());
+      continue;
+    }
+    open_[i].transport->start();
+    log(LogLevel::kInfo, "comm", rank, "transport {} is used; large messages: {}", open_[i].name,
+        open_[i].transport->direct_capability());
   }
 }
 

@@ -26,6 +26,7 @@ class Window {
 
   uint64_t comm_id() const noexcept { return comm_id_; }
   int rank() const noexcept { return rank_; }
+  void* base() const noexcept { return base_; }  // of this rank's part
   size_t bytes_of(int peer) const noexcept { return sizes_[static_cast<size_t>(peer)]; }
   // Copies into the peer's part. The range was checked against bytes_of(). Throws Error.
   void put(int peer, size_t offset, const void* data, size_t bytes);

@@ -9,8 +9,8 @@
 
 #include "src/comm/calls.h"
 #include "src/comm/communicator.h"
+#include "src/comm/lookout.h"
 #include "src/comm/p2p.h"
-#include "src/comm/verdict.h"
 #include "src/exec/task.h"
 
 namespace tutti::comm {
@@ -46,6 +46,7 @@ class CallSequence final : public exec::Task {
   void record_other(const OrderedCall& call, const Status& status) noexcept;
   void await_peers() noexcept;
   void finish() noexcept;
+  void finish_on_device(int protocol) noexcept;
 
   Communicator& comm_;
   std::span<OrderedCall> calls_;
@@ -60,7 +61,7 @@ class CallSequence final : public exec::Task {
 
 // Takes its place in the communicator's order when it is made. Afterwards one thread calls
 // progress() until done(). The communicator and the calls must stay until then.
-class Work {
+class Work final : private Lookout::Subject {
  public:
   Work(Communicator& comm, std::span<OrderedCall> calls, P2pGroup* p2p);
   // Of one collective that has been started, and whose turn it is; the collective's record.
@@ -80,48 +81,32 @@ class Work {
   void look(int64_t now_ns) noexcept;
 
   // Once true, the communicator is no longer touched.
-  bool done() const noexcept { return state_ == State::kDone; }
+  bool done() const noexcept override { return state_ == State::kDone; }
   // Valid when done(): why it failed.
   const std::optional<Error>& error() const noexcept { return error_; }
   Communicator& comm() noexcept { return comm_; }
 
  private:
   enum class State : uint8_t { kTurn, kRun, kDone };
-  struct Blame {
-    StatusCode code = StatusCode::kRemoteError;
-    int about = -1;
-    Cause cause = Cause::kFailed;
-    bool heard = false;  // from a peer
-  };
 
   void queue(std::span<OrderedCall> calls) noexcept;
   void start() noexcept;
   void open_p2p() noexcept;
+  void end_p2p() noexcept;
   void run(bool* advanced) noexcept;
-  std::optional<Notice> find_notice() const noexcept;
-  std::optional<Notice> final_notice() const noexcept;
-  uint16_t position() const noexcept;
-  bool check_peers() noexcept;
-  void ask_peer(int64_t now_ns) noexcept;
-  bool still_stuck() noexcept;
-  int waiting_for() const noexcept;
-  bool needs(int rank) const noexcept;
-  void note_wait(int64_t now_ns) noexcept;
   void record_failure() noexcept;
-  int dead_peer() const noexcept;
-  int await_death(int suspect) const noexcept;
-  std::optional<Notice> await_notice() const noexcept;
-  std::string await_text() const noexcept;
-  std::string call_name() const;
   void fail(const Status& status) noexcept;
-  void fail_disagreed(const Status& status) noexcept;
-  void fail_dead(int peer) noexcept;
-  void fail_noticed(const Notice& notice) noexcept;
-  void fail_late(int64_t silence_ns) noexcept;
-  void fail(const Verdict& verdict) noexcept;
   void end_aborted() noexcept;
-  void fail(const Blame& blame, const std::string& what) noexcept;
   void end() noexcept;
+
+  int waiting_for() const noexcept override;
+  bool needs(int rank) const noexcept override;
+  std::optional<uint64_t> collective_number() const noexcept override;
+  std::string call_name() const override;
+  std::optional<AwaitedSend> awaited_send(int peer) const noexcept override;
+  bool still_stuck() noexcept override;
+  void note_waiting() noexcept override;
+  void failed() noexcept override { end(); }
 
   Communicator& comm_;
   const uint64_t ticket_;
@@ -132,11 +117,7 @@ class Work {
   bool sequence_done_ = false;
   bool p2p_done_ = false;
   bool moved_ = true;  // since the last look
-  int64_t silent_since_ns_ = 0;
-  int64_t next_check_ns_ = 0;
-  int64_t next_question_ns_ = 0;  // when the peer's journal is read next; 0: not stuck yet
-  int64_t question_interval_ns_ = 0;
-  int64_t noted_ns_ = 0;  // when note_wait() looked; 0: not in this silence
+  Lookout lookout_{comm_, *this};
   trace::Recorder::Queued queued_;
   std::optional<uint64_t> p2p_record_;  // while it is open
   std::optional<Error> error_;

@@ -145,7 +145,8 @@ bool acquire_message(transport::SendConnection& connection, const Sending& what,
     return true;
   }
   const bool pull = what.bytes >= policy.pull_min_bytes;
-  const bool direct = what.referable != nullptr && (pull || what.bytes >= policy.direct_min_bytes);
+  const bool direct = what.referable != nullptr && !connection.by_value &&
+                      (pull || what.bytes >= policy.direct_min_bytes);
   if (direct &&
       connection.reference(what.referable, what.bytes, pull, &message->kind, &message->reference)) {
     return true;
@@ -178,6 +179,8 @@ void commit_message(const OutgoingMessage& message, uint32_t signature, size_t b
       view.commit_direct(signature, message.kind, message.reference);
       break;
   }
+  if (message.connection->needs_progress) [[unlikely]]
+    message.connection->nudge();
   const auto kind = static_cast<size_t>(message.kind);
   sent.mask |= 1u << kind;
   add(traffic.protocols[kind].sent_messages, 1);

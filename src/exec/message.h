@@ -37,6 +37,8 @@ inline void release_message(const IncomingMessage& message, size_t bytes) noexce
   add(counted.received_messages, 1);
   add(counted.received_bytes, bytes);
   from.view.release();
+  if (from.needs_progress) [[unlikely]]
+    from.nudge();
 }
 
 enum class Arrival : uint8_t { kNothing, kMessage, kFailed };
@@ -74,5 +76,14 @@ bool acquire_message(transport::SendConnection& connection, const Sending& what,
                      OutgoingMessage* message, Status* failure) noexcept;
 void commit_message(const OutgoingMessage& message, uint32_t signature, size_t bytes,
                     SentKinds& sent) noexcept;
+
+// Has the peer consumed everything that was sent over this connection? Moves it on where it needs
+// that; *failure says when it is broken.
+inline bool consumed(transport::SendConnection& connection, Status* failure) noexcept {
+  if (connection.view.drained()) return true;
+  if (!connection.needs_progress) return false;
+  *failure = connection.progress();
+  return connection.view.drained();
+}
 
 }  // namespace tutti::exec

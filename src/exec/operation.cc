@@ -86,8 +86,10 @@ Status Operation::progress(bool* advanced) noexcept {
     if (!status.ok()) return status;
     if (lane.tile == launch_.tiling.n_tiles) ++lanes_done_;
   }
-  if (lanes_done_ < lanes_.size() || !references_consumed()) return kInProgressStatus;
-  return kOkStatus;
+  if (lanes_done_ < lanes_.size()) return kInProgressStatus;
+  Status failure;
+  const bool through = references_consumed(&failure);
+  return !failure.ok() ? failure : through ? kOkStatus : kInProgressStatus;
 }
 
 // Runs the lane until it has to wait or has finished its last tile.
@@ -318,10 +320,10 @@ void Operation::release_sources(size_t bytes) noexcept {
   }
 }
 
-bool Operation::references_consumed() noexcept {
+bool Operation::references_consumed(Status* failure) noexcept {
   if (!any_referenced_ || planted(PlantedBug::kReferencesForgotten)) return true;
   for (size_t i = 0; i < referenced_.size(); ++i) {
-    if (referenced_[i] != 0 && !launch_.connections->send[i]->view.drained()) return false;
+    if (referenced_[i] != 0 && !consumed(*launch_.connections->send[i], failure)) return false;
   }
   return true;
 }

@@ -112,7 +112,7 @@ class Operation final : public Task {
   void commit_sinks(size_t bytes) noexcept;
   void release_sources(size_t bytes) noexcept;
   std::byte* local(const CompiledOperand& operand, const Span& span, uint32_t tile) const noexcept;
-  bool references_consumed() noexcept;
+  bool references_consumed(Status* failure) noexcept;
   int blocked_on(const LaneState& lane, const CompiledLane& code) const noexcept;
 
   Launch launch_;

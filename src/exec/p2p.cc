@@ -17,7 +17,11 @@ Status P2pOperation::progress(bool* advanced) noexcept {
     if (!moved) return kInProgressStatus;
     *advanced = true;
   }
-  return complete() ? kOkStatus : kInProgressStatus;
+  if (referenced_) {
+    const bool through = consumed(*launch_.send, &failure);
+    return !failure.ok() ? failure : through ? kOkStatus : kInProgressStatus;
+  }
+  return kOkStatus;
 }
 
 size_t P2pOperation::chunk_bytes() const noexcept {

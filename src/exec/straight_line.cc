@@ -201,8 +201,9 @@ class StraightLine::Builder {
     if (sink.staged && step.copies && step.bytes >= policy_.direct_min_bytes) {
       const Operand& source = line_.sources_[step.first_source];
       const Endpoint& to = program_.send_peers[operand.endpoint];
-      sink.refer_in_place = source.from == nullptr && to.reference_safe_in_place;
-      sink.refer_out_of_place = source.from == nullptr && to.reference_safe_out_of_place;
+      const bool may_refer = source.from == nullptr && !sink.to->by_value;
+      sink.refer_in_place = may_refer && to.reference_safe_in_place;
+      sink.refer_out_of_place = may_refer && to.reference_safe_out_of_place;
       line_.refers_ |= sink.refer_in_place || sink.refer_out_of_place;
     }
     return !sink.to->needs_progress && step.bytes < policy_.pull_min_bytes;

@@ -14,6 +14,7 @@
 #include "src/base/error.h"
 #include "src/plan/msccl_schedule.h"
 #include "src/plan/msccl_xml.h"
+#include "src/plan/switch_channels.h"
 
 namespace tutti::plan {
 namespace {
@@ -243,6 +244,8 @@ const char* collective_name(const Plan& plan) {
 
 void check_expressible(const Plan& plan) {
   check_well_formed(plan);
+  if (!plan.switch_channels.empty())
+    refuse("it has sums or copies in a switch (" + to_text(plan.switch_channels.front()) + ")");
   for (size_t rank = 0; rank < plan.ranks.size(); ++rank) {
     for (const Lane& lane : plan.ranks[rank].lanes) {
       for (const Step& step : lane.steps) {

@@ -23,7 +23,7 @@ Plan from_msccl_xml(std::string_view text, std::string_view file = "plan");
 
 // from_msccl_xml() of the result does what `plan` does, in steps that MSCCL has: wide reductions
 // and multicasts are taken apart. Throws InvalidArgument where MSCCL has no such collective
-// (barrier, gather, scatter), or for signals.
+// (barrier, gather, scatter), for signals, or for switch channels.
 std::string to_msccl_xml(const Plan& plan);
 
 // Any text form: MSCCL's XML when the first character that is no space is '<', else JSON, MSCCL++'s

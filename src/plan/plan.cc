@@ -11,6 +11,7 @@
 #include "src/base/error.h"
 #include "src/base/hash.h"
 #include "src/plan/operand_text.h"
+#include "src/plan/switch_channels.h"
 
 namespace tutti::plan {
 namespace {
@@ -228,6 +229,22 @@ std::string joined(const std::vector<Operand>& operands) {
   return text.empty() ? "{}" : text;
 }
 
+// "  in the switch: sum, copies" where switches serve the rank's step.
+std::string switch_text(const Plan& plan, int32_t rank, const Step& step) {
+  const auto served = [&](const std::vector<Operand>& operands, SwitchChannel::Kind kind) {
+    return std::any_of(operands.begin(), operands.end(), [&](const Operand& o) {
+      const SwitchChannel entry{rank, o.channel, kind};
+      return o.kind == Kind::kPeer &&
+             std::binary_search(plan.switch_channels.begin(), plan.switch_channels.end(), entry);
+    });
+  };
+  const bool sum = served(step.sources, SwitchChannel::Kind::kReduce);
+  const bool copies = served(step.sinks, SwitchChannel::Kind::kMulticast);
+  if (!sum && !copies) return "";
+  return std::string("  in the switch: ") + (sum ? "sum" : "") + (sum && copies ? ", " : "") +
+         (copies ? "copies" : "");
+}
+
 std::string step_text(const Step& step) {
   std::string text = joined(step.sinks) + " <- ";
   text += step.sources.size() > 1 ? "reduce(" + joined(step.sources) + ")" : joined(step.sources);
@@ -243,6 +260,7 @@ std::string step_text(const Step& step) {
 void check_well_formed(const Plan& plan) {
   check_shape(plan);
   for (int32_t rank = 0; rank < plan.shape.n_ranks; ++rank) RankChecker(plan, rank).check();
+  check_switch_channels(plan);
 }
 
 uint64_t hash(const Plan& plan) {
@@ -264,6 +282,11 @@ uint64_t hash(const Plan& plan) {
       for (const Step& step : lane.steps) hash_step(hasher, step);
     }
   }
+  for (const SwitchChannel& entry : plan.switch_channels) {  // none: as before there were any
+    hasher.value(entry.rank);
+    hasher.value(entry.channel);
+    hasher.value(entry.kind);
+  }
   return hasher.finish();
 }
 
@@ -274,7 +297,8 @@ std::string to_text(const Plan& plan) {
     for (size_t lane = 0; lane < lanes.size(); ++lane) {
       for (size_t step = 0; step < lanes[lane].steps.size(); ++step) {
         text += "rank " + std::to_string(rank) + " lane " + std::to_string(lane) + ": " +
-                std::to_string(step) + "  " + step_text(lanes[lane].steps[step]) + "\n";
+                std::to_string(step) + "  " + step_text(lanes[lane].steps[step]) +
+                switch_text(plan, static_cast<int32_t>(rank), lanes[lane].steps[step]) + "\n";
       }
     }
   }

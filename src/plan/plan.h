@@ -2,6 +2,7 @@
 // The plan: one collective as a small, printable, pointer-free program (docs/adr/0002).
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -63,6 +64,20 @@ struct RankProgram {
   bool operator==(const RankProgram&) const = default;
 };
 
+// Connections whose messages switches copy or add up on the way (NVLS, SHARP; docs/adr/0010). All
+// connections out of `rank` on `channel` are one multicast: a step that sinks to one of them sinks
+// to all. All connections into it are one reduction: a step that takes from one takes from all, and
+// beside them from at most one chunk of its own, which the switch adds too. No connection is of two
+// entries. What the messages mean is the same without the entry, but the order in which a switch
+// adds is any.
+struct SwitchChannel {
+  enum class Kind : uint8_t { kMulticast, kReduce };
+  int32_t rank = 0;
+  int32_t channel = 0;
+  Kind kind = Kind::kMulticast;
+  auto operator<=>(const SwitchChannel&) const = default;
+};
+
 // A connection (source rank, sink rank, channel) is a FIFO of `slots` messages. Each end of it
 // belongs to one lane. Lanes run tiles in order; a lane starts tile t only when every lane of its
 // rank has finished tile t - tiles_in_flight.
@@ -73,6 +88,7 @@ struct Plan {
   int32_t slots = 4;     // a connection has at least this many slots
   int32_t tiles_in_flight = 2;
   std::vector<RankProgram> ranks;
+  std::vector<SwitchChannel> switch_channels;  // ascending
   bool operator==(const Plan&) const = default;
 };
 

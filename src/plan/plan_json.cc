@@ -4,7 +4,9 @@
 // {"format": "tutti-plan-1", "algorithm": "ring", "collective": "all_reduce", "n_ranks": 2, "root":
 // 0,
 //  "chunks_per_block": 2, "channels": 1, "slots": 4, "tiles_in_flight": 2,
+//  "switch_channels": [["multicast", 0, 1], ["reduce", 0, 2], ...],
 //  "ranks": [{"scratch_chunks": 0, "lanes": [[STEP, ...], ...]}, ...]}
+// switch_channels, each [kind, rank, channel], is left out where there are none.
 // STEP: {"sinks": ["output[1]", "peer 1"], "sources": ["peer 1", "pre(input[1])"], "extent": 1,
 // "post": true,
 //        "waits": [[lane, step], ...]}, where extent is left out when the step has none, post when
@@ -63,6 +65,18 @@ std::string rank_json(const RankProgram& program) {
   return text + "]}";
 }
 
+const char* name(SwitchChannel::Kind kind) {
+  return kind == SwitchChannel::Kind::kMulticast ? "multicast" : "reduce";
+}
+
+std::string switch_channels_json(const Plan& plan) {
+  if (plan.switch_channels.empty()) return "";
+  json list = json::array();
+  for (const SwitchChannel& entry : plan.switch_channels)
+    list.push_back({name(entry.kind), entry.rank, entry.channel});
+  return ",\n \"switch_channels\": " + list.dump();
+}
+
 // ---- reading ----
 
 std::vector<Operand> read_operands(const Node& node) {
@@ -109,6 +123,17 @@ RankProgram read_rank(const Node& node) {
   return program;
 }
 
+SwitchChannel read_switch_channel(const Node& node) {
+  using Kind = SwitchChannel::Kind;
+  const std::vector<Node> items = node.items();
+  if (items.size() != 3) node.expected("[kind, rank, channel]");
+  const std::string kind = items[0].text();
+  if (kind != name(Kind::kMulticast) && kind != name(Kind::kReduce))
+    items[0].expected("\"multicast\" or \"reduce\"");
+  return {items[1].count(), items[2].count(),
+          kind == name(Kind::kReduce) ? Kind::kReduce : Kind::kMulticast};
+}
+
 Collective read_collective(const Node& node) {
   const std::string text = node.text();
   try {
@@ -131,7 +156,7 @@ std::string to_json(const Plan& plan) {
                      ",\n \"channels\": " + std::to_string(plan.channels) +
                      ", \"slots\": " + std::to_string(plan.slots) +
                      ", \"tiles_in_flight\": " + std::to_string(plan.tiles_in_flight) +
-                     ",\n \"ranks\": [";
+                     switch_channels_json(plan) + ",\n \"ranks\": [";
   for (size_t i = 0; i < plan.ranks.size(); ++i)
     text += (i == 0 ? "\n  " : ",\n  ") + rank_json(plan.ranks[i]);
   return text + "]}\n";
@@ -141,7 +166,7 @@ Plan from_json(std::string_view text) {
   const json document = parse_json("plan", text);
   const Node root("plan", document);
   root.only({"format", "algorithm", "collective", "n_ranks", "root", "chunks_per_block", "channels",
-             "slots", "tiles_in_flight", "ranks"});
+             "slots", "tiles_in_flight", "switch_channels", "ranks"});
   if (root.member("format").text() != kFormat)
     root.member("format").expected(std::string("\"") + kFormat + "\"");
   Plan plan;
@@ -153,6 +178,9 @@ Plan from_json(std::string_view text) {
   plan.channels = root.member("channels").count();
   plan.slots = root.member("slots").count();
   plan.tiles_in_flight = root.member("tiles_in_flight").count();
+  if (root.has("switch_channels"))
+    for (const Node& entry : root.member("switch_channels").items())
+      plan.switch_channels.push_back(read_switch_channel(entry));
   for (const Node& rank : root.member("ranks").items()) plan.ranks.push_back(read_rank(rank));
   return plan;
 }

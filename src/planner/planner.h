@@ -14,6 +14,7 @@
 
 #include "src/plan/plan.h"
 #include "src/planner/cost_parameters.h"
+#include "src/planner/hosts.h"
 #include "src/verify/verifier.h"
 
 namespace tutti::planner {
@@ -26,18 +27,22 @@ struct PlanRequest {
   int32_t n_ranks = 1;
   int32_t root = 0;
   int32_t channels = 1;  // parallel rings or trees wanted; an algorithm may use fewer
+  Hosts hosts;           // of the ranks, where there are two levels (Hosts::for_plans)
   bool operator==(const PlanRequest&) const = default;
 };
 
-struct Profile;  // src/planner/profile.h
+struct Profile;      // src/planner/profile.h
+struct NetworkLoad;  // src/planner/network_load.h
 
 // Inputs of the cost model: equal on all ranks of a call.
 struct CostInput {
   int32_t n_ranks = 1;
-  int32_t cores = 1;   // cores that the ranks share
+  int32_t cores = 1;   // cores that the ranks of a host share
   uint64_t bytes = 0;  // size of one block (see plan/collective.h)
   CostParameters parameters;
-  const Profile* profile = nullptr;  // what was measured; null: nothing
+  const Profile* profile = nullptr;         // what was measured; null: nothing
+  Hosts hosts;                              // of the ranks
+  NetworkParameters network = kTcpNetwork;  // between them
 };
 
 // One algorithm for one collective.
@@ -52,15 +57,19 @@ struct AlgorithmRow {
   plan::Plan (*build)(const PlanRequest&);
   double (*cost_ns)(const CostInput&);  // by the model alone, see predicted_ns()
   const char* limits =
-      "any number of ranks";  // what `supports` asks for, for messages and listings
+      "any number of ranks";   // what `supports` asks for, for messages and listings
+  bool layered = false;        // needs a request with hosts, see Hosts::layered()
+  bool by_host_order = false;  // its plan follows the request's hosts; others do not see them
 };
 std::span<const AlgorithmRow> algorithm_table();
 // nullptr when there is no such row.
 const AlgorithmRow* find_algorithm(plan::Collective collective, std::string_view name);
 
 // What a call by this row is expected to take: the model's time, corrected where the profile has
-// measured the row on so many ranks and cores.
+// measured the row on so many ranks and cores of one host.
 double predicted_ns(const AlgorithmRow& row, const CostInput& cost);
+// The same on the cost's hosts: what the plan for the request puts on the network comes on top.
+double predicted_ns(const AlgorithmRow& row, const PlanRequest& request, const CostInput& cost);
 
 // A plan that the verifier has accepted, with what it found. Immutable, shared by every
 // communicator of the process.
@@ -74,6 +83,11 @@ struct VerifiedPlan {
 // accepted.
 std::shared_ptr<const VerifiedPlan> verified_plan(const AlgorithmRow& row,
                                                   const PlanRequest& request);
+
+// What the row's plan sends from host to host of `hosts`, which may be several where those of the
+// request are not. Cached like plans; the plan is made for it, but not verified.
+const NetworkLoad& network_load(const AlgorithmRow& row, const PlanRequest& request,
+                                const Hosts& hosts);
 
 // What a choice has to respect besides the request.
 struct Wish {

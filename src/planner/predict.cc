@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/planner/network_load.h"
 #include "src/planner/planner.h"
 #include "src/planner/profile.h"
 
@@ -30,10 +31,16 @@ double correction(const AlgorithmRow& row, const CostInput& cost, const Curve& c
 
 double predicted_ns(const AlgorithmRow& row, const CostInput& cost) {
   const double ns = row.cost_ns(cost);
-  if (cost.profile == nullptr) return ns;
+  if (cost.profile == nullptr || cost.hosts.several()) return ns;  // curves are of one host
   const Curve* curve =
       find_curve(*cost.profile, row.collective, row.name, cost.n_ranks, cost.cores);
   return curve == nullptr || curve->points.empty() ? ns : ns * correction(row, cost, *curve);
+}
+
+double predicted_ns(const AlgorithmRow& row, const PlanRequest& request, const CostInput& cost) {
+  const double ns = predicted_ns(row, cost);
+  if (!cost.hosts.several()) return ns;
+  return ns + network_ns(network_load(row, request, cost.hosts), cost.network, cost.bytes);
 }
 
 Profile only_for(const Profile& profile, int32_t n_ranks) {

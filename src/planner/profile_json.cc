@@ -3,7 +3,8 @@
 //
 // {"format": "tutti-profile-1",
 //  "machine": {"cpu": "...", "cores": "0-1", "caches": "...", "pages": "..."},
-//  "parameters": {"call_ns": 40, ..., "write_ns_per_byte": [L2, L3, memory], ...},
+//  "parameters": {"call_ns": 40, ..., "write_ns_per_byte": [L2, L3, memory], ...,
+//                 "network": {"hop_ns": 15000, ...}},   (left out: by the transport)
 //  "tunings": [{"ranks": 8, "cores": 2, "slot_bytes": 131072, "channels": 0}, ...],
 //  "curves": [{"collective": "all_reduce", "algorithm": "ring", "ranks": 2, "cores": 2,
 //              "bytes": [8, 32, ...], "ns": [95.5, 97.1, ...]}, ...]}
@@ -48,15 +49,24 @@ json machine_json(const Machine& machine) {
           {"pages", machine.pages}};
 }
 
+json network_json(const NetworkParameters& network) {
+  return {{"hop_ns", network.hop_ns},
+          {"message_ns", network.message_ns},
+          {"host_ns_per_byte", network.host_ns_per_byte},
+          {"rank_ns_per_byte", network.rank_ns_per_byte}};
+}
+
 json parameters_json(const CostParameters& p) {
-  return {{"l2_bytes", p.l2_bytes},
-          {"l3_bytes", p.l3_bytes},
-          {"call_ns", p.call_ns},
-          {"hop_ns", p.hop_ns},
-          {"message_ns", p.message_ns},
-          {"switch_ns", p.switch_ns},
-          {"write_ns_per_byte", p.write_ns_per_byte},
-          {"read_ns_per_byte", p.read_ns_per_byte}};
+  json all = {{"l2_bytes", p.l2_bytes},
+              {"l3_bytes", p.l3_bytes},
+              {"call_ns", p.call_ns},
+              {"hop_ns", p.hop_ns},
+              {"message_ns", p.message_ns},
+              {"switch_ns", p.switch_ns},
+              {"write_ns_per_byte", p.write_ns_per_byte},
+              {"read_ns_per_byte", p.read_ns_per_byte}};
+  if (p.network.has_value()) all["network"] = network_json(*p.network);
+  return all;
 }
 
 json tuning_json(const RankTuning& tuning) {
@@ -114,9 +124,22 @@ ByWorkingSet read_rates(const JsonNode& node) {
   return rates;
 }
 
+std::optional<NetworkParameters> read_network(const JsonNode& parameters) {
+  if (!parameters.has("network")) return std::nullopt;
+  const JsonNode node = parameters.member("network");
+  node.only({"hop_ns", "message_ns", "host_ns_per_byte", "rank_ns_per_byte"});
+  const auto per_byte = [&](const char* key) {
+    return node.member(key).number(kMinNsPerByte, kMaxNsPerByte);
+  };
+  return NetworkParameters{.hop_ns = node.member("hop_ns").number(kMinNs, kMaxNs),
+                           .message_ns = node.member("message_ns").number(kMinNs, kMaxNs),
+                           .host_ns_per_byte = per_byte("host_ns_per_byte"),
+                           .rank_ns_per_byte = per_byte("rank_ns_per_byte")};
+}
+
 CostParameters read_parameters(const JsonNode& node) {
   node.only({"l2_bytes", "l3_bytes", "call_ns", "hop_ns", "message_ns", "switch_ns",
-             "write_ns_per_byte", "read_ns_per_byte"});
+             "write_ns_per_byte", "read_ns_per_byte", "network"});
   const auto ns = [&](const char* key) { return node.member(key).number(kMinNs, kMaxNs); };
   const auto bytes = [&](const char* key) {
     return node.member(key).number(1, static_cast<double>(kMaxBytes));
@@ -128,7 +151,8 @@ CostParameters read_parameters(const JsonNode& node) {
           .message_ns = ns("message_ns"),
           .switch_ns = ns("switch_ns"),
           .write_ns_per_byte = read_rates(node.member("write_ns_per_byte")),
-          .read_ns_per_byte = read_rates(node.member("read_ns_per_byte"))};
+          .read_ns_per_byte = read_rates(node.member("read_ns_per_byte")),
+          .network = read_network(node)};
 }
 
 RankTuning read_tuning(const JsonNode& node) {

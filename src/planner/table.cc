@@ -17,10 +17,12 @@ namespace {
   throw Error(StatusCode::kInvalidArgument, what);
 }
 
-std::string names(plan::Collective collective) {
+// Of the request's collective; of two levels only where there are some.
+std::string names(const PlanRequest& request) {
   std::string list;
   for (const AlgorithmRow& row : algorithm_table()) {
-    if (row.collective == collective) list += (list.empty() ? "" : ", ") + std::string(row.name);
+    if (row.collective != request.collective || (row.layered && !request.hosts.several())) continue;
+    list += (list.empty() ? "" : ", ") + std::string(row.name);
   }
   return list;
 }
@@ -63,7 +65,7 @@ const AlgorithmRow* forced_row(const PlanRequest& request, const Wish& wish) {
   if (row == nullptr) {
     if (is_known(forced)) return nullptr;
     refuse("no algorithm is called \"" + std::string(forced) + "\"; " + name(request.collective) +
-           " has " + names(request.collective));
+           " has " + names(request));
   }
   if (wish.uneven && !row->uneven) return nullptr;
   check_supported(*row, request);
@@ -78,7 +80,7 @@ std::vector<const AlgorithmRow*> by_cost(const PlanRequest& request, const CostI
   for (const AlgorithmRow& row : algorithm_table()) {
     if (row.collective != request.collective || (uneven && !row.uneven) || !row.supports(request))
       continue;
-    rows.emplace_back(predicted_ns(row, cost), &row);
+    rows.emplace_back(predicted_ns(row, request, cost), &row);
   }
   std::stable_sort(rows.begin(), rows.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -118,6 +120,10 @@ void check_request(const PlanRequest& request) {
     refuse(collective + ": expected 1 to " + std::to_string(kMaxChannels) + " channels, got " +
            std::to_string(request.channels));
   }
+  if (request.hosts.several() && request.hosts.n_ranks() != request.n_ranks) {
+    refuse(collective + ": expected hosts of " + std::to_string(request.n_ranks) +
+           " ranks, got those of " + std::to_string(request.hosts.n_ranks()));
+  }
 }
 
 void check_supported(const AlgorithmRow& row, const PlanRequest& request) {
@@ -127,8 +133,9 @@ void check_supported(const AlgorithmRow& row, const PlanRequest& request) {
   }
   if (!row.supports(request)) {
     refuse("algorithm " + std::string(row.name) + " of " + plan::name(row.collective) + " needs " +
-           row.limits + ", got " + std::to_string(request.n_ranks) + " ranks: choose one of " +
-           names(row.collective) + ", or leave TUTTI_ALGO unset");
+           row.limits + ", got " + std::to_string(request.n_ranks) + " ranks" +
+           (row.layered ? " (" + request.hosts.text() + ")" : "") + ": choose one of " +
+           names(request) + ", or leave TUTTI_ALGO unset");
   }
 }
 

@@ -168,26 +168,46 @@ void Recorder::dequeue(Queued& queued) noexcept {
   queued.entry = -1;
 }
 
+void Recorder::end_aside(uint64_t version, int protocol) noexcept {
+  settle(version, with_state(version, State::kDone, protocol));
+}
+
+// The owner may overwrite the record at any moment. Then the exchange fails, and `ended` is a word
+// that the new record does not have yet.
+void Recorder::settle(uint64_t version, uint64_t outcome) noexcept {
+  Record& record = at(version);
+  if (!still_there(record, version)) return;
+  put(record, kEnded, read_ticks(by_counter_));
+  // relaxed: only the owner changes it, before it leaves the record to the other thread
+  uint64_t seen = record.words[kVersion].load(std::memory_order_relaxed);
+  if (seen / kVersionStep != version / kVersionStep) return;
+  // release: as publish()
+  record.words[kVersion].compare_exchange_strong(seen, outcome, std::memory_order_release,
+                                                 std::memory_order_relaxed);
+}
+
 void Recorder::waiting(uint64_t version, int peer) noexcept {
   Record& record = at(version);
-  const uint64_t ranks = record.words[kRanks].load(std::memory_order_relaxed);
-  put(record, kRanks, make_ranks(static_cast<int32_t>(static_cast<uint32_t>(ranks)), peer));
+  uint64_t ranks = record.words[kRanks].load(std::memory_order_relaxed);
+  const uint64_t changed = make_ranks(static_cast<int32_t>(static_cast<uint32_t>(ranks)), peer);
+  // An exchange, since the record may be overwritten at any moment; release: as put().
+  if (still_there(record, version)) {
+    record.words[kRanks].compare_exchange_strong(ranks, changed, std::memory_order_release,
+                                                 std::memory_order_relaxed);
+  }
   refresh_anchor();
 }
 
 void Recorder::fail(uint64_t version, int waiting_for, int result) noexcept {
   waiting(version, waiting_for);
-  Record& record = at(version);
   const auto kind =
-      static_cast<uint8_t>(record.words[kFacts].load(std::memory_order_relaxed) >> 16);
-  add(calls_[kind].failed, 1);
-  put(record, kEnded, read_ticks(by_counter_));
-  publish(record, with_state(version, State::kFailed, result));
+      static_cast<uint8_t>(at(version).words[kFacts].load(std::memory_order_relaxed) >> 16);
+  calls_[kind].failed.fetch_add(1, std::memory_order_relaxed);  // both threads count
+  settle(version, with_state(version, State::kFailed, result));
 }
 
 void Recorder::failed(std::string_view message) noexcept {
-  // relaxed: only the owner writes it
-  if (header_->comm_state.load(std::memory_order_relaxed) != 0) return;
+  if (has_ended_.exchange(true, std::memory_order_relaxed)) return;
   put_text(header_->failure, message);
   header_->comm_state.store(static_cast<uint64_t>(CommState::kFailed),
                             std::memory_order_release);  // pairs with the readers' acquire load
@@ -195,7 +215,7 @@ void Recorder::failed(std::string_view message) noexcept {
 
 void Recorder::finalized() noexcept {
   refresh_anchor();
-  if (header_->comm_state.load(std::memory_order_relaxed) != 0) return;
+  if (has_ended_.exchange(true, std::memory_order_relaxed)) return;
   header_->comm_state.store(static_cast<uint64_t>(CommState::kFinalized),
                             std::memory_order_release);  // as in failed()
   if (metrics_file_.empty()) return;
@@ -229,9 +249,12 @@ uint8_t Recorder::number_of(const char* text) noexcept {
   return static_cast<uint8_t>(number);
 }
 
-// A sequence lock of its own: odd while the two words change.
+// A sequence lock of its own: odd while the two words change. When another thread is at it, the
+// words are fresh.
 void Recorder::refresh_anchor() noexcept {
   note_memory();
+  // acquire: pairs with clear()
+  if (refreshing_.test_and_set(std::memory_order_acquire)) return;
   const TickAnchor anchor = take_tick_anchor(by_counter_);
   Header& h = *header_;
   const uint64_t version = h.anchor_version.load(std::memory_order_relaxed);
@@ -240,6 +263,7 @@ void Recorder::refresh_anchor() noexcept {
   h.last_ticks.store(anchor.ticks, std::memory_order_release);
   h.last_mono_ns.store(static_cast<uint64_t>(anchor.mono_ns), std::memory_order_release);
   h.anchor_version.store(version + 2, std::memory_order_release);  // pairs with the acquire load
+  refreshing_.clear(std::memory_order_release);
 }
 
 void Recorder::note_memory() noexcept {

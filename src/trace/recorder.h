@@ -42,7 +42,8 @@ struct RecorderOptions {
 };
 
 // Except where "any thread" is said, functions are called by the owner of the communicator's
-// progress. Several records may be open at once.
+// progress. Several records may be open at once. One *other thread* may follow records, each from
+// some time after its begin() until it has ended, while the owner goes on with others.
 class Recorder {
  public:
   // Throws SystemError when the folder can't be used or the memory cap is reached.
@@ -99,14 +100,17 @@ class Recorder {
     put(record, kEnded, read_ticks(by_counter_));
     publish(record, with_state(version, State::kDone, protocol));
   }
+  // The same by the other thread. Nothing happens when the record has been overwritten meanwhile.
+  void end_aside(uint64_t version, int protocol) noexcept;
   // kConnecting or kRunning.
   void change(uint64_t version, State state) noexcept {
     publish(at(version), with_state(version, state));
   }
-  // Whom a running record waits for. Also keeps the clocks together, so call it now and then.
+  // Whom a running record waits for. Also keeps the clocks together, so call it now and then. This
+  // and fail() by the other thread too.
   void waiting(uint64_t version, int peer) noexcept;
   void fail(uint64_t version, int waiting_for, int result) noexcept;
-  // How the communicator ended; the first call counts.
+  // How the communicator ended; the first call counts. Any thread.
   void failed(std::string_view message) noexcept;
   void finalized() noexcept;
   // A table entry: what carries the messages of this peer.
@@ -142,6 +146,11 @@ class Recorder {
     // Pairs with the readers' acquire load (see record.h).
     record.words[kVersion].store(version, std::memory_order_release);
   }
+  static bool still_there(const Record& record, uint64_t version) noexcept {
+    return record.words[kVersion].load(std::memory_order_relaxed) / kVersionStep ==
+           version / kVersionStep;
+  }
+  void settle(uint64_t version, uint64_t outcome) noexcept;
   // The text's number; a new text gets one.
   uint8_t number_of(const char* text) noexcept;
   void refresh_anchor() noexcept;
@@ -167,6 +176,8 @@ class Recorder {
   char* names_ = nullptr;
   Record* queue_ = nullptr;
   size_t n_names_ = 1;
+  std::atomic<bool> has_ended_{false};   // relaxed: whoever changes it says how
+  std::atomic_flag refreshing_;          // held by whoever writes the clocks' words
   std::atomic<uint32_t> queue_hint_{0};  // relaxed: where to look for a free entry first
 };
 

@@ -70,7 +70,8 @@ class Flattener {
     const uint32_t lane = lane_of_next_step();
     FlatStep flat = next_step();
     flat.data = step.extent != plan::kNoExtent;
-    flat.sources = static_cast<uint16_t>(step.sources.size());
+    flat.sources = sources_of(rank, step);
+    flat.messages = messages_of(rank, step);
     const bool elided = flat.data && data_ == Data::kNone;
     for (const Operand& source : step.sources) {
       if (elided || source.kind != Operand::Kind::kPeer) continue;
@@ -86,6 +87,34 @@ class Flattener {
     for (const plan::Wait& wait : step.waits)
       program_.waits.push_back({program_.first_lane[rank] + wait.lane, wait.step});
     program_.steps.push_back(flat);
+  }
+
+  bool is_served(int32_t rank, const Operand& operand, plan::SwitchChannel::Kind kind) const {
+    const plan::SwitchChannel entry{rank, operand.channel, kind};
+    return operand.kind == Operand::Kind::kPeer &&
+           std::ranges::binary_search(plan_.switch_channels, entry);
+  }
+
+  // Where a switch adds, it adds all of them.
+  uint16_t sources_of(int32_t rank, const plan::Step& step) const {
+    const bool served = std::ranges::any_of(step.sources, [&](const Operand& source) {
+      return is_served(rank, source, plan::SwitchChannel::Kind::kReduce);
+    });
+    return served ? 1 : static_cast<uint16_t>(step.sources.size());
+  }
+
+  uint16_t messages_of(int32_t rank, const plan::Step& step) const {
+    int messages = 0;
+    std::vector<int32_t> multicasts;  // channels
+    for (const Operand& sink : step.sinks) {
+      if (sink.kind != Operand::Kind::kPeer) continue;
+      if (!is_served(rank, sink, plan::SwitchChannel::Kind::kMulticast)) {
+        ++messages;
+      } else if (std::ranges::find(multicasts, sink.channel) == multicasts.end()) {
+        multicasts.push_back(sink.channel);
+      }
+    }
+    return static_cast<uint16_t>(messages + static_cast<int>(multicasts.size()));
   }
 
   uint32_t lane_of_next_step() {

@@ -16,7 +16,8 @@ struct FlatStep {
   uint32_t first_receive = 0;  // each up to that of the next step
   uint32_t first_send = 0;
   uint32_t first_wait = 0;
-  uint16_t sources = 0;
+  uint16_t sources = 0;   // what a switch adds up is one
+  uint16_t messages = 0;  // that it sends; what a switch copies is one
   uint16_t local_sinks = 0;
   bool data = false;  // moves an extent; else it signals, waits for signals, or both
 };
@@ -46,7 +47,7 @@ struct LaneProgram {
   std::vector<uint32_t> receives;    // connections, which are numbered like the placement's routes
   std::vector<uint32_t> sends;
   std::vector<FlatWait> waits;
-  std::vector<Ends> connections;
+  std::vector<Ends> connections;  // those of switch channels' loops have no lanes
 
   std::span<const uint32_t> receives_of(uint32_t step) const {
     return std::span(receives).subspan(steps[step].first_receive,

@@ -9,6 +9,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "src/base/error.h"
+#include "src/verify/switch_tree.h"
 
 namespace tutti::verify {
 namespace {
@@ -81,6 +82,8 @@ void check_placement(const plan::Plan& plan, const Placement& placement,
                      const topology::Graph& graph) {
   check_nodes(plan, placement, graph);
   std::map<Key, int64_t> unrouted = chunks_of(plan);
+  for (const plan::SwitchChannel& entry : plan.switch_channels)
+    unrouted.try_emplace({entry.rank, entry.rank, entry.channel}, 0);
   const Route* last = nullptr;
   for (const Route& route : placement.routes) {
     if (last != nullptr && !(key_of(*last) < key_of(route)))
@@ -92,6 +95,7 @@ void check_placement(const plan::Plan& plan, const Placement& placement,
     last = &route;
   }
   if (!unrouted.empty()) refuse(fmt::format("{}: has no route", describe(unrouted.begin()->first)));
+  check_loops(plan, placement, graph);
 }
 
 std::vector<LinkLoad> link_loads(const plan::Plan& plan, const Placement& placement,
@@ -99,13 +103,27 @@ std::vector<LinkLoad> link_loads(const plan::Plan& plan, const Placement& placem
   check_placement(plan, placement, graph);
   const std::map<Key, int64_t> chunks_by_connection = chunks_of(plan);
   std::vector<LinkLoad> loads(graph.links.size());
-  for (const Route& route : placement.routes) {
-    const int64_t chunks = chunks_by_connection.at(key_of(route));
-    for (const Hop& hop : route.hops) {
+  const auto add = [&](const std::vector<Hop>& hops, int64_t chunks) {
+    for (const Hop& hop : hops) {
       LinkLoad& load = loads[hop.link];
       (hop.reverse ? load.reverse_chunks : load.forward_chunks) += chunks;
     }
+  };
+  const auto chunks_on = [&](uint32_t route) {
+    return chunks_by_connection.at(key_of(placement.routes[route]));
+  };
+  std::vector<bool> alone(placement.routes.size(), true);
+  for (const SwitchTree& tree : switch_trees(plan, placement, graph)) {
+    int64_t chunks = 0;  // as many on each connection, as the verifier sees to
+    for (const uint32_t route : tree.connections) {
+      chunks = std::max(chunks, chunks_on(route));
+      alone[route] = false;
+    }
+    alone[tree.loop] = false;
+    add(tree.hops, chunks);
   }
+  for (uint32_t route = 0; route < alone.size(); ++route)
+    if (alone[route]) add(placement.routes[route].hops, chunks_on(route));
   return loads;
 }
 

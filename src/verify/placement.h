@@ -30,6 +30,8 @@ struct Route {
   bool operator==(const Route&) const = default;
 };
 
+// Beside connections, switch channels have a route each, of their rank to itself and their channel:
+// to the switch and back, as the rank's own contribution or copy goes.
 struct Placement {
   std::vector<int32_t> node_of_rank;  // index into Graph::nodes
   std::vector<Route> routes;          // one per connection of the plan, by (source, sink, channel)
@@ -38,7 +40,7 @@ struct Placement {
 
 // Throws InvalidArgument naming rank, connection or hop: every rank has a node of the graph, every
 // connection of the plan exactly one route, and a route's hops join into a way from its source's
-// node to its sink's.
+// node to its sink's; switch channels as above (switch_tree.h).
 void check_placement(const plan::Plan& plan, const Placement& placement,
                      const topology::Graph& graph);
 
@@ -48,7 +50,8 @@ struct LinkLoad {
   int64_t reverse_chunks = 0;
   bool operator==(const LinkLoad&) const = default;
 };
-// By link of the graph. A signal carries no chunk.
+// By link of the graph. A signal carries no chunk; one of a switch channel is carried over the
+// links of its tree.
 std::vector<LinkLoad> link_loads(const plan::Plan& plan, const Placement& placement,
                                  const topology::Graph& graph);
 

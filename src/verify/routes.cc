@@ -13,6 +13,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "src/base/error.h"
+#include "src/verify/switch_tree.h"
 
 namespace tutti::verify {
 namespace {
@@ -165,6 +166,86 @@ std::vector<int32_t> stops_of(const Key& key, const std::map<Key, const Detour*>
   return stops;
 }
 
+// Finds the loops of a plan's switch channels, once its connections have routes.
+class LoopFinder {
+ public:
+  LoopFinder(const topology::Graph& graph, const Placement& placement, Router* router)
+      : graph_(graph), placement_(placement), router_(*router) {}
+
+  Route loop(const plan::SwitchChannel& entry) {
+    Near nearest;
+    for (const Route& route : placement_.routes)
+      if (is_of(route, entry)) look_along(route, entry.kind, &nearest);
+    Route found{entry.rank, entry.rank, entry.channel, {}};
+    if (nearest.hops.empty()) return found;
+    const int32_t own = placement_.node_of_rank[entry.rank];
+    const bool out = entry.kind == plan::SwitchChannel::Kind::kMulticast;
+    if (out) found.hops = nearest.hops;
+    if (!router_.find(out ? nearest.node : own, out ? own : nearest.node, 0, &found.hops))
+      refuse(fmt::format("there is a way between {} and {} one way only", graph_.nodes[own].id,
+                         graph_.nodes[nearest.node].id));
+    if (!out) found.hops.insert(found.hops.end(), nearest.hops.begin(), nearest.hops.end());
+    return found;
+  }
+
+ private:
+  struct Near {
+    int32_t node = -1;
+    std::vector<Hop> hops;  // from the rank to it, or from it to the rank
+  };
+
+  static bool is_of(const Route& route, const plan::SwitchChannel& entry) {
+    const bool out = entry.kind == plan::SwitchChannel::Kind::kMulticast;
+    return route.channel == entry.channel && route.source_rank != route.sink_rank &&
+           (out ? route.source_rank : route.sink_rank) == entry.rank;
+  }
+
+  // The first switch that serves, from the rank's end of the route.
+  void look_along(const Route& route, plan::SwitchChannel::Kind kind, Near* nearest) const {
+    const bool out = kind == plan::SwitchChannel::Kind::kMulticast;
+    const size_t n = route.hops.size();
+    for (size_t i = 0; i + 1 < n; ++i) {
+      if (!nearest->hops.empty() && nearest->hops.size() <= i + 1) return;
+      const Hop& hop = route.hops[out ? i : n - 1 - i];
+      const topology::Link& link = graph_.links[hop.link];
+      const int32_t node = out == hop.reverse ? link.from : link.to;
+      if (!serves(graph_.nodes[node], kind)) continue;
+      const auto split = route.hops.begin() + static_cast<std::ptrdiff_t>(out ? i + 1 : n - 1 - i);
+      *nearest = {node, out ? std::vector<Hop>(route.hops.begin(), split)
+                            : std::vector<Hop>(split, route.hops.end())};
+      return;
+    }
+  }
+
+  const topology::Graph& graph_;
+  const Placement& placement_;
+  Router& router_;
+};
+
+void add_loops(const plan::Plan& plan, const topology::Graph& graph, Router* router,
+               Placement* placement) {
+  if (plan.switch_channels.empty()) return;
+  std::map<Key, Route> loops;  // a multicast and a reduction of one rank and channel share theirs
+  LoopFinder finder(graph, *placement, router);
+  for (const plan::SwitchChannel& entry : plan.switch_channels) {
+    Route& kept = loops[{entry.rank, entry.rank, entry.channel}];
+    Route found = finder.loop(entry);
+    if (kept.hops.empty()) kept = std::move(found);
+  }
+  for (auto& [key, loop] : loops) placement->routes.push_back(std::move(loop));
+  std::ranges::sort(placement->routes, {}, [](const Route& route) {
+    return Key{route.source_rank, route.sink_rank, route.channel};
+  });
+}
+
+// What a connection goes by where several ways are equal.
+uint32_t choice_of(const Key& key, const plan::Plan& plan) {
+  const auto [source, sink, channel] = key;
+  const plan::SwitchChannel multicast{source, channel, plan::SwitchChannel::Kind::kMulticast};
+  const bool is_one = std::ranges::binary_search(plan.switch_channels, multicast);
+  return static_cast<uint32_t>((is_one ? source : sink) + channel);
+}
+
 }  // namespace
 
 Placement place_by_shortest_paths(const plan::Plan& plan, const topology::Graph& graph,
@@ -181,8 +262,9 @@ Placement place_by_shortest_paths(const plan::Plan& plan, const topology::Graph&
     Route route{source, sink, channel, {}};
     const std::vector<int32_t> stops =
         stops_of({source, sink, channel}, detour_of, placement, graph);
+    const uint32_t choice = choice_of({source, sink, channel}, plan);
     for (size_t i = 0; i + 1 < stops.size(); ++i)
-      if (!router.find(stops[i], stops[i + 1], static_cast<uint32_t>(sink + channel), &route.hops))
+      if (!router.find(stops[i], stops[i + 1], choice, &route.hops))
         refuse(fmt::format("there is no way from rank {} ({}) to rank {} ({}){}", source,
                            graph.nodes[stops.front()].id, sink, graph.nodes[stops.back()].id,
                            stops.size() == 2
@@ -191,6 +273,7 @@ Placement place_by_shortest_paths(const plan::Plan& plan, const topology::Graph&
                                              graph.nodes[stops[i + 1]].id)));
     placement.routes.push_back(std::move(route));
   }
+  add_loops(plan, graph, &router, &placement);
   return placement;
 }
 

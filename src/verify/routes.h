@@ -26,8 +26,10 @@ struct Detour {
 // capacity is narrower than all others. Where several are equal, the sink's rank and the channel
 // say which, as in D-mod-K (Zahavi, Fat-tree routing and node ordering providing contention free
 // traffic for MPI global collectives, JPDC 72(11), 2012): consecutive sinks of one source, and the
-// channels of one pair, go different ways. Detours are for connections of the plan; others are left
-// out.
+// channels of one pair, go different ways. In a multicast by switches the source's rank says which,
+// so that its ways part late. The loop of a switch channel leads to the nearest switch that serves
+// it on a way of one of its connections, and back; it is empty where there is none. Detours are for
+// connections of the plan; others are left out.
 //
 // Throws InvalidArgument when a rank has no node of the graph, or naming both ranks when there is
 // no way from one to the other. A pure function of its arguments.

@@ -12,6 +12,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "src/base/error.h"
+#include "src/verify/carriers.h"
 #include "src/verify/fair_share.h"
 #include "src/verify/lane_execution.h"
 #include "src/verify/lane_program.h"
@@ -19,7 +20,6 @@
 namespace tutti::verify {
 namespace {
 
-constexpr double kBytesPerNsPerMbit = 1e6 / 8 / 1e9;
 // Events that are so close in time, relative to the time since the start, are one: what happens at
 // one time on paper differs by rounding.
 constexpr double kSameTime = 1e-12;
@@ -70,65 +70,6 @@ Tiles cut(const plan::Shape& shape, uint64_t block_bytes, uint64_t slot_bytes) {
   return {static_cast<int32_t>(count), full, chunk - (count - 1) * full};
 }
 
-// ---- links and routes ----
-
-uint32_t way_of(const Hop& hop) {
-  return 2 * static_cast<uint32_t>(hop.link) + (hop.reverse ? 1 : 0);
-}
-
-// Each link is two ways, numbered by way_of(); connections go by their number.
-struct Ways {
-  std::vector<double> bytes_per_ns;   // by way; meaningless where no route goes
-  std::vector<uint32_t> hops;         // connection by connection
-  std::vector<uint32_t> first_hop;    // by connection, and one past the last
-  std::vector<double> latency_ns;     // by connection
-  std::vector<double> bytes_carried;  // by connection
-
-  std::span<const uint32_t> hops_of(uint32_t connection) const {
-    return std::span(hops).subspan(first_hop[connection],
-                                   first_hop[connection + 1] - first_hop[connection]);
-  }
-};
-
-void check_capacity(const topology::Graph& graph, const Route& route, const Hop& hop) {
-  const topology::Link& link = graph.links[hop.link];
-  const int64_t capacity = hop.reverse ? link.reverse_mbit_s : link.forward_mbit_s;
-  if (capacity > 0) return;
-  const int32_t from = hop.reverse ? link.to : link.from;
-  const int32_t to = hop.reverse ? link.from : link.to;
-  refuse(
-      fmt::format("the route from rank {} to rank {}, channel {}, crosses {} link {} from {} to "
-                  "{}, {}",
-                  route.source_rank, route.sink_rank, route.channel, to_text(link.type), hop.link,
-                  graph.nodes[from].id, graph.nodes[to].id,
-                  capacity == 0 ? "which is down" : "whose capacity is unknown"));
-}
-
-Ways ways_of(const Placement& placement, const topology::Graph& graph,
-             const SimulationParameters& parameters) {
-  Ways ways;
-  for (const topology::Link& link : graph.links) {
-    ways.bytes_per_ns.push_back(static_cast<double>(link.forward_mbit_s) * kBytesPerNsPerMbit);
-    ways.bytes_per_ns.push_back(static_cast<double>(link.reverse_mbit_s) * kBytesPerNsPerMbit);
-  }
-  for (const Route& route : placement.routes) {
-    double latency_ns = 0;
-    ways.first_hop.push_back(static_cast<uint32_t>(ways.hops.size()));
-    for (const Hop& hop : route.hops) {
-      check_capacity(graph, route, hop);
-      const topology::Link& link = graph.links[hop.link];
-      latency_ns += link.latency_ns == topology::kUnknown
-                        ? parameters.hop_ns[static_cast<size_t>(link.type)]
-                        : static_cast<double>(link.latency_ns);
-      ways.hops.push_back(way_of(hop));
-    }
-    ways.latency_ns.push_back(latency_ns);
-  }
-  ways.first_hop.push_back(static_cast<uint32_t>(ways.hops.size()));
-  ways.bytes_carried.assign(placement.routes.size(), 0);
-  return ways;
-}
-
 // ---- the run ----
 
 struct Event {
@@ -154,7 +95,8 @@ class Run {
         parameters_(parameters),
         execution_(program, limits),
         shares_(ways->bytes_per_ns),
-        flows_left_(program.lanes.size(), 0) {
+        flows_left_(program.lanes.size(), 0),
+        sent_(ways->trees.size(), 0) {
     result_.finish_ns.resize(program.first_lane.size() - 1, 0);
   }
 
@@ -169,7 +111,7 @@ class Run {
 
  private:
   struct Flow {
-    uint32_t connection = 0;
+    uint32_t carrier = 0;
     uint32_t version = 0;  // of its end: a new one whenever its rate changes, or the flow
     double bytes_left = 0;
     double rate = 0;  // since since_ns
@@ -216,7 +158,7 @@ class Run {
   double work_ns(uint32_t lane) const {
     const uint32_t step = execution_.step_of(lane);
     const FlatStep& flat = program_.steps[step];
-    const auto messages = static_cast<double>(program_.sends_of(step).size());
+    const double messages = program_.sends_of(step).empty() ? 0 : flat.messages;
     const double added = std::max(0, flat.sources - 1);
     const double per_byte =
         added * parameters_.reduce_ns_per_byte + flat.local_sinks * parameters_.copy_ns_per_byte;
@@ -238,23 +180,35 @@ class Run {
   void send(uint32_t lane) {
     const double bytes = bytes_of(lane);
     for (const uint32_t connection : program_.sends_of(execution_.step_of(lane))) {
-      ways_.bytes_carried[connection] += bytes;
+      const uint32_t carrier = ways_.carriers[connection];
       const bool slow =
-          !ways_.hops_of(connection).empty() || std::isfinite(parameters_.channel_bytes_per_ns);
+          !ways_.hops_of(carrier).empty() || std::isfinite(parameters_.channel_bytes_per_ns);
       if (bytes > 0 && slow) {
-        begin_flow(connection, bytes);
         ++flows_left_[lane];
+        if (all_have_sent(carrier)) begin_flow(carrier, bytes);
       } else {
-        schedule(ways_.latency_ns[connection], Event::Kind::kArrival, connection);
+        schedule(ways_.latency_ns[carrier], Event::Kind::kArrival, connection);
       }
     }
     if (flows_left_[lane] == 0) finish(lane);
   }
 
-  void begin_flow(uint32_t connection, double bytes) {
-    const uint32_t flow = shares_.add(ways_.hops_of(connection), parameters_.channel_bytes_per_ns);
+  // Of a switch channel's one flow, the last message to be sent begins it: a multicast has all from
+  // one step, a reduction one from each contributor, who all wait for the last.
+  bool all_have_sent(uint32_t carrier) {
+    const SwitchTree* tree = ways_.tree_of(carrier);
+    if (tree == nullptr) return true;
+    uint32_t& sent = sent_[carrier - ways_.carriers.size()];
+    if (++sent < tree->connections.size()) return false;
+    sent = 0;
+    return true;
+  }
+
+  void begin_flow(uint32_t carrier, double bytes) {
+    ways_.bytes_carried[carrier] += bytes;
+    const uint32_t flow = shares_.add(ways_.hops_of(carrier), parameters_.channel_bytes_per_ns);
     if (flow >= flows_.size()) flows_.resize(flow + 1);
-    flows_[flow] = {.connection = connection,
+    flows_[flow] = {.carrier = carrier,
                     .version = flows_[flow].version + 1,
                     .bytes_left = bytes,
                     .since_ns = now_ns_};
@@ -276,8 +230,16 @@ class Run {
     Flow& flow = flows_[number];
     ++flow.version;
     shares_.remove(number);
-    schedule(ways_.latency_ns[flow.connection], Event::Kind::kArrival, flow.connection);
-    const uint32_t lane = program_.connections[flow.connection].source_lane;
+    const uint32_t carrier = flow.carrier;
+    if (const SwitchTree* tree = ways_.tree_of(carrier))
+      for (const uint32_t connection : tree->connections) end_message(carrier, connection);
+    else
+      end_message(carrier, carrier);
+  }
+
+  void end_message(uint32_t carrier, uint32_t connection) {
+    schedule(ways_.latency_ns[carrier], Event::Kind::kArrival, connection);
+    const uint32_t lane = program_.connections[connection].source_lane;
     if (--flows_left_[lane] == 0) finish(lane);
   }
 
@@ -293,7 +255,8 @@ class Run {
   LaneExecution execution_;
   FairShare shares_;
   std::vector<Flow> flows_;           // by FairShare::Flow
-  std::vector<uint32_t> flows_left_;  // by lane: of its step
+  std::vector<uint32_t> flows_left_;  // by lane: messages of its step that have not left
+  std::vector<uint32_t> sent_;        // by switch channel: messages that wait for the others
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   int64_t scheduled_ = 0;
   double now_ns_ = 0;
@@ -307,9 +270,9 @@ std::vector<LinkUses> uses_of(const Ways& ways, double time_ns) {
   const auto use_of = [&](size_t way) -> LinkUse& {
     return way % 2 == 0 ? uses[way / 2].forward : uses[way / 2].reverse;
   };
-  for (uint32_t connection = 0; connection < ways.bytes_carried.size(); ++connection)
-    for (const uint32_t way : ways.hops_of(connection))
-      use_of(way).bytes += ways.bytes_carried[connection];
+  for (uint32_t carrier = 0; carrier < ways.bytes_carried.size(); ++carrier)
+    for (const uint32_t way : ways.hops_of(carrier))
+      use_of(way).bytes += ways.bytes_carried[carrier];
   for (size_t way = 0; way < ways.bytes_per_ns.size(); ++way) {
     LinkUse& use = use_of(way);
     if (use.bytes > 0) use.busy = use.bytes / (ways.bytes_per_ns[way] * time_ns);
@@ -337,7 +300,7 @@ SimulationResult simulate(const plan::Plan& plan, const Placement& placement,
   check_parameters(parameters);
   plan::check_well_formed(plan);
   check_placement(plan, placement, graph);
-  Ways ways = ways_of(placement, graph, parameters);
+  Ways ways = ways_of(plan, placement, graph, parameters);
   const Tiles tiles = cut(plan.shape, block_bytes, parameters.slot_bytes);
   const LaneProgram program =
       flatten(plan, placement, block_bytes == 0 ? Data::kNone : Data::kSome);

@@ -67,6 +67,13 @@ Rejection check_size(const plan::Plan& plan) {
   return std::nullopt;
 }
 
+// In which order a switch adds nobody knows.
+bool adds_in_switches(const plan::Plan& plan) {
+  return std::ranges::any_of(plan.switch_channels, [](const plan::SwitchChannel& entry) {
+    return entry.kind == plan::SwitchChannel::Kind::kReduce;
+  });
+}
+
 class Verification {
  public:
   explicit Verification(const plan::Plan& plan) : plan_(plan) {}
@@ -157,7 +164,7 @@ Verdict verify(const plan::Plan& plan) {
     }
     verdict.accepted = true;
     verdict.min_slots = verification.min_slots();
-    verdict.fold_order = verification.fold_order();
+    verdict.fold_order = adds_in_switches(plan) ? FoldOrder::kAny : verification.fold_order();
     verdict.connections = verification.take_connections();
   } catch (const Error& error) {
     verdict.reason = fmt::format("well-formed: {}", error.what());

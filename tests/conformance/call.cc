@@ -123,9 +123,10 @@ tuttiResult_t issue_send_recv(const Case& c, const Call& call, int rank, tuttiDa
                               tuttiComm_t comm) {
   const int next = (rank + 1) % c.n_ranks, previous = (rank + c.n_ranks - 1) % c.n_ranks;
   tuttiResult_t result = tuttiGroupStart();
-  if (result == tuttiSuccess) result = tuttiSend(call.send, c.count(), type, next, comm, nullptr);
   if (result == tuttiSuccess)
-    result = tuttiRecv(call.recv, c.count(), type, previous, comm, nullptr);
+    result = tuttiSend(call.send, c.count(), type, next, comm, call.stream);
+  if (result == tuttiSuccess)
+    result = tuttiRecv(call.recv, c.count(), type, previous, comm, call.stream);
   const tuttiResult_t end = tuttiGroupEnd();
   return result == tuttiSuccess ? end : result;
 }
@@ -138,18 +139,18 @@ tuttiResult_t issue_uneven(const Case& c, const Call& call, int rank, tuttiRedOp
   switch (rows()[c.row].kind) {
     case Kind::kAllGatherv:
       return tuttiAllGatherv(call.send, counts[rank], call.recv, counts, displs, type, comm,
-                             nullptr);
+                             call.stream);
     case Kind::kReduceScatterv:
-      return tuttiReduceScatterv(call.send, counts, displs, call.recv, type, op, comm, nullptr);
+      return tuttiReduceScatterv(call.send, counts, displs, call.recv, type, op, comm, call.stream);
     case Kind::kGatherv:
       return tuttiGatherv(call.send, counts[rank], call.recv, at_root ? counts : nullptr,
-                          at_root ? displs : nullptr, type, c.root(), comm, nullptr);
+                          at_root ? displs : nullptr, type, c.root(), comm, call.stream);
     case Kind::kScatterv:
       return tuttiScatterv(call.send, at_root ? counts : nullptr, at_root ? displs : nullptr,
-                           call.recv, counts[rank], type, c.root(), comm, nullptr);
+                           call.recv, counts[rank], type, c.root(), comm, call.stream);
     default:
       return tuttiAllToAllv(call.send, counts, displs, call.recv, call.recv_counts.data(),
-                            call.recv_displs.data(), type, comm, nullptr);
+                            call.recv_displs.data(), type, comm, call.stream);
   }
 }
 
@@ -185,21 +186,21 @@ tuttiResult_t issue(const Case& c, const Call& call, int rank, tuttiRedOp_t op, 
   const size_t count = c.count();
   switch (rows()[c.row].kind) {
     case Kind::kAllReduce:
-      return tuttiAllReduce(call.send, call.recv, count, type, op, comm, nullptr);
+      return tuttiAllReduce(call.send, call.recv, count, type, op, comm, call.stream);
     case Kind::kReduce:
-      return tuttiReduce(call.send, call.recv, count, type, op, c.root(), comm, nullptr);
+      return tuttiReduce(call.send, call.recv, count, type, op, c.root(), comm, call.stream);
     case Kind::kBroadcast:
-      return tuttiBroadcast(call.send, call.recv, count, type, c.root(), comm, nullptr);
+      return tuttiBroadcast(call.send, call.recv, count, type, c.root(), comm, call.stream);
     case Kind::kAllGather:
-      return tuttiAllGather(call.send, call.recv, count, type, comm, nullptr);
+      return tuttiAllGather(call.send, call.recv, count, type, comm, call.stream);
     case Kind::kReduceScatter:
-      return tuttiReduceScatter(call.send, call.recv, count, type, op, comm, nullptr);
+      return tuttiReduceScatter(call.send, call.recv, count, type, op, comm, call.stream);
     case Kind::kAllToAll:
-      return tuttiAllToAll(call.send, call.recv, count, type, comm, nullptr);
+      return tuttiAllToAll(call.send, call.recv, count, type, comm, call.stream);
     case Kind::kGather:
-      return tuttiGather(call.send, call.recv, count, type, c.root(), comm, nullptr);
+      return tuttiGather(call.send, call.recv, count, type, c.root(), comm, call.stream);
     case Kind::kScatter:
-      return tuttiScatter(call.send, call.recv, count, type, c.root(), comm, nullptr);
+      return tuttiScatter(call.send, call.recv, count, type, c.root(), comm, call.stream);
     case Kind::kSendRecv:
       return issue_send_recv(c, call, rank, type, comm);
     default:

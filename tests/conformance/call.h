@@ -31,10 +31,11 @@ struct Call {
   std::vector<Piece> pieces;
   std::byte* send = nullptr;  // set by the runner
   std::byte* recv = nullptr;
+  tuttiStream_t stream = nullptr;  // of a communicator of a GPU
 };
 
 Call describe(const Case& c, int rank);
-// Makes the call, outside a group, on a NULL stream.
+// Makes the call, outside a group.
 tuttiResult_t issue(const Case& c, const Call& call, int rank, tuttiRedOp_t op, tuttiComm_t comm);
 
 }  // namespace tutti::conformance

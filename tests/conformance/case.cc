@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <set>
+#include <span>
+#include <string_view>
 #include <unordered_set>
 
+#include "src/kernels/cuda/multimem.h"
 #include "src/kernels/dtypes.h"
 #include "src/kernels/ops.h"
 #include "transport/fifo.h"
@@ -19,7 +22,19 @@ struct Carrier {
 };
 constexpr Carrier kCarriers[] = {
     {Layout::kThreads, "inproc"}, {Layout::kThreads, "shm"}, {Layout::kProcesses, "shm"}};
+// Of GPUs: memory of the peers, or memory of the host between them.
+constexpr Carrier kDeviceCarriers[] = {{Layout::kThreads, "cuda_p2p"},
+                                       {Layout::kProcesses, "cuda_p2p"},
+                                       {Layout::kThreads, "inproc"},
+                                       {Layout::kProcesses, "shm"}};
+bool devices = false;
+std::span<const Carrier> carriers() {
+  if (devices) return kDeviceCarriers;
+  return kCarriers;
+}
 constexpr const char* kProtocolNames[] = {"default", "inline", "staged", "direct"};
+
+constexpr const char* kDeviceProtocolNames[] = {"default", "ll128", "staged", "ll"};
 
 std::vector<Kind> kinds_of(const planner::AlgorithmRow& row) {
   using plan::Collective;
@@ -48,11 +63,62 @@ std::vector<Kind> kinds_of(const planner::AlgorithmRow& row) {
   return {};
 }
 
+// What switches carry: even blocks, and what they reduce.
+bool two_or_more(const planner::PlanRequest& request) { return request.n_ranks > 1; }
+constexpr planner::AlgorithmRow nvls_row(plan::Collective collective) {
+  return {.name = "nvls",
+          .collective = collective,
+          .source = "",
+          .supports = two_or_more,
+          .build = nullptr,
+          .cost_ns = nullptr};
+}
+constexpr planner::AlgorithmRow kNvlsRows[] = {
+    nvls_row(plan::Collective::kAllReduce), nvls_row(plan::Collective::kReduceScatter),
+    nvls_row(plan::Collective::kAllGather), nvls_row(plan::Collective::kBroadcast)};
+bool is_nvls(const Case& c) {
+  const planner::AlgorithmRow* const row = rows()[c.row].algorithm;
+  return row != nullptr && std::string_view(row->name) == "nvls";
+}
+// A mean of 16-bit floats would be rounded twice.
+bool switch_carries(const Case& c) {
+  if (!reduces(rows()[c.row].kind)) return true;
+  const auto dtype = static_cast<DType>(c.dtype);
+  const auto op = static_cast<Op>(c.op);
+  if (op == Op::kAvg) return size_of(dtype) > 2 && gpu::multimem_reduces(dtype, Op::kSum);
+  return gpu::multimem_reduces(dtype, op);
+}
+
+bool layered(const Case& c) {
+  const Row& row = rows()[c.row];
+  return row.algorithm != nullptr && row.algorithm->layered;
+}
+
+// Does the row's plan follow the order of hosts?
+bool ordered(const Case& c) {
+  const Row& row = rows()[c.row];
+  return row.algorithm != nullptr && row.algorithm->by_host_order;
+}
+
 bool supported(const Case& c) {
   const Row& row = rows()[c.row];
   if (row.algorithm == nullptr) return true;
   planner::PlanRequest request{row.algorithm->collective, c.n_ranks, c.root(), 1};
+  if (const std::string hosts = c.hosts(); !hosts.empty())
+    request.hosts = planner::Hosts::parse(hosts, c.n_ranks, "hosts").for_plans();
   return row.algorithm->supports(request);
+}
+
+// The host of a rank: halves, interleaved, or hosts of 1, 2 and all others.
+int host_of(int rank, int n_ranks, int layout) {
+  switch (layout) {
+    case 0:
+      return rank < (n_ranks + 1) / 2 ? 0 : 1;
+    case 1:
+      return rank % (n_ranks >= 8 ? 4 : n_ranks >= 6 ? 3 : 2);
+    default:
+      return rank == 0 ? 0 : rank < 3 ? 1 : 2;
+  }
 }
 
 // Does the combination exist, and is it the one spelling of what it means?
@@ -63,6 +129,13 @@ bool valid(const Case& c) {
   if (!has_in_place(kind) && c.in_place) return false;
   if (c.root_class == 1 && c.n_ranks < 3) return false;
   if (c.root_class == 2 && c.n_ranks < 2) return false;
+  if (!layered(c) && c.host_layout != 0 && !(ordered(c) && c.host_layout == 1 && c.n_ranks > 2))
+    return false;
+  if (devices) {
+    const bool has_flags = c.protocol == Protocol::kInline || c.protocol == Protocol::kDirect;
+    if (is_nvls(c) && !(c.on_symmetric_memory() && switch_carries(c))) return false;
+    return supported(c) && (c.transport == "cuda_p2p" || !has_flags);
+  }
   const size_t bytes = c.count() * size_of(static_cast<DType>(c.dtype));
   if (c.protocol == Protocol::kInline && bytes > transport::kInlineBytes) return false;
   return supported(c);
@@ -95,6 +168,15 @@ class Sampler {
   std::vector<int> radices_;
 };
 
+// On simulated devices a case takes a thousand times as long: 2, 4 and 8 of them, small slots, and
+// a size of each kind: an element, some per rank, a slot and a bit, several slots.
+bool in_device_product(const Case& c) {
+  constexpr int kSizes[] = {1, 7, 11, 13};
+  const bool power = c.n_ranks == 2 || c.n_ranks == 4 || c.n_ranks == 8;
+  return power && c.slot_bytes == kSlotBytes[0] && !c.in_place &&
+         std::ranges::find(kSizes, c.size_class) != std::end(kSizes);
+}
+
 // Gives the factors outside of the product values that look random but belong to the point.
 void rotate(const std::vector<int>& p, Case* c) {
   uint64_t mixed = 0;
@@ -105,9 +187,18 @@ void rotate(const std::vector<int>& p, Case* c) {
   const int roots = !has_root(rows()[c->row].kind) ? 1 : std::min(c->n_ranks, kRoots);
   const int choice = static_cast<int>((mixed >> 32) % static_cast<uint64_t>(roots));
   c->root_class = c->n_ranks == 2 && choice == 1 ? 2 : choice;
+  if (layered(*c)) {
+    c->host_layout = static_cast<int>((mixed >> 16 & 0xff) % kHostLayouts);
+    while (!supported(*c)) c->host_layout = (c->host_layout + 1) % kHostLayouts;
+  } else if (ordered(*c) && c->n_ranks > 2) {
+    c->host_layout = static_cast<int>(mixed >> 16 & 1);
+  }
 }
 
 }  // namespace
+
+void take_devices() { devices = true; }
+bool on_devices() { return devices; }
 
 const char* name(Kind kind) {
   constexpr const char* kNames[] = {
@@ -133,6 +224,9 @@ const std::vector<Row>& rows() {
     std::vector<Row> list;
     for (const planner::AlgorithmRow& row : planner::algorithm_table()) {
       for (const Kind kind : kinds_of(row)) list.push_back({kind, &row});
+    }
+    for (const planner::AlgorithmRow& row : kNvlsRows) {
+      if (devices) list.push_back({kinds_of(row).front(), &row});
     }
     list.push_back({Kind::kSendRecv, nullptr});
     return list;
@@ -165,12 +259,33 @@ size_t Case::count() const {
   return classes[size_class];
 }
 
+std::string Case::hosts() const {
+  if (!layered(*this) && !(ordered(*this) && host_layout != 0)) return "";
+  std::string text;
+  for (int rank = 0; rank < n_ranks; ++rank)
+    text += (text.empty() ? "" : ",") + std::to_string(host_of(rank, n_ranks, host_layout));
+  return text;
+}
+
+bool Case::on_symmetric_memory() const {
+  const Row& row = rows()[this->row];
+  if (!devices || transport != "cuda_p2p" || protocol != Protocol::kDefault || n_ranks < 2 ||
+      row.algorithm == nullptr || kinds_of(*row.algorithm).front() != row.kind)
+    return false;
+  constexpr std::string_view kNames[] = {"one_shot", "two_shot", "pairwise", "scatter_all_gather",
+                                         "nvls"};
+  return std::ranges::find(kNames, row.algorithm->name) != std::end(kNames);
+}
+
+size_t symmetric_bytes(const Case& c) { return (32 << 10) + 2 * size_t{c.slot_bytes}; }
+
 std::string Case::group() const {
   const Row& r = rows()[row];
   return std::to_string(n_ranks) + " ranks " +
          (layout == Layout::kThreads ? "threads" : "processes") + " " + transport + " " +
-         kProtocolNames[static_cast<int>(protocol)] + " slot " + std::to_string(slot_bytes) + " " +
-         (r.algorithm == nullptr ? "p2p" : r.algorithm->name);
+         (devices ? kDeviceProtocolNames : kProtocolNames)[static_cast<int>(protocol)] + " slot " +
+         std::to_string(slot_bytes) + " " + (r.algorithm == nullptr ? "p2p" : r.algorithm->name) +
+         (hosts().empty() ? "" : " hosts " + hosts());
 }
 
 std::string Case::text() const {
@@ -183,7 +298,7 @@ std::string Case::text() const {
 }
 
 std::vector<int> radices() {
-  return {static_cast<int>(std::size(kCarriers)),
+  return {static_cast<int>(carriers().size()),
           static_cast<int>(std::size(kRankCounts)),
           4,
           static_cast<int>(std::size(kSlotBytes)),
@@ -194,12 +309,13 @@ std::vector<int> radices() {
           2,
           2,
           2,
-          kRoots};
+          kRoots,
+          kHostLayouts};
 }
 
 std::vector<int> point(const Case& c) {
   int carrier = 0;
-  while (kCarriers[carrier].layout != c.layout || c.transport != kCarriers[carrier].transport)
+  while (carriers()[carrier].layout != c.layout || c.transport != carriers()[carrier].transport)
     ++carrier;
   const auto rank = std::find(std::begin(kRankCounts), std::end(kRankCounts), c.n_ranks) -
                     std::begin(kRankCounts);
@@ -214,12 +330,13 @@ std::vector<int> point(const Case& c) {
           c.in_place,
           c.misaligned,
           static_cast<int>(c.memory),
-          c.root_class};
+          c.root_class,
+          c.host_layout};
 }
 
 bool at(const std::vector<int>& p, Case* out) {
-  out->layout = kCarriers[p[0]].layout;
-  out->transport = kCarriers[p[0]].transport;
+  out->layout = carriers()[p[0]].layout;
+  out->transport = carriers()[p[0]].transport;
   out->n_ranks = kRankCounts[p[1]];
   out->protocol = static_cast<Protocol>(p[2]);
   out->slot_bytes = kSlotBytes[p[3]];
@@ -231,6 +348,7 @@ bool at(const std::vector<int>& p, Case* out) {
   out->misaligned = p[9] != 0;
   out->memory = static_cast<Memory>(p[10]);
   out->root_class = p[11];
+  out->host_layout = p[12];
   return valid(*out);
 }
 
@@ -260,8 +378,9 @@ void for_each_case(size_t part, size_t parts, const std::function<void(const Cas
   size_t number = 0;
   for (;;) {
     Case c;
-    if (at(p, &c) && number++ % parts == part) {
+    if (at(p, &c) && (!devices || in_device_product(c)) && number++ % parts == part) {
       rotate(p, &c);
+      if (devices) c.in_place = has_in_place(rows()[c.row].kind) && c.misaligned;
       visit(c);
     }
     int f = kProductFactors - 1;

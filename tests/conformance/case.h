@@ -39,7 +39,13 @@ enum class Layout : uint8_t { kThreads, kProcesses };
 enum class Protocol : uint8_t { kDefault, kInline, kStaged, kDirect };
 enum class Memory : uint8_t { kPrivate, kShared };  // malloc or tuttiMemAlloc
 
-// A kind and the algorithm that carries it; the algorithm is null for point to point.
+// Cases are of ranks that have a GPU each from now on. Protocols are then the library's choice,
+// LL128, messages in slots, and LL; memory is the GPU's, or (shared) the host's.
+void take_devices();
+bool on_devices();
+
+// A kind and the algorithm that carries it; the algorithm is null for point to point. Of GPUs there
+// is "nvls" too, which is no row of the planner's table.
 struct Row {
   Kind kind = Kind::kAllReduce;
   const planner::AlgorithmRow* algorithm = nullptr;
@@ -53,6 +59,9 @@ inline constexpr int kLastSmallSizeClass = 6;  // at most a few lines
 inline constexpr int kOps = 6;                 // tuttiSum .. tuttiAvg, PreMulSum
 inline constexpr int kDTypes = 12;
 inline constexpr int kRoots = 3;  // 0, middle, last
+// Which ranks share a host, as far as plans go: for two-level rows contiguous, interleaved or of
+// unequal sizes; for rings and chains all on one, or (the second) interleaved; else all on one.
+inline constexpr int kHostLayouts = 3;
 
 struct Case {
   Layout layout = Layout::kThreads;
@@ -68,20 +77,27 @@ struct Case {
   bool misaligned = false;
   Memory memory = Memory::kPrivate;
   int root_class = 0;
+  int host_layout = 0;
 
   int root() const { return root_class == 0 ? 0 : root_class == 1 ? n_ranks / 2 : n_ranks - 1; }
+  // As TUTTI_LAYOUT has it; empty: one host.
+  std::string hosts() const;
   // Elements of one block before the v-variants vary it.
   size_t count() const;
   // Everything that needs a communicator of its own.
   std::string group() const;
   std::string text() const;
+  // Of GPUs: a kernel on symmetric memory carries it.
+  bool on_symmetric_memory() const;
 };
+// Smaller than what the larger cases need, so that those go in pieces.
+size_t symmetric_bytes(const Case& c);
 
 // The case as a point: one value per factor. Pairs of (factor, value) are what pairwise coverage
 // covers.
-inline constexpr int kFactors = 12;
-// The leading factors, up to in_place, whose product the full run takes. Alignment, kind of memory
-// and root rotate through it; the sample covers their pairs.
+inline constexpr int kFactors = 13;
+// The leading factors, up to in_place, whose product the full run takes. Alignment, kind of memory,
+// root and hosts rotate through it; the sample covers their pairs.
 inline constexpr int kProductFactors = 9;
 std::vector<int> point(const Case& c);
 // The case at a point of the full product; false when the combination does not exist (processes

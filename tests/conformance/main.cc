@@ -51,7 +51,7 @@ void run_rank(Board& board, const std::vector<Case>& cases, int rank) {
   }
   while (board.id_ready.load(std::memory_order_acquire) == 0)
     std::this_thread::sleep_for(std::chrono::microseconds(50));
-  tuttiConfig_t config = config_for(first);
+  tuttiConfig_t config = config_for(first, rank);
   tuttiComm_t comm = nullptr;
   if (tuttiCommInitRankConfig(&comm, first.n_ranks, board.id, rank, &config) != tuttiSuccess) {
     return fail_setup(board, rank, tuttiGetLastError(nullptr));
@@ -68,6 +68,8 @@ void run_rank(Board& board, const std::vector<Case>& cases, int rank) {
 // The child's body: all ranks as threads, or one rank.
 [[noreturn]] void run_child(Board& board, const std::vector<Case>& cases, int rank) {
   setenv("TUTTI_SLOT_BYTES", std::to_string(cases[0].slot_bytes).c_str(), 1);
+  setenv("TUTTI_SYMMETRIC_BYTES", std::to_string(symmetric_bytes(cases[0])).c_str(), 1);
+  setenv("TUTTI_LAYOUT", cases[0].hosts().c_str(), 1);
   if (cases[0].layout == Layout::kProcesses) {
     run_rank(board, cases, rank);
   } else {
@@ -190,6 +192,7 @@ struct Options {
   bool small = false;
   bool random = false;
   bool verbose = false;
+  bool devices = false;
 };
 
 bool wanted(const Options& o, const Case& c) {
@@ -267,7 +270,10 @@ int main(int argc, char** argv) {
   line.add_option("--filter", options.filter, "only cases whose text contains this");
   line.add_flag("--small", options.small, "only small messages among the largest number of ranks");
   line.add_flag("--random", options.random, "a plain random sample, without covering every pair");
+  line.add_flag("--devices", options.devices,
+                "ranks of GPUs 0 to 7, with buffers in their memory, instead of the host's");
   line.add_flag("--verbose", options.verbose, "print every failure");
   if (const auto status = line.parse(argc, argv)) return *status;
+  if (options.devices) tutti::conformance::take_devices();
   return tutti::conformance::run(options);
 }

@@ -28,10 +28,10 @@ void require(tuttiResult_t result, const char* what) {
 // Hands out guarded buffers from one arena.
 class Arena {
  public:
-  Arena(std::byte* base, bool misaligned) : next_(base), shift_(misaligned ? 1 : 0) {}
+  Arena(std::byte* base, size_t shift) : next_(base), shift_(shift) {}
   std::byte* take(size_t bytes) {
     std::byte* buffer = next_ + kGuardBytes + shift_;
-    std::memset(next_, static_cast<int>(kGuard), bytes + 2 * kGuardBytes + 1);
+    std::memset(next_, static_cast<int>(kGuard), bytes + 2 * kGuardBytes + shift_);
     next_ += (bytes + 2 * kGuardBytes + 64) / 64 * 64;
     return buffer;
   }
@@ -59,11 +59,13 @@ void check_untouched(const Call& call, size_t elem) {
 
 }  // namespace
 
-tuttiConfig_t config_for(const Case& c) {
+tuttiConfig_t config_for(const Case& c, int rank) {
   static constexpr const char* kProtocols[] = {nullptr, "inline", "staged", "direct"};
+  static constexpr const char* kDeviceProtocols[] = {nullptr, "ll128", "staged", "ll"};
   tuttiConfig_t config = TUTTI_CONFIG_INITIALIZER;
   config.transport = c.transport.c_str();
-  config.protocol = kProtocols[static_cast<int>(c.protocol)];
+  config.protocol = (on_devices() ? kDeviceProtocols : kProtocols)[static_cast<int>(c.protocol)];
+  if (on_devices()) config.device = device_of(rank);
   config.algorithm = rows()[c.row].algorithm == nullptr ? nullptr : rows()[c.row].algorithm->name;
   config.timeoutSeconds = 60;
   return config;
@@ -76,6 +78,8 @@ bool counts(const Case& c, const Report* reports, int n_ranks) {
     for (int k = 0; k < 4; ++k) total[k] += reports[r].bytes[k];
   }
   const uint64_t all = total[0] + total[1] + total[2] + total[3];
+  if (c.on_symmetric_memory()) return total[2] != 0 && total[2] == all;
+  if (on_devices() && c.protocol == Protocol::kDirect) return total[0] != 0 && total[0] == all;
   switch (c.protocol) {
     case Protocol::kDefault:
       return all != 0;
@@ -104,6 +108,8 @@ Runner::Runner(tuttiComm_t comm, int rank, const Case& first)
   void* memory = nullptr;
   require(tuttiMemAlloc(&memory, arena_bytes(first)), "tuttiMemAlloc");
   shared_ = static_cast<std::byte*>(memory);
+  if (on_devices())
+    on_device_ = std::make_unique<DeviceArena>(device_of(rank), private_.get(), arena_bytes(first));
 }
 
 Runner::~Runner() { (void)tuttiMemFree(shared_); }
@@ -111,7 +117,9 @@ Runner::~Runner() { (void)tuttiMemFree(shared_); }
 // Sets call.send and call.recv and fills the input.
 void Runner::place(const Case& c, Call& call) {
   const size_t elem = size_of(static_cast<DType>(c.dtype));
-  Arena arena(c.memory == Memory::kShared ? shared_ : private_.get(), c.misaligned);
+  // GPUs want elements to be aligned.
+  const size_t shift = !c.misaligned ? 0 : on_devices() ? elem : 1;
+  Arena arena(c.memory == Memory::kShared ? shared_ : private_.get(), shift);
   const bool nested = c.in_place && call.send_elems != 0 && call.recv_elems != 0;
   if (!nested) {
     call.send = call.send_elems != 0 ? arena.take(call.send_elems * elem) : nullptr;
@@ -162,6 +170,20 @@ void Runner::check_guards(const std::byte* buffer, size_t bytes) {
   if (!intact(buffer + bytes, kGuardBytes)) throw std::runtime_error("wrote behind a buffer");
 }
 
+void Runner::make(const Case& c, const Call& call, tuttiRedOp_t op) {
+  const char* const what = name(rows()[c.row].kind);
+  if (on_device_ == nullptr) return require(issue(c, call, rank_, op, comm_), what);
+  const bool of_device = c.memory == Memory::kPrivate;
+  Call there = of_device ? on_device_->moved(call) : call;
+  there.stream = on_device_->stream();
+  require(issue(c, there, rank_, op, comm_), what);
+  of_device ? on_device_->bring_back() : on_device_->wait();
+  tuttiResult_t later = tuttiSuccess;
+  require(tuttiCommGetAsyncError(comm_, &later), "tuttiCommGetAsyncError");
+  if (later != tuttiSuccess)
+    throw std::runtime_error(std::string(what) + ": " + tuttiGetLastError(comm_));
+}
+
 void Runner::call_and_check(const Case& c, Report* report) {
   Call call = describe(c, rank_);
   place(c, call);
@@ -175,7 +197,7 @@ void Runner::call_and_check(const Case& c, Report* report) {
   }
   tuttiCommStats_t before = TUTTI_COMM_STATS_INITIALIZER, after = TUTTI_COMM_STATS_INITIALIZER;
   require(tuttiCommGetStats(comm_, &before), "tuttiCommGetStats");
-  require(issue(c, call, rank_, op, comm_), name(rows()[c.row].kind));
+  make(c, call, op);
   require(tuttiCommGetStats(comm_, &after), "tuttiCommGetStats");
   if (own_op) require(tuttiRedOpDestroy(op, comm_), "tuttiRedOpDestroy");
   for (int k = 0; k < 4; ++k) report->bytes[k] = after.bytes[k] - before.bytes[k];

@@ -10,6 +10,7 @@
 #include "perf/bench/pattern.h"
 #include "tests/conformance/call.h"
 #include "tests/conformance/case.h"
+#include "tests/conformance/device_arena.h"
 #include "tutti/tutti.h"
 
 namespace tutti::conformance {
@@ -29,7 +30,7 @@ struct Report {
 bool counts(const Case& c, const Report* reports, int n_ranks);
 
 // Options of the communicator for a case's group; its strings are the case's.
-tuttiConfig_t config_for(const Case& c);
+tuttiConfig_t config_for(const Case& c, int rank);
 
 class Runner {
  public:
@@ -43,6 +44,8 @@ class Runner {
  private:
   void call_and_check(const Case& c, Report* report);
   void place(const Case& c, Call& call);
+  // Makes the call, and waits for it.
+  void make(const Case& c, const Call& call, tuttiRedOp_t op);
   void check(const Case& c, const Call& call);
   static void check_guards(const std::byte* buffer, size_t bytes);
 
@@ -53,6 +56,7 @@ class Runner {
   bench::Patterns patterns_;
   std::unique_ptr<std::byte[]> private_;  // not zeroed
   std::byte* shared_ = nullptr;
+  std::unique_ptr<DeviceArena> on_device_;  // null: a host rank
 };
 
 }  // namespace tutti::conformance

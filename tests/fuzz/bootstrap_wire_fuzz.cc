@@ -64,6 +64,10 @@ void run(std::string_view input) {
       return check<Assignment>(bytes);
     case 'A':
       return check<Attachment>(bytes);
+    case 'L':
+      return check<Lookup>(bytes);
+    case 'I':
+      return check<Listing>(bytes);
     case 'F':
       return check<Failure>(bytes);
     case 'H':
@@ -88,9 +92,10 @@ std::vector<std::string> seeds() {
           seed('S', Assignment{.comm_id = 99,
                                .index = 2,
                                .parent = peer,
-                               .parent_address = SocketAddress::parse("@name"),
-                               .reason = "none"}),
+                               .parent_address = SocketAddress::parse("@name")}),
           seed('A', Attachment{.comm_id = 99, .index = 2, .peer = peer}),
+          seed('L', Lookup{.sequence = 3}),
+          seed('I', Listing{.port = 4711}),
           seed('F', Failure{.code = StatusCode::kInvalidUsage, .reason = "sizes differ"}),
           seed('H', FrameHeader{.type = FrameType::kUp, .sequence = 1, .bytes = 100}),
           seed('N', SocketAddress::parse("[::1]:1")),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Certificates of plans and of hierarchies, from the text to the verdict.
+#include "src/planner/forest/switch_plan.h"
 #include "src/planner/forest/topology_plan.h"
 #include "src/planner/hierarchy/hierarchy.h"
 #include "src/verify/certificate.h"
@@ -30,6 +31,17 @@ std::string plan_certificate(const char* line, plan::Collective collective) {
       verify::Certificate{.graph = graph,
                           .plan = forest.placed.plan,
                           .placement = forest.placed.placement,
+                          .parts = planner::topology_bound(graph, network, collective).parts});
+}
+
+std::string switch_certificate(const char* line, plan::Collective collective) {
+  const topology::Graph graph = planner::view_of(topology::synthetic(line), {}).graph;
+  const planner::FlowNetwork network = planner::flow_network(graph);
+  const planner::PlacedPlan placed = planner::switch_plans(collective, network, graph, {}).front();
+  return verify::to_json(
+      verify::Certificate{.graph = graph,
+                          .plan = placed.plan,
+                          .placement = placed.placement,
                           .parts = planner::topology_bound(graph, network, collective).parts});
 }
 
@@ -74,6 +86,7 @@ std::vector<std::string> seeds() {
   return {plan_certificate("pcie gpus=2", kAllGather),
           plan_certificate("pcie gpus=2", kAllReduce),
           plan_certificate("mi300x", kReduceScatter),
+          switch_certificate("dgx-h100", kReduceScatter),
           all_to_all_certificate("pcie gpus=2"),
           hierarchy_certificate("dgx-a100 x2", kAllGather),
           hierarchy_certificate("dgx-h100 x2", kAllReduce)};

@@ -42,7 +42,9 @@ constexpr const char* kNames[] = {"TUTTI_RANK",
                                   "SLURM_LOCALID",
                                   "SLURM_STEP_NUM_TASKS",
                                   "SLURM_STEP_TASKS_PER_NODE",
-                                  "SLURM_NODEID"};
+                                  "SLURM_NODEID",
+                                  "JOB_COMPLETION_INDEX",
+                                  "KUBERNETES_SERVICE_HOST"};
 
 void set_variables(std::string_view lines) {
   for (const char* name : kNames) ::unsetenv(name);
@@ -83,7 +85,8 @@ std::vector<std::string> seeds() {
           "OMPI_COMM_WORLD_LOCAL_SIZE=2\nPMIX_NAMESPACE=4711@1\n",
           "PMI_RANK=0\nPMI_SIZE=2\nPMI_JOBID=7\nMPI_LOCALRANKID=0\nMPI_LOCALNRANKS=2\n",
           "SLURM_PROCID=2\nSLURM_STEP_ID=0\nSLURM_JOB_ID=12\nSLURM_NTASKS=7\nSLURM_LOCALID=0\n"
-          "SLURM_STEP_TASKS_PER_NODE=2(x3),1\nSLURM_NODEID=1\n"};
+          "SLURM_STEP_TASKS_PER_NODE=2(x3),1\nSLURM_NODEID=1\n",
+          "JOB_COMPLETION_INDEX=1\nTUTTI_SIZE=3\nKUBERNETES_SERVICE_HOST=10.0.0.1\n"};
 }
 
 }  // namespace tutti::fuzz

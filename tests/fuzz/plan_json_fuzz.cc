@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Plans as JSON, from the text to the verdict.
 #include "tests/fuzz/plan_properties.h"
+#include "tests/support/hand_plans.h"
 
 namespace tutti::fuzz {
 
@@ -11,6 +12,8 @@ void run(std::string_view input) {
 std::vector<std::string> seeds() {
   std::vector<std::string> texts;
   for (const plan::Plan& plan : small_plans()) texts.push_back(plan::to_json(plan));
+  for (const int32_t n_ranks : {2, 3})
+    texts.push_back(plan::to_json(testing::switch_all_reduce(n_ranks)));
   return texts;
 }
 

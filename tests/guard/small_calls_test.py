@@ -25,7 +25,9 @@ BUDGETS = [
 
 
 def instructions(folder, *arguments):
-    done = subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={os.path.join(folder, 'out')}", PROGRAM,
+    """Inside of main(): before it, libhwy measures the clock, in more or fewer instructions each time."""
+    out = os.path.join(folder, "out")
+    done = subprocess.run(["valgrind", "--tool=callgrind", "--toggle-collect=main", f"--callgrind-out-file={out}", PROGRAM,
                            *map(str, arguments)], capture_output=True, text=True, timeout=100, check=True)
     return int(re.search(r"Collected : (\d+)", done.stderr).group(1))
 

@@ -13,7 +13,7 @@ import xml.etree.ElementTree
 BUILD, SOURCE = sys.argv[1], sys.argv[2]
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(SOURCE, "perf", "compare"))
-from driver import measure, ops, report, settings, stats, svg, verdict  # noqa: E402 (found by the line above)
+from driver import guest, measure, network, network_report, ops, report, settings, stats, svg, verdict  # noqa: E402 (found by the line above)
 from driver.jobs import JobFailed, Refused  # noqa: E402
 
 COMMAND = os.path.join(SOURCE, "perf", "compare", "compare")
@@ -152,6 +152,57 @@ class Verdicts(unittest.TestCase):
             with tempfile.TemporaryDirectory() as folder:
                 for name in svg.write_all([data], judged, folder):
                     xml.etree.ElementTree.parse(name)
+
+
+def over_networks(tutti, peer, wire, op="all_reduce", ranks=3, guest_ratio=None):
+    """A run with the same times at every size."""
+    ns = {"tutti/tcp": tutti, "openmpi/tcp": peer, "gloo/tcp": 3 * peer, "limit/iperf3": wire}
+    found = [dict(record(op, size, ranks, [(False, ns)] * 5), excluded={}) for size in network.SIZES]
+    return dict(result(found), settings={s.name: {"default": s.default, "about": ""} for s in network.SETTINGS}, versions={},
+                network={"streams": 2, "rate": "", "rails": 1},
+                guest={"lane": "uml", "rates": {"sendrecv_perf": [90.0]}, "ratios": {"ib_write_bw": guest_ratio}, "skipped": {}} if guest_ratio else {})
+
+
+class Networks(unittest.TestCase):
+    def test_ratios_are_to_the_best_peer_and_to_iperf3(self):
+        judged = network_report.judge([over_networks(30.0, 40.0, 25.0)])
+        for point in judged["points"]:
+            ours = point["tutti"]["tutti/tcp"]
+            self.assertEqual((ours["to_best"], ours["to_default"], ours["to_limit"], ours["best"]), (0.75, 0.75, 1.2, "openmpi/tcp"))
+        self.assertAlmostEqual(judged["means"]["tutti/tcp"]["all_reduce"]["to_limit"], 1.2)
+
+    def test_verdicts(self):
+        def verdicts(*results):
+            return [holds for holds, _ in network_report.verdict(network_report.judge(list(results)))]
+        pair = over_networks(105.0, 200.0, 100.0, "send_recv", 2)
+        self.assertEqual(verdicts(over_networks(30.0, 40.0, 25.0), pair), [True, True, None])
+        self.assertEqual(verdicts(over_networks(50.0, 40.0, 25.0, guest_ratio=0.93)), [False, None, True])
+        self.assertEqual(verdicts(over_networks(130.0, 200.0, 100.0, "send_recv", 2, guest_ratio=0.8)), [None, False, False])
+
+    def test_report_and_plots(self):
+        for data in (over_networks(30.0, 40.0, 25.0, guest_ratio=0.9), dict(over_networks(1, 1, 1), points=[])):
+            judged = network_report.judge([data])
+            self.assertIn("iperf3", network_report.text([data], judged))
+            with tempfile.TemporaryDirectory() as folder:
+                for name in network_report.write_plots(judged, folder):
+                    xml.etree.ElementTree.parse(name)
+
+    def test_points_fit_their_hosts(self):
+        self.assertEqual({(p.op, p.ranks) for p in network.points(None, None, None)}, {("all_reduce", 3), ("ping_pong", 2), ("send_recv", 2)})
+        self.assertEqual({(p.op, p.ranks) for p in network.points(["ping_pong", "broadcast"], [8], [2, 3])},
+                         {("ping_pong", 2), ("broadcast", 2), ("broadcast", 3)})
+
+    def test_variants_stand_on_tcp(self):
+        made = network.with_streams(network.variant("four:TUTTI_TCP_SOCKETS=4"), 2)
+        self.assertEqual((made.env["TUTTI_TRANSPORT"], made.env["TUTTI_TCP_SOCKETS"], made.is_tutti), ("tcp", "4", True))
+        self.assertEqual(network.with_streams(network.SETTINGS[0], 8).env["TUTTI_TCP_SOCKETS"], "8")
+        self.assertRaises(ValueError, network.variant, "tcp:A=1")
+
+    def test_what_the_guest_says_is_read(self):
+        rates, ratios, skipped = guest.read("skipped ucx_perftest: an error\nrate ib_write_bw: 100 110 90.5 MB/s\nrate sendrecv_perf: 95 96 97 MB/s\nratio ib_write_bw: 0.96\n")
+        self.assertEqual((rates["ib_write_bw"], ratios), ([100.0, 110.0, 90.5], {"ib_write_bw": 0.96}))
+        self.assertEqual(skipped, {"ucx_perftest": "an error"})
+        self.assertEqual(guest.read("skipped: no guest"), ({}, {}, {}))
 
 
 class FakeJob:
@@ -298,6 +349,26 @@ class Command(unittest.TestCase):
             print(f"peers: {Command.ran_peers or data['skipped']}")
         self.gone(before)
 
+    def test_smoke_over_networks(self):
+        if network.refusal():
+            self.skipTest(network.refusal())
+        before = set(leftovers()[0])
+        with tempfile.TemporaryDirectory() as folder:
+            process = self.start(folder, "--network", "--peers", "openmpi/tcp", "--sizes", "64K", "--ranks", "2", "--ops", "all_reduce,send_recv",
+                                 "--budget", "0.1", "--rounds", "1")
+            output, _ = process.communicate(timeout=240)
+            self.assertEqual(process.returncode, 0, output)
+            with open(os.path.join(folder, "network-1.json"), encoding="utf-8") as stream:
+                data = json.load(stream)
+            self.assertEqual(len(data["points"]), 2, output)
+            for point in data["points"]:
+                self.assertEqual(point["wrong"], {}, output)
+                self.assertTrue(all(r["ns"].get("tutti/tcp", 0) > 0 for r in point["rounds"]), output)
+                if "limit/iperf3" not in data["skipped"]:
+                    self.assertTrue(all(r["ns"].get("limit/iperf3", 0) > 0 for r in point["rounds"]), output)
+            self.assertIn("network-report.txt", os.listdir(folder))
+        self.gone(before)
+
     def interrupted_by(self, number):
         before = set(leftovers()[0])
         with tempfile.TemporaryDirectory() as folder:
@@ -325,7 +396,7 @@ class Command(unittest.TestCase):
 
     def test_wrong_arguments_are_told(self):
         for arguments in (["--ops", "nand"], ["--sizes", "3"], ["--ranks", "3"], ["--rounds", "0"], ["--peers", "nobody"], ["report"],
-                          ["report", "/no/such/file"]):
+                          ["report", "/no/such/file"], ["--guest"], ["--network", "--streams", "0"], ["--ops", "send_recv"]):
             done = subprocess.run([COMMAND] + arguments, capture_output=True, text=True, timeout=60, check=False)
             self.assertNotEqual(done.returncode, 0, arguments)
             self.assertNotIn("Traceback", done.stderr, arguments)

@@ -95,6 +95,7 @@ def ranks_form_a_communicator():
     for rank in report["ranks"]:
         formed = findings(rank, "communicator")
         check("AllReduce works", formed["AllReduce"]["value"].startswith("works"), formed)
+        check("what the start took", "private memory" in formed["start"]["value"], formed)
         check("by shm", formed["by shm"]["value"] == "2 peers", formed)
     check("ranks of one host do not differ", not report["differences"], report["differences"])
 

@@ -62,6 +62,25 @@ def test_all_to_all_relays_past_a_narrow_spine(_):
     check("the direct way is not slower", abs(direct[0]["plan_over_bound"] - 4 / 7) < 1e-9, direct)
 
 
+def test_switches_add_and_copy(folder):
+    plan, path = os.path.join(folder, "plan.json"), os.path.join(folder, "proof.json")
+    for topology, algorithm, share in (("dgx-h100", "switch", 8 / 9), (TWO_H100, "switch_rails", 1), ("dgx-h100 x4 sharp=1", "switch_fabric", None)):
+        result = explain(topology, "all_reduce", "256M", ["--plan", plan, "--certificate", path, "--svg", os.path.join(folder, "plan.svg")])
+        check(f"{algorithm} is not chosen", result["algorithm"] == algorithm, result)
+        check("another share of the bound", share is None or abs(result["plan_over_bound"] - share) < 1e-9, result)
+        check("faster than its links", result["algbw_gbps"] <= result["link_limit_algbw_gbps"] * 1.0001, result)
+        check("the certificate", "accepted" in tutti(["certify", path]), result)
+        check("the verdict does not tell", "where switches serve it" in tutti(["verify", plan]), result)
+        with open(path, encoding="utf-8") as file:
+            proof = json.load(file)
+        loops = [route for route in proof["routes"] if route[0] == route[1]]
+        check("no loops", len(loops) == len(proof["plan"]["switch_channels"]) and all(route[3] for route in loops), loops)
+        loops[0][3] = []
+        check("an owner's part that does not travel", "expected the rank's own way" in tutti(["certify", "-"], 1, json.dumps(proof)), "")
+    times = {row["algorithm"]: row["time_us"] for row in explain("gb200-nvl72", "all_reduce", "4K")["candidates"]}
+    check("small messages take more than twice up and down", 2.4 < times["switch"] < 2.5 and times["switch"] < times["tree"] / 5, times)
+
+
 def test_certificates(folder):
     path = os.path.join(folder, "proof.json")
     for topology, collective in (("dgx-1v", "reduce_scatter"), ("dgx-a100 x2", "all_reduce"), ("mi250", "all_to_all"),
@@ -98,6 +117,11 @@ def test_plans_run_on_host_ranks(folder):
         explain(TWO_H100, collective, "1M", ["--plan", path])
         output = tutti(["run", "--threads", path, "-b", "1K", "-e", "1M", "-f", "32", "-n", "1", "-w", "0"])
         check("wrong results", "# Out of bounds values : 0 OK" in output and output.count("Rank") >= 16, output)
+    # Hosts have no switch that adds: their ranks add and copy themselves.
+    result = explain(TWO_H100, "all_reduce", "256M", ["--plan", path])
+    check("no plan by switches", result["algorithm"] == "switch_rails", result)
+    output = tutti(["run", "--threads", path, "-b", "1K", "-e", "4M", "-f", "32", "-n", "1", "-w", "0"])
+    check("wrong results", "# Out of bounds values : 0 OK" in output and output.count("Rank") >= 16, output)
 
 
 def test_pictures(folder):
@@ -114,7 +138,7 @@ def test_plans_are_kept_by_topology(folder):
     arguments = ["explain", "--topo", "dgx-a100 x2", "--coll", "all_gather", "--bytes", "64M", "--json"]
     first = json.loads(tutti(arguments, cache=folder))
     (name,) = os.listdir(os.path.join(folder, "tutti"))
-    check("not by version, topology and budget", re.fullmatch(r"plans-1-[0-9a-f]{16}-all_gather-32-64\.json", name), name)
+    check("not by version, topology and budget", re.fullmatch(r"plans-2-[0-9a-f]{16}-all_gather-32-64\.json", name), name)
     path = os.path.join(folder, "tutti", name)
     written = os.stat(path).st_mtime_ns
 

@@ -43,9 +43,9 @@ def measured_profile(cache):
 
 
 def all_reduces():
-    """Those that do two ranks, which all AllReduces do."""
+    """Those that do two ranks, which all AllReduces of one host do."""
     rows = [line.split() for line in run("plan", "list").stdout.splitlines()]
-    return {row[1] for row in rows if row[0] == "all_reduce"}
+    return {row[1] for row in rows if row[0] == "all_reduce" and not row[1].startswith("two_level")}
 
 
 def explained(cache, path):
@@ -62,6 +62,11 @@ def explained(cache, path):
     check("without a profile", without["profile"] == "" and without["candidates"][0]["protocol"] == "inline", without)
     text = run("plan", "explain", "--bytes", "64K", "-n", "3", "--coll", "all_gather", TUTTI_PROFILE="none").stdout
     check("a table and a reason", "predicted" in text and "ring is" in text or "one_shot is" in text, text)
+    hosts = explain("--bytes", "64M", "--hosts", "3x2", "--profile", "none", XDG_CACHE_HOME=cache)
+    crossing = {c["algorithm"]: c["network_bytes"] for c in hosts["candidates"]}
+    check("the least that crosses between 3 hosts is 2 S (h-1)", hosts["least_network_bytes"] == 4 << 26, hosts)
+    check("rails send the least, a ring 1.25 times as much", crossing["two_level"] == 4 << 26 and crossing["ring"] == 5 << 26, crossing)
+    check("two levels are chosen", hosts["chosen"].startswith("two_level"), hosts["chosen"])
     lone = run("plan", "explain", "--bytes", "64K", "--coll", "all_to_all", TUTTI_PROFILE="none").stdout
     check("nothing to choose from", "nothing else does all_to_all" in lone, lone)
 

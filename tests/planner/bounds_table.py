@@ -16,12 +16,15 @@ from fractions import Fraction
 
 SYNTHETIC = ["dgx-1v", "dgx-1v nics=4", "dgx-1v nics=4 x2", "dgx-2", "dgx-2 x2", "dgx-a100", "dgx-a100 x2", "dgx-a100 x4", "dgx-h100",
              "dgx-h100 x2", "dgx-h100 x4", "hgx-b200", "hgx-b200 x2", "gb200-nvl72", "mi250", "mi250 x2", "mi300x", "mi300x x2",
-             "pcie gpus=8", "dgx-a100 x4 fabric=fat-tree leaf=16 oversubscription=2", "dgx-h100 x128", "dgx-h100 x2048"]
+             "pcie gpus=8", "dgx-h100 x4 sharp=1", "dgx-a100 x4 sharp=1", "dgx-a100 x4 fabric=fat-tree leaf=16 oversubscription=2", "dgx-h100 x128", "dgx-h100 x2048"]
 # RCCL's models with unit links: AllGather's 1/x* (the other machines' figures are in tests/unit/planner_forest_test.cc).
 UNIT = {"topo_16p1h": "7/3", "topo_8p1h": "6/5", "topo_8p_90a": "7/3", "topo_8p6l": "7/6", "topo_8p_940": "1", "topo_4p1h": "3/2",
         "topo_4p3l": "1"}
 GIGABYTES = {"dgx-a100": "7/300", "dgx-a100 x2": "3/65", "dgx-a100 x4": "3/25", "mi250": "7/150", "dgx-1v": "7/150", "dgx-h100": "7/450",
              "dgx-h100 x2": "3/100"}
+# AllReduce of the fastest plan by its links, where switches reduce and multicast.
+SWITCHED = {"dgx-h100": "1/50", "dgx-h100 x2": "1/25", "dgx-h100 x4": "3/25", "hgx-b200": "1/100", "hgx-b200 x2": "1/25", "gb200-nvl72": "73/900",
+            "dgx-h100 x4 sharp=1": "1/10"}
 COLLECTIVES = ["all_gather", "reduce_scatter", "all_reduce"]
 FLAT = 128  # ranks; larger machines are planned level by level
 # GPUs that links of known bandwidth don't join, or an hwloc version that we refuse.
@@ -56,6 +59,10 @@ def judge(name, collective, result):
     what = f"{name}, {collective}: "
     check(best >= 0.999, what + f"the best plan reaches {best:.4f} of what forests can")
     check(budget >= 0.95, what + f"within 32 channels and 64 lanes a plan reaches {budget:.4f}")
+    check(max(Fraction(result["bound_inverse_x"]) / Fraction(row["inverse_x"]) for row in rows) <= 1, what + "a plan is faster than the bound")
+    if collective == "all_reduce" and name in SWITCHED:
+        fastest = min(Fraction(row["inverse_x"]) for row in rows)
+        check(fastest == Fraction(SWITCHED[name]), what + f"the fastest plan takes {fastest}, not {SWITCHED[name]}")
     check(best >= shares.get("ring", 0), what + "rings are faster than the plan")
     if collective != "all_reduce":
         check(result["bound_inverse_x"] == result["forest_bound_inverse_x"], what + "the bound is not the forests'")
@@ -64,14 +71,15 @@ def judge(name, collective, result):
 
 def line(name, collective, result):
     best, budget, ring = judge(name, collective, result)
+    of_bound = max(float(Fraction(result["bound_inverse_x"]) / Fraction(row["inverse_x"])) for row in result["candidates"])
     gap = float(Fraction(result["bound_inverse_x"]) / Fraction(result["forest_bound_inverse_x"]))
-    return "| {} | {} | {} | {} | {:.2f} | {:.4f} | {:.4f} | {} | {} |".format(
+    return "| {} | {} | {} | {} | {:.2f} | {:.4f} | {:.4f} | {} | {} | {:.4f} |".format(
         name, result["ranks"], collective, result["bound_inverse_x"], result["bound_algbw_gbps"], best, budget,
-        "none" if ring is None else f"{ring:.3f}", "1" if gap == 1 else f"{gap:.3f}")
+        "none" if ring is None else f"{ring:.3f}", "1" if gap == 1 else f"{gap:.3f}", of_bound)
 
 
-HEAD = ["| Machine | GPUs | Collective | 1/x* | bound, GB/s | best ÷ forests | within 32 channels, 64 lanes | rings ÷ forests | bound ÷ forests |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+HEAD = ["| Machine | GPUs | Collective | 1/x* | bound, GB/s | best ÷ forests | within 32 channels, 64 lanes | rings ÷ forests | bound ÷ forests | best ÷ bound |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
 
 
 def public_files(folder):

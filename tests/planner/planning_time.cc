@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 
 #include "src/base/clock.h"
+#include "src/planner/forest/switch_plan.h"
 #include "src/planner/forest/topology_plan.h"
 #include "src/planner/hierarchy/hierarchy.h"
 #include "src/verify/verifier.h"
@@ -88,6 +89,19 @@ Row plan_of_eight(const char* line) {
   return {fmt::format("{}: bound and proved AllReduce", line), taken, 0.05};
 }
 
+// All plans by switches, of which one has to be there, each proved.
+Row plans_by_switches(const char* line, double allowed) {
+  const Graph graph = view_of(topology::synthetic(line), {}).graph;
+  const FlowNetwork network = flow_network(graph);
+  const double taken = seconds([&] {
+    const auto plans = switch_plans(Collective::kAllReduce, network, graph, {});
+    if (plans.empty()) std::abort();
+    for (const PlacedPlan& placed : plans)
+      if (!verify::verify(placed.plan).accepted) std::abort();
+  });
+  return {fmt::format("{}: proved AllReduce by switches", line), taken, allowed};
+}
+
 Row exact_forest(uint32_t seed) {
   const Graph graph = view_of(irregular(4, seed), {}).graph;
   const FlowNetwork network = flow_network(graph);
@@ -122,6 +136,8 @@ std::vector<Row> large(const char* line, double bound_s, double plan_s) {
 int run(bool judge) {
   std::vector<Row> rows;
   for (const char* line : {"dgx-1v", "dgx-h100", "mi300x"}) rows.push_back(plan_of_eight(line));
+  rows.push_back(plans_by_switches("dgx-h100", 0.05));
+  rows.push_back(plans_by_switches("dgx-h100 x4 sharp=1", 1));
   for (const uint32_t seed : {1, 2, 3, 4, 5}) rows.push_back(exact_forest(seed));
   for (const Row& row : large("dgx-h100 x128", 1, 5)) rows.push_back(row);
   for (const Row& row : large("dgx-h100 x2048", 60, 60)) rows.push_back(row);

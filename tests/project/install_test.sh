@@ -30,3 +30,13 @@ cc -std=c99 -Wall -Werror "$source/tests/project/consumer/consumer.c" "${flags[@
 foreign=$(nm -D --defined-only "$libdir/libtutti.so" | awk '$2 ~ /[TWBDVR]/ {print $3}' | grep -v '^tutti[A-Z]' | grep -v '^TUTTI_0' || true)
 [[ -z "$foreign" ]] || { echo "libtutti.so exports more than the C API:"; echo "$foreign"; exit 1; }
 nm -D --defined-only "$libdir/libtutti.so" | grep -q 'tuttiAllReduce@@TUTTI_0.1' || { echo "symbols are not versioned"; exit 1; }
+
+# NCCL's place is where pkg-config says, and nowhere that a loader looks by itself.
+nccl=$(PKG_CONFIG_PATH="$libdir/pkgconfig" pkg-config --variable=nccl_libdir tutti)
+[[ -e "$nccl/libnccl.so.2" && ! -e "$libdir/libnccl.so.2" ]] || { echo "libnccl.so.2 is not in $nccl alone"; exit 1; }
+found=$(cd / && env -u TUTTI_LOG LD_LIBRARY_PATH="$nccl" python3 -c '
+import ctypes
+version = ctypes.c_int()
+ctypes.CDLL("libnccl.so.2").ncclGetVersion(ctypes.byref(version))
+print(version.value)')
+[[ "$found" == 22809 ]] || { echo "libnccl.so.2 says it is version $found"; exit 1; }

@@ -38,11 +38,16 @@ Fiber::Fiber() {
   void* memory = ::mmap(nullptr, kGuardBytes + kStackBytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) std::abort();
-  stack_ = static_cast<std::byte*>(memory);
-  ::mprotect(stack_, kGuardBytes, PROT_NONE);
+  mapped_ = static_cast<std::byte*>(memory);
+  ::mprotect(mapped_, kGuardBytes, PROT_NONE);
+  stack_ = {mapped_ + kGuardBytes, kStackBytes};
 }
 
-Fiber::~Fiber() { ::munmap(stack_, kGuardBytes + kStackBytes); }
+Fiber::Fiber(std::span<std::byte> stack) : stack_(stack) {}
+
+Fiber::~Fiber() {
+  if (mapped_ != nullptr) ::munmap(mapped_, kGuardBytes + kStackBytes);
+}
 
 void Fiber::start(std::function<void()> body) {
   body_ = std::move(body);
@@ -66,13 +71,13 @@ void Fiber::loop() {
 
 void Fiber::resume() {
   void* hidden = nullptr;
-  about_to_switch(&hidden, stack_ + kGuardBytes, kStackBytes);
+  about_to_switch(&hidden, stack_.data(), stack_.size());
   if (_setjmp(scheduler_) == 0) {
     if (entered_) _longjmp(self_, 1);
     entered_ = true;
     ::getcontext(&first_);
-    first_.uc_stack.ss_sp = stack_ + kGuardBytes;
-    first_.uc_stack.ss_size = kStackBytes;
+    first_.uc_stack.ss_sp = stack_.data();
+    first_.uc_stack.ss_size = stack_.size();
     first_.uc_link = nullptr;
     const auto address = std::bit_cast<uint64_t>(this);
     ::makecontext(&first_, reinterpret_cast<void (*)()>(&Fiber::enter), 2,

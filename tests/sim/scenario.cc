@@ -167,7 +167,13 @@ class Maker {
     return {.collective = step.collective,
             .n_ranks = s_.n_ranks,
             .root = step.root,
-            .channels = static_cast<int>(s_.agreed.channels)};
+            .channels = static_cast<int>(s_.agreed.channels),
+            .hosts = hosts().for_plans()};
+  }
+  planner::Hosts hosts() const {
+    const auto ranks = static_cast<size_t>(s_.n_ranks);
+    const std::vector<uint64_t> by_rank(s_.hosts.begin(), s_.hosts.begin() + ranks);
+    return planner::Hosts::of(by_rank);
   }
 
   // That the plans of all calls need.
@@ -188,6 +194,7 @@ class Maker {
                                               .n_ranks = s_.n_ranks,
                                               .root = step.root,
                                               .cores = 1,
+                                              .hosts = hosts(),
                                               .block_bytes = step.count * size_of(step.dtype)},
                                              tuning);
     const auto plan =

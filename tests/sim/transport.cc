@@ -112,7 +112,7 @@ class SimRegion final : public transport::RemoteRegion {
   Status add_signal(size_t offset, uint64_t value) noexcept override {
     return write({.offset = token_.offset + offset, .add = value});
   }
-  Status read(size_t offset, std::span<uint64_t> words) const noexcept override {
+  Status read(size_t offset, std::span<uint64_t> words, Deadline) const noexcept override {
     const bool far = world().host(self_) != world().host(peer_);
     if (far) {
       world().sleep(network().draw_delay(self_, peer_));

@@ -168,4 +168,26 @@ inline std::vector<Plan> hand_plans() {
           pairwise_all_to_all(3), direct_gather(3)};
 }
 
+// Everybody owns a chunk. Contributions are added by the switch on their way to the owner (channel
+// 0), sums are copied by it (channel 1). Lanes: the owner's, one for what goes to each rank, one
+// for what comes from each.
+inline Plan switch_all_reduce(int32_t n) {
+  Plan plan = empty_plan(Collective::kAllReduce, n, n, 2 * static_cast<size_t>(n) + 1);
+  plan.channels = 2;
+  for (int32_t r = 0; r < n; ++r) {
+    Operands sources, sinks = {out(r)};
+    for (int32_t other = 0; other < n; ++other) {
+      sources.push_back(other == r ? in_pre(r) : Operand::peer(other, 0));
+      if (other == r) continue;
+      sinks.push_back(Operand::peer(other, 1));
+      lane(plan, r, 1 + other) = {step({Operand::peer(other, 0)}, {in_pre(other)}, other)};
+      lane(plan, r, 1 + n + other) = {step({out(other)}, {Operand::peer(other, 1)}, other)};
+    }
+    lane(plan, r) = {step(sinks, sources, r, true)};
+    plan.switch_channels.push_back({r, 0, plan::SwitchChannel::Kind::kReduce});
+    plan.switch_channels.push_back({r, 1, plan::SwitchChannel::Kind::kMulticast});
+  }
+  return plan;
+}
+
 }  // namespace tutti::testing

@@ -2,6 +2,8 @@
 foreach(part collectives groups lifecycle streams errors handles memory memory_cap metrics plan process profile repeated repeated_p2p reshape)
   tutti_add_test(api_${part}_test SOURCES api_${part}_test.cc DEPS tutti::tutti tutti::base LABELS unit)
 endforeach()
+tutti_add_test(api_tuner_test SOURCES api_tuner_test.cc DEPS tutti::tutti tutti::base LABELS unit)
+tutti_use_test_plugins(api_tuner_test)
 tutti_add_test(api_cpp_test SOURCES api_cpp_test.cc DEPS tutti::tutti tutti_options LABELS unit NO_PCH)
 # The sanitizers bring an allocator of their own.
 if(NOT TUTTI_SANITIZE)

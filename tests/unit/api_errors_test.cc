@@ -200,6 +200,13 @@ std::vector<Wrong> other_rows() {
        [=](auto) { return tuttiMemFree(b); },
        tuttiInvalidArgument,
        {"tuttiMemFree", "ptr is 0x", "tuttiMemAlloc"}},
+      {"MemoryOfNoSuchDevice",
+       [=](auto) {
+         void* memory = nullptr;
+         return tuttiMemAllocDevice(&memory, 64, -3);
+       },
+       tuttiInvalidArgument,
+       {"tuttiMemAllocDevice", "device is -3"}},
       {"StatsSize",
        [=](auto c) {
          tuttiCommStats_t stats = {};
@@ -271,11 +278,11 @@ std::vector<Wrong> init_rows() {
       {"BadTransport",
        [=](auto) { return init_with([](auto& c) { c.transport = "pigeon"; }); },
        tuttiInvalidArgument,
-       {"transport 'pigeon'", "TUTTI_TRANSPORT", "is unknown", "inproc, shm"}},
+       {"transport 'pigeon'", "TUTTI_TRANSPORT", "is unknown", "known are cuda_p2p, inproc, shm"}},
       {"MisspeltTransport",
        [=](auto) { return init_with([](auto& c) { c.transport = "shmm"; }); },
        tuttiInvalidArgument,
-       {"'shmm'", "inproc, shm; did you mean 'shm'?"}},
+       {"'shmm'", "tcp; did you mean 'shm'?"}},
       {"MisspeltAlgorithm",
        [=](auto) { return init_with([](auto& c) { c.algorithm = "rnig"; }); },
        tuttiInvalidArgument,

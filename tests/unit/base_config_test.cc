@@ -58,6 +58,11 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
   const std::map<std::string, std::string> environment = {{"TUTTI_ALGO", "ring"},
                                                           {"TUTTI_PLAN_FILE", "/tmp/plan.json"},
                                                           {"TUTTI_PROFILE", "/tmp/profile.json"},
+                                                          {"TUTTI_LAYOUT", "0,1,0,1"},
+                                                          {"TUTTI_HOST_ID", "a"},
+                                                          {"TUTTI_DEVICE", "3"},
+                                                          {"TUTTI_GPU_BLOCKS", "16"},
+                                                          {"TUTTI_GPU_THREADS", "256"},
                                                           {"TUTTI_PROTO", "staged"},
                                                           {"TUTTI_TRANSPORT", "shm"},
                                                           {"TUTTI_CHANNELS", "4"},
@@ -66,11 +71,27 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
                                                           {"TUTTI_DETERMINISTIC", "1"},
                                                           {"TUTTI_DIRECT_MIN_BYTES", "1M"},
                                                           {"TUTTI_PULL_MIN_BYTES", "77"},
+                                                          {"TUTTI_SYMMETRIC_BYTES", "64K"},
                                                           {"TUTTI_TIMEOUT", "2.5"},
                                                           {"TUTTI_INIT_TIMEOUT", "0"},
                                                           {"TUTTI_MEMORY_CAP", "2g"},
                                                           {"TUTTI_STAGING_POOL", "5M"},
                                                           {"TUTTI_SOCKET_IFNAME", "eth"},
+                                                          {"TUTTI_TCP_SOCKETS", "3"},
+                                                          {"TUTTI_ENCRYPT", "1"},
+                                                          {"TUTTI_NET_TIMEOUT", "1.5"},
+                                                          {"TUTTI_RDMA_DEVICES", "^siw"},
+                                                          {"TUTTI_RDMA_QPS", "4"},
+                                                          {"TUTTI_RDMA_GID_INDEX", "3"},
+                                                          {"TUTTI_RDMA_PKEY", "0x8001"},
+                                                          {"TUTTI_RDMA_SL", "5"},
+                                                          {"TUTTI_RDMA_TRAFFIC_CLASS", "104"},
+                                                          {"TUTTI_RDMA_TIMEOUT", "10"},
+                                                          {"TUTTI_RDMA_RETRY", "1"},
+                                                          {"TUTTI_UCX_TLS", "tcp,self"},
+                                                          {"TUTTI_UCX_PUT", "0"},
+                                                          {"TUTTI_NET_PLUGIN", "socket"},
+                                                          {"TUTTI_TUNER_PLUGIN", "./tuner.so"},
                                                           {"TUTTI_FAULTS", "seed=2"},
                                                           {"TUTTI_LOG", "debug,shm=off"},
                                                           {"TUTTI_LOG_FILE", "/tmp/x.%r.%p"},
@@ -84,13 +105,20 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
                                                           {"TUTTI_THREADS", "2"},
                                                           {"TUTTI_JOB", "a job"},
                                                           {"TUTTI_PORT", "29501"},
-                                                          {"TUTTI_KEY", "secret"}};
+                                                          {"TUTTI_RSH", "ssh -p 22"},
+                                                          {"TUTTI_KEY", "secret"},
+                                                          {"TUTTI_KEY_FILE", "/run/secret"},
+                                                          {"TUTTI_SERVICE", "ranks"}};
   for (const auto& [name, value] : environment) set(name, value);
   EXPECT_EQ(environment.size(), config_rows().size()) << "a row without a line in this test";
   const Config config = config_from_environment();
   EXPECT_STREQ(config.agreed.algorithm, "ring");
   EXPECT_EQ(config.local.plan_file, "/tmp/plan.json");
   EXPECT_EQ(config.local.profile, "/tmp/profile.json");
+  EXPECT_EQ(config.local.layout, "0,1,0,1");
+  EXPECT_EQ(config.local.device, 3);
+  EXPECT_EQ(config.local.gpu_blocks, 16u);
+  EXPECT_EQ(config.local.gpu_threads, 256u);
   EXPECT_STREQ(config.agreed.protocol, "staged");
   EXPECT_STREQ(config.agreed.transport, "shm");
   EXPECT_EQ(config.agreed.channels, 4u);
@@ -99,11 +127,27 @@ TEST_F(ConfigTest, EveryVariableSet_IsRead) {
   EXPECT_EQ(config.agreed.slots, 16u);
   EXPECT_EQ(config.agreed.direct_min_bytes, 1u << 20);
   EXPECT_EQ(config.agreed.pull_min_bytes, 77u);
+  EXPECT_EQ(config.agreed.symmetric_bytes, 64u << 10);
   EXPECT_EQ(config.local.timeout_ns, 2'500 * kNsPerMs);
   EXPECT_EQ(config.local.init_timeout_ns, 0);
   EXPECT_EQ(config.local.memory_cap_bytes, uint64_t{2} << 30);
   EXPECT_EQ(config.local.staging_pool_bytes, uint64_t{5} << 20);
   EXPECT_EQ(config.local.interface_prefix, "eth");
+  EXPECT_EQ(config.local.tcp_sockets, 3u);
+  EXPECT_TRUE(config.local.encrypt);
+  EXPECT_EQ(config.local.net_timeout_ns, 1'500 * kNsPerMs);
+  EXPECT_EQ(config.local.rdma.devices, "^siw");
+  EXPECT_EQ(config.local.rdma.queue_pairs, 4u);
+  EXPECT_EQ(config.local.rdma.gid_index, 3);
+  EXPECT_EQ(config.local.rdma.pkey, 0x8001);
+  EXPECT_EQ(config.local.rdma.service_level, 5u);
+  EXPECT_EQ(config.local.rdma.traffic_class, 104u);
+  EXPECT_EQ(config.local.rdma.timeout, 10u);
+  EXPECT_EQ(config.local.rdma.retries, 1u);
+  EXPECT_EQ(config.local.ucx_tls, "tcp,self");
+  EXPECT_EQ(config.local.ucx_put, "0");
+  EXPECT_EQ(config.local.net_plugin, "socket");
+  EXPECT_EQ(config.local.tuner_plugin, "./tuner.so");
   EXPECT_EQ(config.local.faults, "seed=2");
   EXPECT_EQ(config.local.log_level, "debug,shm=off");
   EXPECT_EQ(config.local.log_file, "/tmp/x.%r.%p");
@@ -132,7 +176,7 @@ TEST_F(ConfigTest, ValueNotAllowed_ThrowsNamingVariableValueAndRange) {
       {"TUTTI_PROTO", "stagd", "did you mean 'staged'?"},
       {"TUTTI_ALGO", "Ring!", "a name of at most 31 characters"},
       {"TUTTI_ALGO", "a-name-that-is-far-too-long-for-it", "at most 31"},
-      {"TUTTI_TRANSPORT", "an-unlikely-name", "at most 15"},
+      {"TUTTI_TRANSPORT", "shm tcp", "names with commas"},
       {"TUTTI_CHANNELS", "65", "from 0 to 64"},
       {"TUTTI_CHANNELS", "-1", "from 0 to 64"},
       {"TUTTI_CHANNELS", "two", "from 0 to 64"},
@@ -180,6 +224,8 @@ TEST_F(ConfigTest, UnknownVariables_AreListedWithTheNearestName) {
   set("TUTTI_TIMOUT", "3");
   set("TUTTI_COMPLETELY_DIFFERENT", "1");
   set("NOT_TUTTI_AT_ALL", "1");
+  set("TUTTI_VM_HOSTS", "2");
+  set("TUTTI_TEST_LONG", "1");
   const auto unknown = unknown_variables();
   ASSERT_EQ(unknown.size(), 3u);
   EXPECT_EQ(unknown[0].name, "TUTTI_COMPLETELY_DIFFERENT");
@@ -194,6 +240,20 @@ TEST_F(ConfigTest, ForeignVariable_IsReadAsItIs) {
   EXPECT_FALSE(foreign_variable("PMI_RANK_OF_NOBODY").has_value());
   set("PMI_RANK_OF_NOBODY", "");
   EXPECT_EQ(foreign_variable("PMI_RANK_OF_NOBODY"), "");
+}
+
+TEST_F(ConfigTest, StandIn_CountsWhereAVariableIsNotSet) {
+  set_stand_in([](const char* name) {
+    const bool asked = std::string(name) == "TUTTI_CHANNELS" || std::string(name) == "TUTTI_ALGO";
+    return asked ? std::optional<std::string>(name[6] == 'C' ? "3" : "ring") : std::nullopt;
+  });
+  set("TUTTI_CHANNELS", "5");
+  set("TUTTI_ALGO", "");
+  const Config config = config_from_environment();
+  set_stand_in(nullptr);
+  EXPECT_EQ(config.agreed.channels, 5u);
+  EXPECT_STREQ(config.agreed.algorithm, "ring");
+  EXPECT_STREQ(config_from_environment().agreed.algorithm, "");
 }
 
 TEST(NearestName, NothingNear_IsEmpty) {

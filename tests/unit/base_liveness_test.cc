@@ -72,6 +72,24 @@ TEST(ThisProcess, AfterFork_IsAnother) {
   EXPECT_EQ(exit_status(child.pid), 0);
 }
 
+// Processes that look alike are told apart where somebody says so.
+TEST(ThisProcess, HostIdOfTheEnvironment_MakesAnotherHost) {
+  const uint64_t here = this_process().host_id;
+  uint64_t seen[3] = {};
+  const char* const ids[] = {"a", "b", "a"};
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(::setenv("TUTTI_HOST_ID", ids[i], 1), 0);
+    Child child;
+    ASSERT_EQ(::unsetenv("TUTTI_HOST_ID"), 0);
+    seen[i] = child.identity.host_id;
+    child.let_go();
+    EXPECT_EQ(exit_status(child.pid), 0);
+  }
+  EXPECT_NE(seen[0], here);
+  EXPECT_NE(seen[0], seen[1]);
+  EXPECT_EQ(seen[0], seen[2]);
+}
+
 TEST(OwnPid, InThisProcessAndItsChildren_IsWhatTheSystemSays) {
   EXPECT_EQ(own_pid(), ::getpid());
   const pid_t child = ::fork();

@@ -95,6 +95,23 @@ TEST(LocalAddresses, AnyInterface_PutsLoopbackLast) {
   }
 }
 
+TEST(InterfaceChosen, ListsNamesAndExclusions_AreToldApart) {
+  struct Case {
+    const char* choice;
+    const char* name;
+    bool chosen;
+  };
+  constexpr Case kCases[] = {
+      {"", "eth0", true},           {"eth", "eth0", true},      {"eth", "ib0", false},
+      {"eth,ib", "ib0", true},      {"eth1", "eth10", true},    {"=eth1", "eth10", false},
+      {"=eth1", "eth1", true},      {"ib,=eth1", "eth1", true}, {"^docker,lo", "lo", false},
+      {"^docker,lo", "eth0", true}, {"^=eth1", "eth10", true},  {"^=eth1", "eth1", false},
+      {"^", "eth0", true},          {",", "eth0", false},       {"eth,", "ib0", false},
+  };
+  for (const Case& c : kCases)
+    EXPECT_EQ(interface_chosen(c.choice, c.name), c.chosen) << c.choice << " " << c.name;
+}
+
 TEST(LocalAddresses, PrefixOfNone_ThrowsNamingThePrefix) {
   const auto error = error_of([] { local_addresses("nosuchinterface"); });
   ASSERT_TRUE(error.has_value());

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Futexes, doorbells and the idle strategy; a lost wake-up shows as a sleep longer than the test's
-// deadline.
+// Futexes, doorbells and the idle strategy. A lost wake-up is seen as such, a sleep that its timer
+// ended although what it waited for had come; a machine that stands still for a while is not one.
 #include <array>
+#include <iostream>
 #include <new>
 #include <thread>
 #include <vector>
@@ -16,11 +17,13 @@
 namespace tutti {
 namespace {
 
-constexpr int64_t kTestNs = 20 * kNsPerSecond;
+constexpr int64_t kWaitNs = 20 * kNsPerSecond;  // of one wait, whatever the machine does meanwhile
 constexpr uint64_t kRounds = 20'000;
 
-// Sleeps that only a ring ends within the test's time.
-constexpr int64_t kLongSleepNs = 10 * kTestNs;
+// Far longer than any of the test's rounds: a sleep that lasts so long was not woken.
+constexpr int64_t kLongSleepNs = 2 * kNsPerSecond;
+// What a writer may take from publishing to ringing, should the machine stand still in between.
+constexpr int64_t kRingNs = kNsPerSecond;
 
 struct NamedPolicy {
   const char* name;
@@ -32,14 +35,25 @@ constexpr NamedPolicy kPolicies[] = {
     {"YieldsBriefly", {.spin_rounds = 3, .yield_rounds = 2, .sleep_max_ns = kLongSleepNs}},
 };
 
-// False when the deadline expired first.
+enum class Came { kInTime, kWithoutRing, kTooLate };
+
+// Waits until ready(); kWithoutRing when the wait ended only because a sleep's time was up.
 template <typename Ready>
-bool wait_for(Ready&& ready, Doorbell* bell, IdleStrategy& idle, Deadline deadline) {
+Came wait_for(Ready&& ready, Doorbell& bell, IdleStrategy& idle) {
+  const Deadline deadline = Deadline::after_ns(kWaitNs);
   while (!ready()) {
-    if (idle.idle(bell) && deadline.expired()) return false;
+    const uint32_t rings = bell.rings.load(std::memory_order_acquire);  // pairs with ring_sleepers
+    const auto rung = [&] { return bell.rings.load(std::memory_order_acquire) != rings; };
+    const int64_t start = now_ns();
+    const bool look = idle.idle(&bell);
+    if (now_ns() - start >= kLongSleepNs && !rung() && ready()) {
+      sleep_ns(kRingNs);
+      if (!rung()) return Came::kWithoutRing;
+    }
+    if (look && deadline.expired()) return Came::kTooLate;
   }
   idle.reset();
-  return true;
+  return Came::kInTime;
 }
 
 // Two players' counters and bells, in memory that both map.
@@ -53,14 +67,30 @@ struct Table {
   std::array<Side, 2> sides;
 };
 
+// How a player's game went: every round, or until the one that failed.
+struct Game {
+  uint64_t rounds = 0;
+  Came last = Came::kInTime;
+  bool payload_right = true;
+
+  bool whole() const { return rounds == kRounds && last == Came::kInTime && payload_right; }
+};
+
+std::ostream& operator<<(std::ostream& out, const Game& game) {
+  if (game.whole()) return out << "every round";
+  out << game.rounds << " rounds, then ";
+  if (!game.payload_right) return out << "a count came before its payload";
+  return out << (game.last == Came::kWithoutRing ? "a count came and no ring woke the sleeper"
+                                                 : "no count came in time");
+}
+
 // Side 0 serves; each round a side waits for the other's count, checks the payload, and answers.
-// Returns the round that failed, 0 for none.
-uint64_t play(Table& table, size_t side, const IdlePolicy& policy, uint64_t rounds) {
+Game play(Table& table, size_t side, const IdlePolicy& policy) {
   Table::Side& mine = table.sides[side];
   Table::Side& other = table.sides[1 - side];
-  const Deadline deadline = Deadline::after_ns(kTestNs);
   IdleStrategy idle(policy);
-  for (uint64_t round = 1; round <= rounds; ++round) {
+  Game game;
+  for (uint64_t round = 1; round <= kRounds; ++round) {
     const auto answer = [&] {
       mine.payload = round * 3 + side;
       mine.count.store(round, std::memory_order_release);
@@ -68,11 +98,14 @@ uint64_t play(Table& table, size_t side, const IdlePolicy& policy, uint64_t roun
     };
     if (side == 0) answer();
     const auto came = [&] { return other.count.load(std::memory_order_acquire) >= round; };
-    if (!wait_for(came, &mine.bell, idle, deadline)) return round;
-    if (other.payload != round * 3 + (1 - side)) return round;
+    game.last = wait_for(came, mine.bell, idle);
+    if (game.last != Came::kInTime) return game;
+    game.payload_right = other.payload == round * 3 + (1 - side);
+    if (!game.payload_right) return game;
     if (side == 1) answer();
+    game.rounds = round;
   }
-  return 0;
+  return game;
 }
 
 class PingPong : public testing::TestWithParam<NamedPolicy> {};
@@ -80,11 +113,12 @@ class PingPong : public testing::TestWithParam<NamedPolicy> {};
 TEST_P(PingPong, BetweenThreads_LosesNoWakeUp) {
   register_ringer();
   Table table;
-  uint64_t failed = 0;
-  std::thread other([&] { failed = play(table, 1, GetParam().policy, kRounds); });
-  EXPECT_EQ(play(table, 0, GetParam().policy, kRounds), 0u);
+  Game others;
+  std::thread other([&] { others = play(table, 1, GetParam().policy); });
+  const Game game = play(table, 0, GetParam().policy);
   other.join();
-  EXPECT_EQ(failed, 0u);
+  EXPECT_TRUE(game.whole()) << "side 0: " << game;
+  EXPECT_TRUE(others.whole()) << "side 1: " << others;
   for (const Table::Side& side : table.sides)
     EXPECT_EQ(side.bell.sleepers.load(std::memory_order_relaxed), 0u);
 }
@@ -96,9 +130,12 @@ TEST_P(PingPong, BetweenProcesses_LosesNoWakeUp) {
   Table& table = *new (mapping.data()) Table;
   const pid_t child = fork_child([&] {
     register_ringer();
-    return play(table, 1, GetParam().policy, kRounds) == 0 ? 0 : 1;
+    const Game game = play(table, 1, GetParam().policy);
+    if (!game.whole()) std::cerr << "side 1: " << game << '\n';
+    return game.whole() ? 0 : 1;
   });
-  EXPECT_EQ(play(table, 0, GetParam().policy, kRounds), 0u);
+  const Game game = play(table, 0, GetParam().policy);
+  EXPECT_TRUE(game.whole()) << "side 0: " << game;
   EXPECT_EQ(exit_status(child), 0);
 }
 
@@ -117,20 +154,21 @@ TEST(Doorbell, ManySleepers_AllWakeAtOneRing) {
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&] {
       IdleStrategy idle(kPolicies[0].policy);
-      const Deadline deadline = Deadline::after_ns(kTestNs);
       for (uint32_t i = 1; i <= kTurns; ++i) {
-        ASSERT_TRUE(wait_for([&] { return turn.load(std::memory_order_acquire) >= i; }, &bell, idle,
-                             deadline));
+        const auto begun = [&] { return turn.load(std::memory_order_acquire) >= i; };
+        ASSERT_EQ(wait_for(begun, bell, idle), Came::kInTime) << "turn " << i;
         seen.fetch_add(1, std::memory_order_release);
       }
     });
   }
-  IdleStrategy idle(IdlePolicy{});
   for (uint32_t i = 1; i <= kTurns; ++i) {
     turn.store(i, std::memory_order_release);
     ring(bell);
-    const auto all = [&] { return seen.load(std::memory_order_acquire) == i * kThreads; };
-    EXPECT_TRUE(wait_for(all, nullptr, idle, Deadline::after_ns(kTestNs)));
+    const Deadline deadline = Deadline::after_ns(kWaitNs);
+    while (seen.load(std::memory_order_acquire) != i * kThreads && !deadline.expired())
+      yield_core();
+    EXPECT_EQ(seen.load(std::memory_order_acquire), i * kThreads) << "turn " << i;
+    if (testing::Test::HasFailure()) break;
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(bell.sleepers.load(std::memory_order_relaxed), 0u);
@@ -164,12 +202,12 @@ TEST(IdleStrategy, Phases_SayWhenToLookAtTheClock) {
 
 TEST(IdleStrategy, RungBetweenAnnouncingAndSleeping_DoesNotSleep) {
   Doorbell bell;
-  IdleStrategy idle({.spin_rounds = 0, .yield_rounds = 0, .sleep_max_ns = kLongSleepNs});
+  IdleStrategy idle({.spin_rounds = 0, .yield_rounds = 0, .sleep_max_ns = 10 * kWaitNs});
   EXPECT_FALSE(idle.idle(&bell));
   ring(bell);
   const int64_t start = now_ns();
   EXPECT_TRUE(idle.idle(&bell));
-  EXPECT_LT(now_ns() - start, kTestNs);
+  EXPECT_LT(now_ns() - start, kWaitNs);
 }
 
 TEST(IdleStrategy, AnotherBell_MovesTheSleeper) {
@@ -205,14 +243,14 @@ TEST(FutexWait, OtherValue_ReturnsAtOnce) {
   const std::atomic<uint32_t> word{1};
   const int64_t start = now_ns();
   futex_wait(word, 2, Deadline::never());
-  EXPECT_LT(now_ns() - start, kTestNs);
+  EXPECT_LT(now_ns() - start, kWaitNs);
 }
 
 TEST(FutexWait, NobodyWakes_EndsAtTheDeadline) {
   const std::atomic<uint32_t> word{1};
   const Deadline deadline = Deadline::after_ns(5 * kNsPerMs);
   while (!deadline.expired()) futex_wait(word, 1, deadline);
-  EXPECT_LT(now_ns(), deadline.time_ns() + kTestNs);
+  EXPECT_LT(now_ns(), deadline.time_ns() + kWaitNs);
   futex_wait(word, 1, Deadline::at_ns(0));
 }
 

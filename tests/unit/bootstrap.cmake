@@ -3,3 +3,12 @@ tutti_add_test(bootstrap_join_test SOURCES bootstrap_join_test.cc DEPS tutti::bo
 tutti_add_test(bootstrap_failure_test SOURCES bootstrap_failure_test.cc DEPS tutti::bootstrap LABELS unit)
 tutti_add_test(bootstrap_process_test SOURCES bootstrap_process_test.cc DEPS tutti::bootstrap LABELS unit)
 tutti_add_test(bootstrap_launch_test SOURCES bootstrap_launch_test.cc DEPS tutti::bootstrap LABELS unit)
+tutti_add_test(bootstrap_exchange_test SOURCES bootstrap_exchange_test.cc DEPS tutti::bootstrap LABELS unit)
+# PMIx is called without its header; where that is installed, it says whether our declarations are right.
+pkg_check_modules(PMIX IMPORTED_TARGET pmix)
+if(PMIX_FOUND)
+  tutti_add_test(bootstrap_pmix_abi_test SOURCES bootstrap_pmix_abi_test.cc DEPS tutti::bootstrap LABELS unit)
+  target_include_directories(bootstrap_pmix_abi_test SYSTEM PRIVATE ${PMIX_INCLUDE_DIRS})
+else()
+  message(STATUS "bootstrap_pmix_abi_test is left out: libpmix-dev is not installed")
+endif()

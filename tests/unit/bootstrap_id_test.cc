@@ -107,8 +107,10 @@ TEST(Registration_AllFields, RoundTrip) {
 TEST(WireBytes_EachMessage, IsAsDocumented) {
   EXPECT_EQ(encode(SocketAddress{}).size(), 79U);
   EXPECT_EQ(wire_bytes<Registration>(), 199U);
-  EXPECT_EQ(wire_bytes<Assignment>(), 1191U);
+  EXPECT_EQ(wire_bytes<Assignment>(), 167U);
   EXPECT_EQ(wire_bytes<Attachment>(), 84U);
+  EXPECT_EQ(wire_bytes<Lookup>(), 12U);
+  EXPECT_EQ(wire_bytes<Listing>(), 38U);
   EXPECT_EQ(wire_bytes<Failure>(), 1028U);
   EXPECT_EQ(wire_bytes<FrameHeader>(), 16U);
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Launch detection from the variables of each launcher, and launch ids.
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -69,7 +71,14 @@ class Environment {
                                            "SLURM_STEP_ID",
                                            "SLURM_STEP_NUM_TASKS",
                                            "SLURM_STEP_TASKS_PER_NODE",
-                                           "SLURM_NODEID"};
+                                           "SLURM_NODEID",
+                                           "JOB_COMPLETION_INDEX",
+                                           "KUBERNETES_SERVICE_HOST",
+                                           "TUTTI_KEY_FILE",
+                                           "TUTTI_SERVICE",
+                                           "TUTTI_INIT_TIMEOUT",
+                                           "PMIX_RANK",
+                                           "PMI_FD"};
   Variables saved_;
 };
 
@@ -100,6 +109,8 @@ const Variables kSlurm = {{"SLURM_PROCID", "5"},  {"SLURM_NTASKS", "7"},
                           {"SLURM_STEP_ID", "3"}, {"SLURM_STEP_TASKS_PER_NODE", "2(x2),3"},
                           {"SLURM_NODEID", "2"}};
 
+const Variables kPod = {{"JOB_COMPLETION_INDEX", "2"}, {"TUTTI_SIZE", "3"}};
+
 Variables with(Variables base, const Variables& more) {
   for (const auto& [name, value] : more) base[name] = value;
   return base;
@@ -128,6 +139,11 @@ TEST(DetectLaunch_EachLauncher, IsUnderstood) {
       {kHydra, "pmi", 1, 2, 1, 2, "*"},
       {kPmiPort, "pmi", 0, 2, 0, 2, "host:4711"},
       {kSlurm, "slurm", 5, 7, 1, 3, "12.3"},
+      {kPod, "kubernetes", 2, 3, 0, 1, "*"},
+      {{{"JOB_COMPLETION_INDEX", "0"}, {"WORLD_SIZE", "2"}}, "kubernetes", 0, 2, 0, 1, "*"},
+      {with(kPod, {{"TUTTI_RANK", "1"}}), "tutti", 1, 3, 1, 3, ""},
+      // The master's pod of a PyTorchJob.
+      {with(kByHand, {{"KUBERNETES_SERVICE_HOST", "10.0.0.1"}}), "torchrun", 1, 2, 0, 1, "*"},
       // The first in order wins.
       {with(kTutti, kTorchrun), "tutti", 2, 4, 1, 4, "abc"},
       {with(kOpenMpi, kSlurm), "openmpi", 1, 2, 0, 1, "*"},
@@ -160,8 +176,8 @@ TEST(DetectLaunch_EachLauncher, IsUnderstood) {
 
 TEST(DetectLaunch_NoStepOfALauncher, IsNone) {
   for (const Variables& variables :
-       {Variables{}, without(kSlurm, "SLURM_PROCID"), without(kSlurm, "SLURM_STEP_ID"),
-        with(kSlurm, {{"SLURM_STEP_ID", "4294967291"}})}) {
+       {Variables{}, without(kPod, "TUTTI_SIZE"), without(kSlurm, "SLURM_PROCID"),
+        without(kSlurm, "SLURM_STEP_ID"), with(kSlurm, {{"SLURM_STEP_ID", "4294967291"}})}) {
     const Environment environment(variables);
     EXPECT_FALSE(detect_launch().has_value());
   }
@@ -186,6 +202,7 @@ TEST(DetectLaunch_HalfSetOrMalformed, NamesTheVariable) {
       {without(kOpenMpi, "OMPI_COMM_WORLD_SIZE"), "OMPI_COMM_WORLD_SIZE is missing"},
       {without(kHydra, "PMI_RANK"), "PMI_RANK is missing"},
       {without(kSlurm, "SLURM_LOCALID"), "SLURM_LOCALID is missing"},
+      {with(kPod, {{"JOB_COMPLETION_INDEX", "3"}}), "rank 3 of 3"},
       {with(kSlurm, {{"SLURM_STEP_TASKS_PER_NODE", "2(x2147483648),3"}}), "is too large"},
       {with(kSlurm, {{"SLURM_STEP_TASKS_PER_NODE", "4294967298(x3)"}}), "is too large"},
   };
@@ -245,6 +262,19 @@ TEST(LaunchUniqueId_SeveralHosts, MeetsOverTcpWithTheKey) {
   EXPECT_EQ(unpack(launch_unique_id(launch, 2)).address.to_string(), "127.0.0.1:4002");
 }
 
+TEST(LaunchUniqueId_SecretInAFile, IsTheSameWithoutItsWhiteSpace) {
+  const Launch launch{
+      .launcher = "kubernetes", .rank = 1, .size = 4, .local_rank = 0, .local_size = 1, .job = "x"};
+  const std::string path = testing::TempDir() + "secret" + std::to_string(this_process().pid);
+  std::ofstream(path) << "  0123456789abcdef\n";
+  const Environment environment({{"MASTER_ADDR", "127.0.0.1"}, {"TUTTI_KEY_FILE", path}});
+  const UniqueIdFields by_file = unpack(launch_unique_id(launch, 1));
+  ::setenv("TUTTI_KEY", "0123456789abcdef", 1);
+  EXPECT_EQ(by_file.key, unpack(launch_unique_id(launch, 1)).key);
+  EXPECT_EQ(by_file.address.to_string(), "127.0.0.1:29601") << "a pod's usual port";
+  std::filesystem::remove(path);
+}
+
 TEST(LaunchUniqueId_PortGiven_RanksMeetOverTcp, OneHost) {
   const uint16_t port =
       Listener::bind(SocketAddress::parse("127.0.0.1:0"), SocketKind::kStream).address().port;
@@ -259,6 +289,8 @@ TEST(LaunchUniqueId_PortGiven_RanksMeetOverTcp, OneHost) {
 
 TEST(LaunchUniqueId_SomethingMissing, SaysWhatToSet) {
   const Launch far{.launcher = "torchrun", .rank = 1, .size = 4, .local_size = 2, .job = "x"};
+  Launch pod = far;
+  pod.launcher = "kubernetes";
   Launch nameless = local_launch(1, 2);
   nameless.job.clear();
   const Variables key = {{"TUTTI_KEY", "0123456789abcdef"}, {"MASTER_ADDR", "127.0.0.1"}};
@@ -278,6 +310,11 @@ TEST(LaunchUniqueId_SomethingMissing, SaysWhatToSet) {
       {far, with(key, {{"TUTTI_PORT", "7x"}}), "TUTTI_PORT='7x' leaves no port"},
       {far, with(key, {{"MASTER_PORT", "65535"}}), "MASTER_PORT='65535' leaves no port"},
       {nameless, {}, "set TUTTI_JOB"},
+      {far, with(key, {{"TUTTI_KEY", ""}}), "PMI_FD is not set"},
+      {far, {{"TUTTI_KEY_FILE", "/no/such/file"}}, "TUTTI_KEY_FILE=/no/such/file can't be read"},
+      {far, {{"TUTTI_KEY_FILE", "/dev/null"}}, "holds a secret of 0 characters"},
+      {pod, without(key, "MASTER_ADDR"), "MASTER_ADDR to rank 0's host"},
+      {pod, with(without(key, "MASTER_ADDR"), {{"TUTTI_SERVICE", "s"}}), "that ends with '-1'"},
   };
   for (const Case& row : table) {
     const Environment environment(row.variables);

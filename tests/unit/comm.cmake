@@ -1,3 +1,7 @@
 tutti_add_test(comm_parts_test SOURCES comm_parts_test.cc DEPS tutti::comm LABELS unit)
+tutti_add_test(comm_device_plans_test SOURCES comm_device_plans_test.cc DEPS tutti::comm LABELS unit)
 tutti_add_test(comm_memory_test SOURCES comm_memory_test.cc DEPS tutti::comm LABELS unit)
 tutti_add_test(comm_profile_test SOURCES comm_profile_test.cc DEPS tutti::comm LABELS unit)
+tutti_add_test(comm_tuner_test SOURCES comm_tuner_test.cc DEPS tutti::comm LABELS unit)
+tutti_add_test(comm_watch_test SOURCES comm_watch_test.cc DEPS tutti::comm tutti::trace_read LABELS unit)
+tutti_use_test_plugins(comm_tuner_test)

@@ -15,6 +15,7 @@
 #include "src/comm/redops.h"
 #include "src/comm/selection.h"
 #include "src/comm/team.h"
+#include "src/planner/profile.h"
 
 namespace tutti::comm {
 namespace {
@@ -157,6 +158,32 @@ TEST(Selection, ProtocolAndSizes_FollowTheAgreedTable) {
   EXPECT_EQ(resolve(agreed).layout.area_bytes, 4096u);
 }
 
+TEST(Selection, SymmetricMemory_IsForGpusOfOneHostWhoseProtocolAllowsIt) {
+  const Measured gpus{.n_ranks = 4, .ranks_per_host = 4, .all_devices = true};
+  const Measured two_hosts{.n_ranks = 4, .ranks_per_host = 2, .all_devices = true};
+  const Measured many{.n_ranks = 65, .ranks_per_host = 65, .all_devices = true};
+  AgreedConfig agreed;
+  agreed.symmetric_bytes = 100'000;
+  EXPECT_EQ(resolve(agreed, {}, gpus).symmetric_bytes, 99'840u) << "whole units";
+  EXPECT_EQ(resolve(agreed).symmetric_bytes, 0u);
+  EXPECT_EQ(resolve(agreed, {}, two_hosts).symmetric_bytes, 0u);
+  EXPECT_EQ(resolve(agreed, {}, many).symmetric_bytes, 0u);
+  std::strcpy(agreed.algorithm, "nvls");
+  EXPECT_TRUE(resolve(agreed, {}, gpus).nvls);
+  EXPECT_EQ(resolve(agreed, {}, gpus).algorithm, "");
+  EXPECT_THROW(resolve(agreed), Error) << "ranks of the host";
+  EXPECT_THROW(resolve(agreed, {}, two_hosts), Error);
+  std::strcpy(agreed.protocol, "staged");
+  EXPECT_THROW(resolve(agreed, {}, gpus), Error);
+  std::strcpy(agreed.protocol, "direct");
+  EXPECT_TRUE(resolve(agreed, {}, gpus).nvls);
+  agreed.deterministic = 1;
+  EXPECT_THROW(resolve(agreed, {}, gpus), Error);
+  agreed = {};
+  agreed.symmetric_bytes = 1000;
+  EXPECT_THROW(resolve(agreed, {}, gpus), Error);
+}
+
 TEST(Selection, Slots_FillTwiceTheSecondLevelWhereThereIsRoom) {
   const auto slots = [](Measured where, uint32_t slot_bytes = 0) {
     AgreedConfig agreed;
@@ -171,6 +198,20 @@ TEST(Selection, Slots_FillTwiceTheSecondLevelWhereThereIsRoom) {
   EXPECT_EQ(slots({.cores = 2, .ranks_per_host = 4, .caches = caches}), 8u) << "cores are shared";
   EXPECT_EQ(slots({.cores = 2, .ranks_per_host = 8, .caches = caches}), 4u) << "a crowd";
   EXPECT_EQ(slots({.cores = 2, .ranks_per_host = 2}), 8u) << "caches are not known";
+}
+
+TEST(Selection, SlotsBetweenHosts_AreLargeAndAWindowTogether) {
+  const Measured hosts{.n_ranks = 4, .cores = 2, .ranks_per_host = 2};
+  AgreedConfig agreed;
+  EXPECT_EQ(resolve(agreed, {}, hosts).layout.area_bytes, 256u << 10);
+  EXPECT_EQ(resolve(agreed, {}, hosts).layout.n_areas, 8u);
+  agreed.slot_bytes = 64 << 10;
+  EXPECT_EQ(resolve(agreed, {}, hosts).layout.n_areas, 32u);
+  agreed.slot_bytes = 64;
+  EXPECT_EQ(resolve(agreed, {}, hosts).layout.n_areas, 64u) << "the most";
+  agreed.slot_bytes = 4 << 20;
+  EXPECT_EQ(resolve(agreed, {}, hosts).layout.n_areas, 8u) << "the fewest";
+  EXPECT_EQ(resolve({}, {}, {.n_ranks = 4, .ranks_per_host = 4}).layout.area_bytes, 64u << 10);
 }
 
 TEST(Selection, Signatures_DifferByCallNumberAndHistory) {
@@ -221,6 +262,53 @@ TEST(Peers, HostFacts_UniteCoresOfAHost) {
   EXPECT_EQ(facts.cores, 3);
   EXPECT_EQ(facts.local_ranks, 2);
   EXPECT_EQ(host_facts(records, 2).local_ranks, 1);
+  EXPECT_EQ(facts.hosts.text(), "0,0,1");
+  EXPECT_EQ(host_facts(records, 2).hosts, facts.hosts);
+}
+
+// Rank 0's layout counts where it is for so many ranks: plans see it, whatever the hosts are.
+TEST(Peers, HostFacts_TakeTheLayoutOfRank0) {
+  std::vector<PeerRecord> records(4);
+  EXPECT_FALSE(host_facts(records, 0).hosts.several());
+  records[0].layout.text = "2x2";
+  records[1].layout.text = "4x1";
+  EXPECT_EQ(host_facts(records, 3).hosts.text(), "2x2");
+  EXPECT_EQ(host_facts(records, 3).local_ranks, 4);
+  records[0].layout.text = "3x2";  // for another communicator of the job
+  EXPECT_FALSE(host_facts(records, 0).hosts.several());
+  records[0].layout.text = "2,x";
+  EXPECT_THROW(host_facts(records, 0), Error);
+}
+
+TEST(Peers, HostFacts_KnowWhetherAllHaveRdma) {
+  std::vector<PeerRecord> records(2);
+  records[0].transports.push_back({"rdma", {}, {}});
+  EXPECT_FALSE(host_facts(records, 0).rdma);
+  records[1].transports.push_back({"rdma", {}, {}});
+  EXPECT_TRUE(host_facts(records, 0).rdma);
+  EXPECT_EQ(resolve({}, {}, {.rdma = true}).network, planner::kRdmaNetwork);
+  EXPECT_EQ(resolve({}, {}, {}).network, planner::kTcpNetwork);
+  planner::Profile profile;
+  profile.parameters.network = {1, 2, 3, 4};
+  EXPECT_EQ(resolve({}, {}, {.text = to_json(profile), .rdma = true}).network,
+            *profile.parameters.network);
+}
+
+TEST(Select, SeveralHosts_TakeTwoLevels) {
+  const uint64_t by_rank[] = {7, 7, 3, 3, 9, 9};
+  const Selection call{.n_ranks = 6,
+                       .cores = 2,
+                       .hosts = planner::Hosts::of(by_rank),
+                       .block_bytes = 64 << 20,
+                       .dtype = DType::kFloat32};
+  const Choice choice = select(call, resolve({}));
+  EXPECT_TRUE(choice.row->layered) << choice.row->name;
+  EXPECT_EQ(choice.request.hosts.text(), "3x2");
+  Selection apart = call;
+  const uint64_t alone[] = {1, 2, 3, 4, 5, 6};
+  apart.hosts = planner::Hosts::of(alone);
+  EXPECT_FALSE(select(apart, resolve({})).row->layered);
+  EXPECT_FALSE(select(apart, resolve({})).request.hosts.several());
 }
 
 TEST(NoticeBoard, Words_RoundTrip) {

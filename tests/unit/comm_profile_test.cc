@@ -125,7 +125,7 @@ TEST_F(ProfileFile, HandedOut_IsWhatThatManyRanksNeed) {
 }
 
 TEST(Resolve, Profile_FillsInWhatTheUserLeavesOpen) {
-  const Measured measured{.text = to_json(here()), .n_ranks = 4, .cores = 2};
+  const Measured measured{.text = to_json(here()), .n_ranks = 4, .cores = 2, .ranks_per_host = 4};
   EXPECT_EQ(resolve({}, {}, measured).layout.area_bytes, 16u << 10);
   EXPECT_EQ(resolve({}, {}, measured).channels, 3);
   AgreedConfig agreed;
@@ -133,8 +133,15 @@ TEST(Resolve, Profile_FillsInWhatTheUserLeavesOpen) {
   agreed.channels = 1;
   EXPECT_EQ(resolve(agreed, {}, measured).layout.area_bytes, 4096u);
   EXPECT_EQ(resolve(agreed, {}, measured).channels, 1);
-  const Measured elsewhere{.text = measured.text, .n_ranks = 4, .cores = 4};
+  const Measured elsewhere{.text = measured.text, .n_ranks = 4, .cores = 4, .ranks_per_host = 4};
   EXPECT_EQ(resolve({}, {}, elsewhere).layout.area_bytes, resolve({}).layout.area_bytes);
+}
+
+TEST(Resolve, Profile_OfOneHost_SaysNothingOfSlotsBetweenHosts) {
+  const Measured hosts{.text = to_json(here()), .n_ranks = 4, .cores = 2, .ranks_per_host = 2};
+  const Measured none{.n_ranks = 4, .cores = 2, .ranks_per_host = 2};
+  EXPECT_EQ(resolve({}, {}, hosts).layout.area_bytes, resolve({}, {}, none).layout.area_bytes);
+  EXPECT_EQ(resolve({}, {}, hosts).channels, 1);
 }
 
 TEST(Select, Profile_DecidesWhereItHasMeasured) {

@@ -12,6 +12,12 @@ tutti_add_test(planner_logarithmic_test SOURCES planner_logarithmic_test.cc DEPS
 tutti_add_test(planner_forest_test SOURCES planner_forest_test.cc DEPS tutti::topology_planner LABELS unit)
 tutti_add_test(planner_hierarchy_test SOURCES planner_hierarchy_test.cc DEPS tutti::topology_planner LABELS unit)
 tutti_add_test(planner_alltoall_test SOURCES planner_alltoall_test.cc DEPS tutti::topology_planner LABELS unit)
+tutti_add_test(planner_switch_test
+  SOURCES planner_switch_test.cc ${PROJECT_SOURCE_DIR}/tests/support/plan_interpreter.cc
+  DEPS tutti::topology_planner LABELS unit)
 tutti_add_test(planner_nccl_graph_test
   SOURCES planner_nccl_graph_test.cc ${PROJECT_SOURCE_DIR}/tests/support/plan_interpreter.cc
   DEPS tutti::topology_planner LABELS unit)
+tutti_add_test(planner_levels_test
+  SOURCES planner_levels_test.cc ${PROJECT_SOURCE_DIR}/tests/support/plan_interpreter.cc
+  DEPS tutti::planner LABELS unit)

@@ -52,7 +52,9 @@ std::string replaced(std::string text, const std::string& what, const std::strin
 }
 
 TEST(Profile, Text_ReadsBackEqual) {
-  for (const Profile& profile : {Profile{}, sample()}) {
+  Profile networked = sample();
+  networked.parameters.network = {2000, 150, 0.08, 0.02};
+  for (const Profile& profile : {Profile{}, sample(), networked}) {
     const std::string text = to_json(profile);
     EXPECT_EQ(profile_from_json(text), profile) << text;
     EXPECT_EQ(to_json(profile_from_json(text)), text);
@@ -70,6 +72,8 @@ TEST(Profile, WrongTexts_AreRefusedWithPlaceAndReason) {
       {replaced(good, "\"hop_ns\":123.5", "\"hop_ns\":-1"),
        "/parameters/hop_ns: expected a number"},
       {replaced(good, "\"hop_ns\":123.5", "\"hop\":1"), "/parameters: unknown member \"hop\""},
+      {replaced(good, "\"hop_ns\":123.5", "\"hop_ns\":123.5,\"network\":{\"hop_ns\":0}"),
+       "/parameters/network/hop_ns: expected a number"},
       {replaced(good, "0.01,", ""), "/parameters/read_ns_per_byte: expected three numbers"},
       {replaced(good, "131072", "131073"), "/tunings/0/slot_bytes: expected 0 or a power of two"},
       {replaced(good, "\"channels\":2", "\"channels\":65"), "/tunings/0/channels: expected"},

@@ -67,10 +67,25 @@ Rank::Rank(const TransportRow& row_, int rank_, int n_ranks_, Exchange& exchange
       n_ranks(n_ranks_),
       exchange(exchange_),
       budget(cap_bytes),
-      bell(SharedBell::allocate()) {}
+      bell(SharedBell::allocate()) {
+  // Ranks take turns on the two hosts of a guest, so that what they send crosses a wire.
+  const char* const devices = rank % 2 == 0 ? "TUTTI_VM_DEVICES_0" : "TUTTI_VM_DEVICES_1";
+  if (const auto own = foreign_variable(devices)) {
+    config_ = config_from_environment().local;
+    config_->rdma.devices = *own;
+    std::ranges::replace(config_->rdma.devices, ' ', ',');
+  }
+}
 
 std::unique_ptr<Transport> Rank::make_transport(uint64_t comm_id) {
-  return row.create({.comm_id = comm_id, .rank = rank, .budget = &budget, .bell = &bell});
+  auto made = row.create({.comm_id = comm_id,
+                          .rank = rank,
+                          .budget = &budget,
+                          .bell = &bell,
+                          .config = config_ ? &*config_ : nullptr,
+                          .device = device});
+  made->start();
+  return made;
 }
 
 void Rank::join(uint64_t comm_id) {
@@ -213,27 +228,5 @@ std::vector<std::string> names_in(const char* folder) {
 
 size_t open_descriptors() { return names_in("/proc/self/fd").size(); }
 std::vector<std::string> shared_memory_files() { return names_in("/dev/shm"); }
-
-namespace {
-uint64_t word_at(uint64_t key, size_t index) {
-  uint64_t z = key * 0x9e3779b97f4a7c15ULL + index;
-  return (z ^ (z >> 29)) * 0xbf58476d1ce4e5b9ULL;
-}
-}  // namespace
-
-void fill_pattern(std::byte* data, size_t bytes, uint64_t key) {
-  for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
-    const uint64_t word = word_at(key, at);
-    std::memcpy(data + at, &word, std::min(sizeof word, bytes - at));
-  }
-}
-
-bool has_pattern(const std::byte* data, size_t bytes, uint64_t key) {
-  for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
-    const uint64_t word = word_at(key, at);
-    if (std::memcmp(data + at, &word, std::min(sizeof word, bytes - at)) != 0) return false;
-  }
-  return true;
-}
 
 }  // namespace tutti::transport::testing

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,7 +14,9 @@
 #include <gtest/gtest.h>
 
 #include "src/base/clock.h"
+#include "src/base/config.h"
 #include "src/base/wait.h"
+#include "tests/unit/transport_pattern.h"
 #include "transport/transport.h"
 
 namespace tutti::transport::testing {
@@ -66,6 +69,7 @@ class Rank {
   const TransportRow& row;
   const int rank;
   const int n_ranks;
+  int device = -1;  // for transports that are made from now on
   Exchange& exchange;
   MemoryBudget budget;
   SharedBell bell;
@@ -74,6 +78,7 @@ class Rank {
 
  private:
   uint64_t comm_id_ = 0;
+  std::optional<LocalConfig> config_;  // in a guest of tests/vm: with its host's devices
 };
 
 // Runs body(rank) for each rank; failures of a child process become failures of the test.
@@ -83,9 +88,5 @@ void run_ranks(const TransportRow& row, Mode mode, int n_ranks,
 // Open descriptors of this process, and names in /dev/shm.
 size_t open_descriptors();
 std::vector<std::string> shared_memory_files();
-
-// Fills or checks bytes that follow from a key.
-void fill_pattern(std::byte* data, size_t bytes, uint64_t key);
-bool has_pattern(const std::byte* data, size_t bytes, uint64_t key);
 
 }  // namespace tutti::transport::testing

@@ -8,3 +8,4 @@ set_tests_properties(verify_mutants_full PROPERTIES LABELS "unit;long" TIMEOUT 9
 tutti_add_test(verify_fair_share_test SOURCES verify_fair_share_test.cc DEPS tutti::verify LABELS unit)
 tutti_add_test(verify_routes_test SOURCES verify_routes_test.cc DEPS tutti::planner LABELS unit)
 tutti_add_test(verify_simulator_test SOURCES verify_simulator_test.cc DEPS tutti::planner LABELS unit)
+tutti_add_test(verify_switch_test SOURCES verify_switch_test.cc DEPS tutti::verify LABELS unit)

@@ -19,7 +19,8 @@
 #include <infiniband/umad.h>
 #include <spdlog/fmt/fmt.h>
 
-#include "topology/detectors/shared_library.h"
+#include "src/base/infiniband.h"
+#include "src/base/shared_library.h"
 #include "topology/fabric.h"
 #include "topology/link_rates.h"
 
@@ -159,20 +160,8 @@ class Collector {
   }
 
   static int64_t lanes_of(uint32_t width) {
-    switch (width) {
-      case 1:
-        return 1;
-      case 2:
-        return 4;
-      case 4:
-        return 8;
-      case 8:
-        return 12;
-      case 16:
-        return 2;
-      default:
-        return kUnknown;
-    }
+    const int lanes = infiniband_lanes(width);
+    return lanes != 0 ? lanes : kUnknown;
   }
 
   const Functions& functions_;

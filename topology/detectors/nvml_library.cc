@@ -7,8 +7,8 @@
 
 #include <spdlog/fmt/fmt.h>
 
+#include "src/base/shared_library.h"
 #include "topology/detectors/nvml.h"
-#include "topology/detectors/shared_library.h"
 
 namespace tutti::topology {
 namespace {

@@ -36,18 +36,23 @@ class FaultySend final : public SendConnection {
     view = inner_->view;
     needs_progress = true;
     same_process = inner_->same_process;
+    by_value = inner_->by_value;
   }
   Status ready(bool* is_ready) noexcept override {
     const Status status = inner_->ready(is_ready);
     view.peer_bell = inner_->view.peer_bell;
+    device = inner_->device;  // what GPUs write there themselves meets no fault
     return status;
   }
   Status progress() noexcept override {
     if (dice_.roll(view.committed, kKill) < faults_.kill) std::raise(SIGKILL);
     if (dice_.roll(view.committed, kDrop) < faults_.drop)
       return {StatusCode::kRemoteError, sink_, "the connection was dropped (an injected fault)"};
-    return inner_->needs_progress ? inner_->progress() : kOkStatus;
+    if (!inner_->needs_progress) return kOkStatus;
+    inner_->view = view;  // what progress() goes by
+    return inner_->progress();
   }
+  void nudge() noexcept override { inner_->nudge(); }
   size_t rest() noexcept override { return inner_->rest(); }
   void resume() override { inner_->resume(); }
   bool reference(const void* data, size_t bytes, bool allow_pull, MessageKind* kind,
@@ -68,6 +73,7 @@ class FaultyRecv final : public RecvConnection {
       : inner_(std::move(inner)), dice_(faults, id), faults_(faults), lines_(inner_->view.n_lines) {
     view = inner_->view;
     view.lines = lines_.data();
+    device = inner_->device;
     needs_progress = true;
   }
 
@@ -80,6 +86,7 @@ class FaultyRecv final : public RecvConnection {
     }
     return kOkStatus;
   }
+  void nudge() noexcept override { inner_->nudge(); }
   Status map(const DirectReference& reference, const std::byte** data) noexcept override {
     inner_->view.consumed = view.consumed;
     return inner_->map(reference, data);
@@ -131,6 +138,8 @@ class FaultyTransport final : public Transport {
   std::string_view name() const noexcept override { return inner_->name(); }
   std::vector<std::byte> address() const override { return inner_->address(); }
   Reach reach(const Peer& peer) const override { return inner_->reach(peer); }
+  void start() override { inner_->start(); }
+  bool crosses_hosts() const noexcept override { return inner_->crosses_hosts(); }
   std::string direct_capability() const override { return inner_->direct_capability(); }
   std::unique_ptr<SendConnection> connect(const ConnectionId& id, const Peer& to,
                                           const FifoLayout& layout) override {
@@ -148,7 +157,9 @@ class FaultyTransport final : public Transport {
                                               Deadline deadline) override {
     return inner_->import_region(from, token, deadline);
   }
+  PathsReport paths(const Peer& peer) const override { return inner_->paths(peer); }
   Status peer_failure(int rank) const noexcept override { return inner_->peer_failure(rank); }
+  void give_up(int rank) noexcept override { inner_->give_up(rank); }
 
  private:
   std::unique_ptr<Transport> inner_;

@@ -96,7 +96,7 @@ class InprocRegion final : public RemoteRegion {
     return use([&] { std::memcpy(memory() + offset, data, bytes); });
   }
 
-  Status read(size_t offset, std::span<uint64_t> words) const noexcept override {
+  Status read(size_t offset, std::span<uint64_t> words, Deadline) const noexcept override {
     if (offset % sizeof(uint64_t) != 0 || offset > token_.bytes ||
         words.size_bytes() > token_.bytes - offset) {
       return out_of_range();

@@ -88,7 +88,8 @@ Reach ShmTransport::reach(const Peer& peer) const {
   if (peer.process.host_id != this_process().host_id) {
     return {.reachable = false,
             .reason = "rank " + std::to_string(peer.rank) +
-                      " is on another host, or in another IPC or network namespace"};
+                      " is on another host, or in another IPC or network namespace, or has another "
+                      "TUTTI_HOST_ID"};
   }
   if (peer.process.uid != this_process().uid) {
     return {.reachable = false,

@@ -68,7 +68,7 @@ Status ShmRegion::check_write(size_t offset, size_t bytes) const noexcept {
           "registered with has failed"};
 }
 
-Status ShmRegion::read(size_t offset, std::span<uint64_t> words) const noexcept {
+Status ShmRegion::read(size_t offset, std::span<uint64_t> words, Deadline) const noexcept {
   if (offset % sizeof(uint64_t) != 0) {
     return {StatusCode::kInvalidArgument, rank_, "expected words at a multiple of 8 bytes"};
   }

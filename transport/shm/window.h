@@ -34,7 +34,7 @@ class ShmRegion final : public RemoteRegion {
   ShmRegion(std::shared_ptr<Hub> hub, int rank, Exposure exposure, const WindowToken& token);
   size_t bytes() const noexcept override { return bytes_; }
   Status put(size_t offset, const void* data, size_t bytes) noexcept override;
-  Status read(size_t offset, std::span<uint64_t> words) const noexcept override;
+  Status read(size_t offset, std::span<uint64_t> words, Deadline deadline) const noexcept override;
   Status add_signal(size_t offset, uint64_t value) noexcept override;
 
  private:

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 
-from . import install, ops, report, run, settings, svg, verdict
+from . import install, network, network_report, ops, report, run, settings, svg, verdict
 
 EPILOG = """
 examples
@@ -15,6 +15,8 @@ examples
   compare --runs 3 --out results         three runs, judged together as the acceptance asks
   compare report results/*.json          judge and draw again what has been measured
   compare list                           the peers and their settings
+  compare --network                      over networks: 2 and 3 hosts made of namespaces, against Open MPI, Gloo and iperf3 (needs root)
+  compare --network --guest              and rdma in a guest kernel, against ib_write_bw
 
 reading the tables
   best peer     Tutti's time over that of the fastest peer at its fastest setting in the same round; median of the rounds
@@ -32,9 +34,13 @@ def parser():
                    help="run (the default); list: show peers and settings; report: read earlier results")
     p.add_argument("files", nargs="*", help="with report: JSON files of runs, judged together")
     choose = p.add_argument_group("what to measure")
-    choose.add_argument("--ops", help=f"comma-separated: {', '.join(ops.PEER_OPS)}")
+    choose.add_argument("--network", action="store_true", help="over networks, one rank on each of 2 and 3 hosts, instead of on one host")
+    choose.add_argument("--guest", nargs="?", const="uml", choices=("uml", "qemu"), metavar="LANE",
+                        help="with --network: rdma in a guest kernel too (tests/vm), lane uml (the default) or qemu")
+    choose.add_argument("--ops", help=f"comma-separated: {', '.join(ops.NETWORK_OPS)} (the last between hosts only)")
     choose.add_argument("--sizes", help="comma-separated bytes, as nccl-tests counts them: 8,32K,128M (default: 8 to 128M by x4)")
-    choose.add_argument("--ranks", help="comma-separated (default: 2,4,8; more than 2 only at 8, 8K and 1M unless --sizes is given)")
+    choose.add_argument("--ranks", help="comma-separated (default: 2,4,8; more than 2 only at 8, 8K and 1M unless --sizes is given; "
+                                        "with --network the number of hosts)")
     choose.add_argument("--peers", help=f"comma-separated peers or settings: {', '.join(settings.PEERS)}, openmpi/default, ...")
     choose.add_argument("--variant", action="append", default=[], metavar="NAME:VAR=VALUE,...",
                         help="measure Tutti with these environment variables too, as tutti/NAME; may be repeated")
@@ -47,6 +53,8 @@ def parser():
     how.add_argument("--offset", type=int, default=0, metavar="BYTES", help="of every user buffer from a page's start (default: 0)")
     how.add_argument("--placement", choices=("auto", "pinned", "free"), default="auto",
                      help="auto: rank r on CPU r while there are enough CPUs, else left to the system; for all peers alike")
+    how.add_argument("--streams", type=int, default=2, metavar="N", help="with --network: of iperf3, and TUTTI_TCP_SOCKETS (default: 2)")
+    how.add_argument("--rate", metavar="RATE", help="with --network: shape every cable, such as 1gbit")
     how.add_argument("--seed", type=int, default=1, help="of the values in the buffers")
     how.add_argument("--accept", action="store_true",
                      help="end with 1 unless everything that the acceptance asks for was measured and holds")
@@ -64,30 +72,46 @@ def parse(arguments):
     options = p.parse_args(arguments)
     if options.files and options.what != "report":
         p.error(f"unexpected {options.files[0]}")
-    names = options.ops.split(",") if options.ops else list(ops.PEER_OPS)
+    known = ops.NETWORK_OPS if options.network else ops.PEER_OPS
+    names = options.ops.split(",") if options.ops else []
     for name in names:
-        if name not in ops.PEER_OPS:
-            p.error(f"no operation is called {name}; there are {', '.join(ops.PEER_OPS)}")
+        if name not in known:
+            p.error(f"no operation is called {name}; there are {', '.join(known)}")
     try:
         sizes = [ops.parse_size(s) for s in options.sizes.split(",")] if options.sizes else None
         ranks = [int(r) for r in options.ranks.split(",")] if options.ranks else None
     except ValueError as error:
         p.error(f"a number was expected: {error}")
-    if any(r < 2 or r % 2 for r in ranks or []):
+    if any(r < 2 or (r % 2 and not options.network) for r in ranks or []):
         p.error("--ranks takes even numbers (ping-pong is between pairs)")
+    if (options.guest or options.rate) and not options.network:
+        p.error("--guest and --rate belong to --network")
     if options.rounds < 1 or options.runs < 1 or options.budget <= 0 or options.offset % 4 or options.offset < 0:
         p.error("--rounds, --runs and --budget are positive, --offset is a multiple of 4")
+    if not 1 <= options.streams <= 16:
+        p.error("--streams takes 1 to 16")
     if options.quick:
+        if options.network:
+            sizes, ranks = sizes or [1 << 20], ranks or [2]
         sizes, ranks = sizes or [8, 32 << 10, 1 << 20], ranks or [2]
         options.rounds, options.budget = 2, 0.5
-    try:
-        variants = [settings.variant(text) for text in options.variant]
-        options.settings = settings.select(options.peers.split(",") if options.peers else None) + variants
-    except ValueError as error:
-        p.error(str(error))
-    options.points = ops.acceptance_points(names, sizes, ranks or ops.RANKS)
+    choose_settings(p, options)
+    options.points = network.points(names, sizes, ranks) if options.network else \
+        ops.acceptance_points(names or ops.PEER_OPS, sizes, ranks or ops.RANKS)
     options.out = options.out or os.path.join(options.cache, "results")
     return options
+
+
+def choose_settings(p, options):
+    """Whose jobs are started."""
+    peers = options.peers.split(",") if options.peers else None
+    among, variant = (network.SETTINGS, network.variant) if options.network else (settings.SETTINGS, settings.variant)
+    try:
+        options.settings = settings.select(peers, among) + [variant(text) for text in options.variant]
+    except ValueError as error:
+        p.error(str(error))
+    if options.network:
+        options.settings = [network.with_streams(s, options.streams) for s in options.settings]
 
 
 def load(files):
@@ -105,17 +129,35 @@ def load(files):
 
 def conclude(results, folder, accept):
     """Prints the report of all runs together and writes it and the plots; returns the exit code."""
+    if any("network" in r for r in results):
+        return conclude_network(results, folder, accept)
     judged = verdict.judge(results)
-    text = report.text(results, judged)
-    print(text)
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "report.txt"), "w", encoding="utf-8") as stream:
-        stream.write(text + "\n")
-    with open(os.path.join(folder, "report.json"), "w", encoding="utf-8") as stream:
-        json.dump(judged, stream, indent=1)
+    write_report("report", report.text(results, judged), judged, folder)
     for name in svg.write_all(results, judged, folder):
         print(f"wrote {name}")
     passed = not judged["doubts"] and all(a["verdict"] == "PASS" for a in judged["acceptance"])
+    return 1 if accept and not passed else 0
+
+
+def write_report(name, text, judged, folder):
+    """Prints it, and writes it as text and as data."""
+    print(text)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name + ".txt"), "w", encoding="utf-8") as stream:
+        stream.write(text + "\n")
+    with open(os.path.join(folder, name + ".json"), "w", encoding="utf-8") as stream:
+        json.dump(judged, stream, indent=1)
+
+
+def conclude_network(results, folder, accept):
+    """The same for runs over networks."""
+    if not all("network" in r for r in results):
+        sys.exit("compare: these are runs of two kinds, on one host and with --network; report them one kind at a time")
+    judged = network_report.judge(results)
+    write_report("network-report", network_report.text(results, judged), judged, folder)
+    for name in network_report.write_plots(judged, folder):
+        print(f"wrote {name}")
+    passed = all(holds for holds, _ in network_report.verdict(judged))
     return 1 if accept and not passed else 0
 
 
@@ -123,10 +165,15 @@ def main(arguments):
     options = parse(arguments)
     if options.what == "list":
         print(settings.table())
+        print("\nwith --network\n" + settings.table(network.SETTINGS))
+        print("\n* the peer's default setting")
         return 0
     if options.what == "report":
         if not options.files:
             sys.exit("compare: which results? e.g. compare report build/compare/results/run-*.json")
         return conclude(load(options.files), options.out, options.accept)
-    results = run.runs(options)
+    if options.network and network.refusal():
+        print(f"compare: skipped: {network.refusal()}")
+        return network.SKIPPED
+    results = run.runs(options, network.NetworkRun if options.network else run.Run)
     return conclude(results, options.out, options.accept) if results else 130

@@ -5,6 +5,7 @@ import selectors
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -24,10 +25,11 @@ class Refused(Exception):
 
 
 class ControlServer:
-    """The listening socket and the folder that all of a run's temporary files are in."""
+    """The listening socket and the folder that all of a run's temporary files are in: in memory, unless hosts of the
+    test bed have to see it, whose /dev/shm is their own."""
 
-    def __init__(self):
-        base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    def __init__(self, shared=False):
+        base = "/dev/shm" if os.access("/dev/shm", os.W_OK) and not shared else None
         remove_orphans(base)
         self.folder = tempfile.mkdtemp(prefix=f"compare.{os.getpid()}.", dir=base)
         self.path = os.path.join(self.folder, "control")
@@ -58,7 +60,9 @@ class Rank:
         self.pending = b""
         words = self.read_line(time.monotonic() + 5).split()
         fields = dict(w.split("=", 1) for w in words[1:])
-        self.job, self.rank, self.pid = fields["job"], int(fields["rank"]), int(fields["pid"])
+        self.job, self.rank = fields["job"], int(fields["rank"])
+        # As this process sees it: the rank may be in a host of the test bed, which numbers its own processes.
+        self.pid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
         self.version = fields["version"]
 
     def send(self, line):

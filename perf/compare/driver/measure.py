@@ -2,7 +2,7 @@
 import math
 import time
 
-from . import ops, settings, stats
+from . import ops, stats
 from .jobs import JobFailed, Refused
 
 PRUNE = 2.5           # a setting this much slower than the best can't become the best; it sits out the rounds
@@ -119,6 +119,7 @@ class PointRun:
         self.statistic = "mean_ns" if self.oversubscribed else "median_ns"
         self.batch_ns = SHARED_BATCH_NS if self.oversubscribed else BATCH_NS
         self.jobs = [j for j in jobs if j.setting.covers(point) and not j.problem]
+        self.defaults = {j.setting.name for j in jobs if j.setting.default and not j.setting.is_tutti}
         self.estimates, self.excluded, self.wrong, self.pruned = {}, {}, {}, {}
         self.deadline = CALIBRATION_SECONDS
 
@@ -168,8 +169,7 @@ class PointRun:
         ns = self.estimates.get(job.setting.name, math.inf) / doubt
         if job.setting.is_tutti or ns <= PRUNE * self.best(lambda n: not n.startswith("tutti/")):
             return False
-        defaults = {s.name for s in settings.SETTINGS if s.default and not s.is_tutti}
-        return not (job.setting.default and ns <= PRUNE * self.best(lambda n: n in defaults))
+        return not (job.setting.default and ns <= PRUNE * self.best(lambda n: n in self.defaults))
 
     def prepare(self):
         for job in list(self.jobs):

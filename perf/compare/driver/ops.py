@@ -3,6 +3,8 @@ from dataclasses import dataclass
 
 FLOAT = 4
 PEER_OPS = ("all_reduce", "all_reduce_in_place", "all_gather", "reduce_scatter", "broadcast", "all_to_all", "ping_pong")
+NETWORK_OPS = PEER_OPS + ("send_recv",)  # between hosts
+PAIRED_OPS = ("ping_pong", "send_recv")   # ranks 2k and 2k+1
 TITLES = {
     "all_reduce": "AllReduce",
     "all_reduce_in_place": "AllReduce in place",
@@ -11,6 +13,7 @@ TITLES = {
     "broadcast": "Broadcast, rotating root",
     "all_to_all": "AllToAll",
     "ping_pong": "ping-pong, one way",
+    "send_recv": "sendrecv, both ways at once",
 }
 SIZES = tuple(8 * 4**k for k in range(13))  # 8 B ... 128 MiB
 MANY_RANKS_SIZES = (8, 8 << 10, 1 << 20)
@@ -19,7 +22,7 @@ RANKS = (2, 4, 8)
 # Bytes read and written in all, in units of the size, by 2 ranks whose memory is mapped in both: each input is
 # read once and each output written once.
 MOVED = {"all_reduce": 4, "all_reduce_in_place": 4, "all_gather": 3, "reduce_scatter": 3, "broadcast": 2, "all_to_all": 4,
-         "ping_pong": 2}
+         "ping_pong": 2, "send_recv": 4}
 SPLIT_OPS = ("all_gather", "reduce_scatter", "all_to_all")  # the size is split between the ranks
 
 

@@ -38,12 +38,14 @@ def weight(point):
 
 class Run:
     """One run of all points."""
+    across_hosts = False
+    file_name = "run"
 
     def __init__(self, options, ready, progress):
         self.options, self.progress = options, progress
         self.paths = install.Paths(options.build, options.cache)
         self.settings = [replace(s, paths=self.paths) for s in options.settings if s.peer in ready]
-        self.server = ControlServer()
+        self.server = ControlServer(shared=self.across_hosts)
         self.cpus = options.cpus = len(os.sched_getaffinity(0))
         self.jobs, self.versions, self.skipped, self.points = [], {}, {}, []
         self.machine = measure.Machine(None, options)
@@ -157,16 +159,16 @@ def interrupted(signum, _frame):
     raise KeyboardInterrupt(signal.Signals(signum).name)
 
 
-def free_name(folder):
+def free_name(folder, what):
     """A file name that is not there yet: run-1.json, ..."""
     number = 1
-    while os.path.exists(os.path.join(folder, f"run-{number}.json")):
+    while os.path.exists(os.path.join(folder, f"{what}-{number}.json")):
         number += 1
-    return os.path.join(folder, f"run-{number}.json")
+    return os.path.join(folder, f"{what}-{number}.json")
 
 
-def one_run(options, ready, skipped, progress):
-    run = Run(options, ready, progress)
+def one_run(kind, options, ready, skipped, progress):
+    run = kind(options, ready, progress)
     run.skipped.update(skipped)
     limits, interrupt = {}, None
     try:
@@ -178,8 +180,8 @@ def one_run(options, ready, skipped, progress):
     return run.result(limits), interrupt
 
 
-def runs(options):
-    """The results of all runs, each written as it ends; an interrupted one with the points that it has."""
+def runs(options, kind=Run):
+    """The results of all runs of this kind, each written as it ends; an interrupted one with the points that it has."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
     progress = Progress()
@@ -190,11 +192,11 @@ def runs(options):
         peers = dict.fromkeys(s.peer for s in options.settings)
         ready, skipped = install.prepare(paths, peers, not options.no_install, progress.say)
         for _ in range(options.runs):
-            result, interrupt = one_run(options, ready, skipped, progress)
+            result, interrupt = one_run(kind, options, ready, skipped, progress)
             if interrupt and not result["points"]:
                 raise interrupt
             results.append(result)
-            name = free_name(options.out)
+            name = free_name(options.out, kind.file_name)
             with open(name, "w", encoding="utf-8") as stream:
                 json.dump(results[-1], stream, indent=1)
             progress.end()

@@ -1,7 +1,7 @@
 """Who is measured, and how it is set. A setting is a job of its own; the best peer at a point is the best over all.
 What made peers fast was found on a machine of two cores; `compare list` prints this table."""
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import ops
 
@@ -131,35 +131,36 @@ SETTINGS = (
 )
 
 
-def variant(text):
-    """Tutti with environment variables of one's own: "name:VAR=VALUE,VAR=VALUE"."""
+def variant(text, base=SETTINGS[0], taken=SETTINGS):
+    """Tutti as in `base`, with environment variables of one's own: "name:VAR=VALUE,VAR=VALUE"."""
     name, colon, values = text.partition(":")
     env = dict(pair.partition("=")[::2] for pair in values.split(",") if "=" in pair)
-    if not name or not colon or len(env) != len(values.split(",")) or any(s.name == f"tutti/{name}" for s in SETTINGS):
+    if not name or not colon or len(env) != len(values.split(",")) or any(s.name == f"tutti/{name}" for s in taken):
         raise ValueError(f"--variant takes NAME:VAR=VALUE,... with a name of its own, got {text}")
-    return Setting(f"tutti/{name}", values, "tutti", "tutti", env=env)
+    return replace(base, name=f"tutti/{name}", about=values, env={**base.env, **env}, default=False)
 
 
 LIMITS = Setting("limit/machine", "hand-written loops", "limits", "limits")
 PEERS = tuple(dict.fromkeys(s.peer for s in SETTINGS))
 
 
-def select(peers):
+def select(peers, among=SETTINGS):
     """Settings of the named peers (`openmpi`) or single ones (`openmpi/default`); Tutti's are always among them."""
     if not peers:
-        return list(SETTINGS)
-    unknown = [p for p in peers if p not in PEERS and p not in [s.name for s in SETTINGS]]
+        return list(among)
+    known = [s.peer for s in among] + [s.name for s in among]
+    unknown = [p for p in peers if p not in known]
     if unknown:
         sys.exit(f"compare: no peer or setting is called {', '.join(unknown)}; `compare list` shows them")
-    named = [s for s in SETTINGS if s.peer in peers or s.name in peers]
-    return named if any(s.is_tutti for s in named) else [s for s in SETTINGS if s.is_tutti] + named
+    named = [s for s in among if s.peer in peers or s.name in peers]
+    return named if any(s.is_tutti for s in named) else [s for s in among if s.is_tutti] + named
 
 
-def table():
+def table(among=SETTINGS):
     lines = []
-    for s in SETTINGS:
+    for s in among:
         limits = []
-        if s.ops != ops.PEER_OPS:
+        if not set(ops.PEER_OPS) <= set(s.ops):
             missing = [o for o in ops.PEER_OPS if o not in s.ops]
             few = len(s.ops) <= len(missing)
             limits.append(("" if few else "not ") + ", ".join(ops.TITLES[o] for o in (s.ops if few else missing)))
@@ -169,7 +170,7 @@ def table():
             limits.append(f"up to {s.most_ranks} ranks")
         lines.append(f"{s.name + (' *' if s.default else ''):26} {s.about}" + (f" [{'; '.join(limits)}]" if limits else ""))
         lines += [f"{'':28} {line}" for line in how(s)]
-    return "\n".join(lines) + "\n\n* the peer's default setting"
+    return "\n".join(lines)
 
 
 def how(setting):

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gloo over its TCP transport. COMPARE_GLOO chooses how reductions are done: "new" (the functions
-// with options), or an algorithm object on busy-polling pairs: "ring", "bcube", "halving". Those
-// work in place, so that out of place costs them a copy of the input.
+// Gloo over its TCP transport, on COMPARE_ADDRESS. COMPARE_GLOO chooses how reductions are done:
+// "new" (the functions with options), or an algorithm object on busy-polling pairs: "ring",
+// "bcube", "halving". Those work in place, so that out of place costs them a copy of the input.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -49,7 +49,7 @@ class GlooBackend final : public Backend {
         size_(std::atoi(variable("COMPARE_SIZE", "1").c_str())),
         how_(variable("COMPARE_GLOO", "new")) {
     gloo::transport::tcp::attr where;
-    where.hostname = "127.0.0.1";
+    where.hostname = variable("COMPARE_ADDRESS", "127.0.0.1");
     device_ = gloo::transport::tcp::CreateDevice(where);
     gloo::rendezvous::FileStore files(variable("COMPARE_STORE", "."));
     context_ = connect(files, "new");
@@ -83,6 +83,8 @@ class GlooBackend final : public Backend {
         return prepare_all_to_all();
       case Op::ping_pong:
         return prepare_ping_pong();
+      case Op::send_recv:
+        return prepare_send_recv();
       case Op::other:
         break;
     }
@@ -212,6 +214,18 @@ class GlooBackend final : public Backend {
         receive();
         send();
       }
+    };
+  }
+
+  void prepare_send_recv() {
+    only_new();
+    input_ = context_->createUnboundBuffer(call_.input, call_.point.bytes);
+    output_ = context_->createUnboundBuffer(call_.output, call_.point.bytes);
+    step_ = [this, peer = partner_of(rank_)](int) {
+      output_->recv(peer, tag_);
+      input_->send(peer, tag_);
+      input_->waitSend(kTimeout);
+      output_->waitRecv(kTimeout);
     };
   }
 

@@ -69,6 +69,10 @@ class MpiBackend final : public Backend {
       case Op::all_to_all:
         return MPI_Alltoall(input, count_, MPI_FLOAT, call_.output, count_, MPI_FLOAT,
                             MPI_COMM_WORLD);
+      case Op::send_recv:
+        return MPI_Sendrecv(call_.input, count_, MPI_FLOAT, partner_of(rank_), 0, call_.output,
+                            count_, MPI_FLOAT, partner_of(rank_), 0, MPI_COMM_WORLD,
+                            MPI_STATUS_IGNORE);
       case Op::ping_pong:
       case Op::other:
         break;

@@ -54,7 +54,7 @@ class OneCclBackend final : public Backend {
 
   void prepare(const Call& call) override {
     call_ = call;
-    if (call.point.op == Op::other) {
+    if (call.point.op == Op::other || call.point.op == Op::send_recv) {
       throw Unsupported("oneCCL does not know " + call.point.name);
     }
     ++serial_;
@@ -94,6 +94,7 @@ class OneCclBackend final : public Backend {
       case Op::all_to_all:
         return ccl::alltoall(in, out, count, *comm_, attributes<ccl::alltoall_attr>());
       case Op::ping_pong:
+      case Op::send_recv:
       case Op::other:
         break;
     }

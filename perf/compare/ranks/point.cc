@@ -8,13 +8,14 @@
 namespace tutti::compare {
 namespace {
 
-constexpr std::array<std::pair<const char*, Op>, 6> kOps{{
+constexpr std::array<std::pair<const char*, Op>, 7> kOps{{
     {"all_reduce", Op::all_reduce},
     {"all_gather", Op::all_gather},
     {"reduce_scatter", Op::reduce_scatter},
     {"broadcast", Op::broadcast},
     {"all_to_all", Op::all_to_all},
     {"ping_pong", Op::ping_pong},
+    {"send_recv", Op::send_recv},
 }};
 
 }  // namespace
@@ -79,6 +80,7 @@ Shape shape_of(const Point& point, int n_ranks) {
     case Op::broadcast:
       return {elems, 0, elems};
     case Op::ping_pong:
+    case Op::send_recv:
     case Op::other:
       break;
   }

@@ -33,13 +33,15 @@ enum class Op {
   broadcast,  // in place, as MPI_Bcast
   all_to_all,
   ping_pong,  // between ranks 2k and 2k+1; one call is a round trip
+  send_recv,  // between the same; both send and receive at once
   other,      // a limit of the machine, named in Point::name
 };
 
 enum class Pages { small, huge };
 
 // Bytes are what nccl-tests calls size: the buffer of AllReduce and Broadcast, the output of
-// AllGather, the input of ReduceScatter and AllToAll, one message of ping-pong.
+// AllGather, the input of ReduceScatter and AllToAll, one message of ping-pong
+// and of send_recv.
 struct Point {
   Op op = Op::other;
   std::string name;

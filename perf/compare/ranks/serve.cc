@@ -171,6 +171,7 @@ size_t Session::wrong_after(int root) const {
     case Op::broadcast:
       return count_wrong(call_.output, tables_[static_cast<size_t>(root)], 0, block);
     case Op::ping_pong:
+    case Op::send_recv:
       return count_wrong(call_.output, tables_[static_cast<size_t>(partner_of(backend_.rank()))], 0,
                          block);
     case Op::all_reduce:

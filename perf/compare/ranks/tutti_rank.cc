@@ -82,6 +82,8 @@ class TuttiBackend final : public Backend {
         return tuttiAllToAll(call_.input, call_.output, count, tuttiFloat32, comm_, nullptr);
       case Op::ping_pong:
         return ping_pong(count);
+      case Op::send_recv:
+        return send_recv(count);
       case Op::other:
         break;
     }
@@ -99,6 +101,17 @@ class TuttiBackend final : public Backend {
     const tuttiResult_t got = tuttiRecv(call_.output, count, tuttiFloat32, peer, comm_, nullptr);
     return got != tuttiSuccess ? got
                                : tuttiSend(call_.input, count, tuttiFloat32, peer, comm_, nullptr);
+  }
+
+  tuttiResult_t send_recv(size_t count) {
+    const int peer = partner_of(rank_);
+    tuttiResult_t result = tuttiGroupStart();
+    if (result != tuttiSuccess) return result;
+    result = tuttiSend(call_.input, count, tuttiFloat32, peer, comm_, nullptr);
+    if (result == tuttiSuccess)
+      result = tuttiRecv(call_.output, count, tuttiFloat32, peer, comm_, nullptr);
+    const tuttiResult_t ended = tuttiGroupEnd();
+    return result != tuttiSuccess ? result : ended;
   }
 
   int rank_ = 0;

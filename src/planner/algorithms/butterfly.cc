@@ -60,45 +60,47 @@ std::vector<LaneBuilder> stages_of(PlanBuilder& builder, int32_t rank, const But
   return lanes;
 }
 
-// Of an all-reduce: what one corner's rank does. Channels from butterfly.rounds() on are those of
-// the all-gather, except from and to the rank that it stands in for.
-class Corner {
+// Of an all-reduce: what the rank at one place does. Channels from butterfly.rounds() on are those
+// of the all-gather, except from and to the ranks that it stands in for.
+class Place {
  public:
-  Corner(const Butterfly& butterfly, const Folded& folded, int32_t corner)
+  Place(const Butterfly& butterfly, const ReduceGroup& group, int32_t place)
       : butterfly_(butterfly),
-        folded_(folded),
-        rank_(folded.rank_of(corner)),
-        extra_(folded.extra_of(corner)),
-        visits_(butterfly.visits(corner)) {}
+        group_(group),
+        rank_(group.ranks[static_cast<size_t>(place)]),
+        followers_(group.followers[static_cast<size_t>(place)]),
+        visits_(butterfly.visits(place)) {}
 
   void add_lanes(PlanBuilder& builder) const {
     std::vector<LaneBuilder> halving = stages_of(builder, rank_, butterfly_);
     for (auto visit = visits_.rbegin(); visit != visits_.rend(); ++visit) {
       const Operands sinks =
           visit->stage == 0 ? results(*visit) : Operands{at(visit->nearer, visit->nearer_stage)};
-      halving[static_cast<size_t>(visit->stage)].step(visit->block, sinks, contributions(*visit),
+      halving[static_cast<size_t>(visit->stage)].step(chunk(*visit), sinks, contributions(*visit),
                                                       visit->stage == 0 ? Post::kYes : Post::kNo);
     }
     add_doubling(builder);
-    if (extra_ >= 0) add_extra(builder);
+    for (const int32_t follower : followers_) add_follower(builder, follower);
   }
 
  private:
-  plan::Operand at(int32_t corner, int32_t channel) const {
-    return peer(folded_.rank_of(corner), channel);
+  int32_t chunk(const Visit& visit) const { return group_.first_chunk + visit.block; }
+  plan::Operand at(int32_t place, int32_t channel) const {
+    return peer(group_.ranks[static_cast<size_t>(place)], channel);
   }
   Operands contributions(const Visit& visit) const {
     Operands operands;
-    if (extra_ >= 0) operands.push_back(peer(extra_, visit.stage));
-    for (const int32_t corner : visit.farther) operands.push_back(at(corner, visit.stage));
+    for (const int32_t follower : followers_) operands.push_back(peer(follower, visit.stage));
+    for (const int32_t place : visit.farther) operands.push_back(at(place, visit.stage));
     operands.push_back(scaled_input());
     return operands;
   }
   Operands results(const Visit& visit) const {
     Operands operands{output()};
-    if (extra_ >= 0) operands.push_back(peer(extra_, visit.stage));
-    for (const int32_t corner : visit.farther)
-      operands.push_back(at(corner, butterfly_.rounds() + visit.stage));
+    for (const int32_t follower : followers_)
+      operands.push_back(peer(follower, group_.result_channel + visit.stage));
+    for (const int32_t place : visit.farther)
+      operands.push_back(at(place, butterfly_.rounds() + visit.stage));
     return operands;
   }
 
@@ -109,25 +111,25 @@ class Corner {
     for (const Visit& visit : visits_) {
       if (visit.stage == 0) continue;
       doubling[static_cast<size_t>(visit.stage - 1)].step(
-          visit.block, results(visit),
+          chunk(visit), results(visit),
           {at(visit.nearer, butterfly_.rounds() + visit.nearer_stage)});
     }
   }
 
-  // Sends and receives in the order in which the corner could handle one block after the other.
-  void add_extra(PlanBuilder& builder) const {
-    LaneBuilder gives = builder.lane(extra_);
+  // Sends and receives in the order in which the place could handle one block after the other.
+  void add_follower(PlanBuilder& builder, int32_t follower) const {
+    LaneBuilder gives = builder.lane(follower);
     for (auto visit = visits_.rbegin(); visit != visits_.rend(); ++visit)
-      gives.step(visit->block, {peer(rank_, visit->stage)}, {scaled_input()});
-    LaneBuilder gets = builder.lane(extra_);
+      gives.step(chunk(*visit), {peer(rank_, visit->stage)}, {scaled_input()});
+    LaneBuilder gets = builder.lane(follower);
     for (const Visit& visit : visits_)
-      gets.step(visit.block, {output()}, {peer(rank_, visit.stage)});
+      gets.step(chunk(visit), {output()}, {peer(rank_, group_.result_channel + visit.stage)});
   }
 
   const Butterfly& butterfly_;
-  const Folded& folded_;
+  const ReduceGroup& group_;
   int32_t rank_;
-  int32_t extra_;
+  const std::vector<int32_t>& followers_;
   std::vector<Visit> visits_;
 };
 
@@ -218,9 +220,19 @@ plan::Plan butterfly_all_reduce(const char* name, const PlanRequest& request,
                                 const Butterfly& butterfly, const Folded& folded) {
   PlanBuilder builder(name, request, butterfly.places());
   builder.let_lanes_run_apart();
-  for (int32_t corner = 0; corner < butterfly.places(); ++corner)
-    Corner(butterfly, folded, corner).add_lanes(builder);
+  ReduceGroup group;
+  for (int32_t corner = 0; corner < butterfly.places(); ++corner) {
+    group.ranks.push_back(folded.rank_of(corner));
+    group.followers.emplace_back();
+    if (folded.extra_of(corner) >= 0) group.followers.back().push_back(folded.extra_of(corner));
+  }
+  add_all_reduce(builder, butterfly, group);
   return builder.finish();
+}
+
+void add_all_reduce(PlanBuilder& builder, const Butterfly& butterfly, const ReduceGroup& group) {
+  for (int32_t place = 0; place < butterfly.places(); ++place)
+    Place(butterfly, group, place).add_lanes(builder);
 }
 
 double butterfly_all_gather_cost(const CostInput& in) {

@@ -39,6 +39,8 @@
 
 namespace tutti::planner {
 
+class PlanBuilder;
+
 class Butterfly {
  public:
   // By round and place: whom the place sends to. A round is a permutation of the places, the
@@ -84,6 +86,18 @@ plan::Plan butterfly_reduce_scatter(const char* name, const PlanRequest& request
                                     const Butterfly& butterfly);
 plan::Plan butterfly_all_reduce(const char* name, const PlanRequest& request,
                                 const Butterfly& butterfly, const Folded& folded);
+
+// Ranks at the places of a butterfly that reduce as many chunks, from `first_chunk` on; each stands
+// in for its followers.
+struct ReduceGroup {
+  std::vector<int32_t> ranks = {};                   // by place
+  std::vector<std::vector<int32_t>> followers = {};  // by place
+  int32_t first_chunk = 0;
+  // Followers get results from this channel on. What they contribute goes by the channels below
+  // rounds + 1, so where two of them stand in for each other it is at least that.
+  int32_t result_channel = 0;
+};
+void add_all_reduce(PlanBuilder& builder, const Butterfly& butterfly, const ReduceGroup& group);
 
 // n ranks, S bytes per block: ceil(log2 n) hops, n-1 messages, S (n-1) bytes sent.
 double butterfly_all_gather_cost(const CostInput& in);

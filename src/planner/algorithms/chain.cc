@@ -4,7 +4,10 @@
 // Watts and van de Geijn, "A pipelined broadcast for multidimensional meshes", Parallel Processing
 // Letters 5(2), 1995. n ranks, S bytes: n-1 hops for the first tile, after which a tile arrives per
 // step; a rank sends S. Messages flow one way: 1 slot is enough. Reference-safe, in place too:
-// nothing that is sent is overwritten.
+// nothing that is sent is overwritten. Over several hosts the line goes through one after the
+// other.
+#include <vector>
+
 #include "src/planner/algorithms/builder.h"
 #include "src/planner/algorithms/cost.h"
 #include "src/planner/algorithms/rows.h"
@@ -18,7 +21,8 @@ plan::Plan reduce(const PlanRequest& request) {
   const int32_t n = request.n_ranks;
   if (n == 1) return local_plan(kName, request);
   PlanBuilder builder(kName, request, 1);
-  const auto rank_at = [&](int32_t place) { return (place + request.root) % n; };
+  const std::vector<int32_t> order = in_host_order(request.hosts, n, request.root);
+  const auto rank_at = [&](int32_t place) { return order[static_cast<size_t>(place)]; };
   for (int32_t place = 0; place < n; ++place) {
     Operands contributions{scaled_input()};
     if (place < n - 1) contributions.insert(contributions.begin(), peer(rank_at(place + 1)));
@@ -34,7 +38,8 @@ plan::Plan broadcast(const PlanRequest& request) {
   const int32_t n = request.n_ranks;
   if (n == 1) return local_plan(kName, request);
   PlanBuilder builder(kName, request, 1);
-  const auto rank_at = [&](int32_t place) { return (place + request.root) % n; };
+  const std::vector<int32_t> order = in_host_order(request.hosts, n, request.root);
+  const auto rank_at = [&](int32_t place) { return order[static_cast<size_t>(place)]; };
   for (int32_t place = 0; place < n; ++place) {
     Operands sinks{output()};
     if (place < n - 1) sinks.push_back(peer(rank_at(place + 1)));
@@ -70,12 +75,14 @@ constinit const AlgorithmRow kChainReduce{.name = kName,
                                           .source = kSource,
                                           .supports = any_rank_count,
                                           .build = reduce,
-                                          .cost_ns = reduce_cost};
+                                          .cost_ns = reduce_cost,
+                                          .by_host_order = true};
 constinit const AlgorithmRow kChainBroadcast{.name = kName,
                                              .collective = plan::Collective::kBroadcast,
                                              .source = kSource,
                                              .supports = any_rank_count,
                                              .build = broadcast,
-                                             .cost_ns = broadcast_cost};
+                                             .cost_ns = broadcast_cost,
+                                             .by_host_order = true};
 
 }  // namespace tutti::planner

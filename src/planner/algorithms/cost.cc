@@ -28,7 +28,7 @@ double rate(const ByWorkingSet& rates, const CostParameters& p, double own_bytes
 
 double time_ns(const CostInput& input, const Work& work) {
   const CostParameters& p = input.parameters;
-  const double ranks = input.n_ranks;
+  const double ranks = input.hosts.several() ? input.hosts.most_ranks() : input.n_ranks;
   const double ranks_per_core = std::max(1.0, ranks / std::max(1, input.cores));
   const double hop_ns = p.hop_ns + (ranks_per_core > 1 ? p.switch_ns * ranks_per_core : 0);
   const double touched = work.written_bytes + work.read_bytes;

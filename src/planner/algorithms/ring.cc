@@ -3,7 +3,8 @@
 //
 // Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations",
 // JPDC 69(2), 2009. n ranks, S bytes per block, `channels` rings side by side, the odd ones
-// backwards so that both directions of a link carry data.
+// backwards so that both directions of a link carry data. Over several hosts a ring goes through
+// one after the other, so that it crosses from host to host once per host and direction.
 //
 //   AllReduce      2(n-1) hops, a rank sends 2 S (n-1)/n; n * channels chunks per block
 //   AllGather        n-1  hops, a rank sends S (n-1);     channels chunks per block
@@ -11,6 +12,8 @@
 //
 // Needs 2 slots: all ranks send before any receives. Reference-safe, in place too: what a rank has
 // sent is overwritten only by data that has come full circle through its reader.
+#include <vector>
+
 #include "src/planner/algorithms/builder.h"
 #include "src/planner/algorithms/cost.h"
 #include "src/planner/algorithms/rows.h"
@@ -21,14 +24,15 @@ namespace {
 // One rank's place in one ring. A part is what starts at one rank: a block, or an n-th of
 // AllReduce's only block.
 struct Place {
+  const std::vector<int32_t>& order;  // of the ranks around the ring
   int32_t n;
-  int32_t rank;
+  int32_t at;  // in the order
   int32_t channel;
   int32_t channels;
 
   int32_t ahead(int32_t hops) const {
     const int32_t forward = channel % 2 == 0 ? hops : n - hops;
-    return (rank + forward) % n;
+    return order[static_cast<size_t>((at + forward) % n)];
   }
   plan::Operand next() const { return peer(ahead(1), channel); }
   plan::Operand previous() const { return peer(ahead(n - 1), channel); }
@@ -74,10 +78,11 @@ plan::Plan rings(const PlanRequest& request, int32_t parts_per_block,
                  void (*fill)(LaneBuilder&, const Place&)) {
   if (request.n_ranks == 1) return local_plan("ring", request);
   PlanBuilder builder("ring", request, parts_per_block * request.channels);
-  for (int32_t rank = 0; rank < request.n_ranks; ++rank) {
+  const std::vector<int32_t> order = in_host_order(request.hosts, request.n_ranks, 0);
+  for (int32_t at = 0; at < request.n_ranks; ++at) {
     for (int32_t channel = 0; channel < request.channels; ++channel) {
-      LaneBuilder lane = builder.lane(rank);
-      fill(lane, {request.n_ranks, rank, channel, request.channels});
+      LaneBuilder lane = builder.lane(order[static_cast<size_t>(at)]);
+      fill(lane, {order, request.n_ranks, at, channel, request.channels});
     }
   }
   return builder.finish();
@@ -126,18 +131,21 @@ constinit const AlgorithmRow kRingAllReduce{.name = "ring",
                                             .source = kSource,
                                             .supports = any_rank_count,
                                             .build = all_reduce,
-                                            .cost_ns = all_reduce_cost};
+                                            .cost_ns = all_reduce_cost,
+                                            .by_host_order = true};
 constinit const AlgorithmRow kRingAllGather{.name = "ring",
                                             .collective = plan::Collective::kAllGather,
                                             .source = kSource,
                                             .supports = any_rank_count,
                                             .build = all_gather,
-                                            .cost_ns = all_gather_cost};
+                                            .cost_ns = all_gather_cost,
+                                            .by_host_order = true};
 constinit const AlgorithmRow kRingReduceScatter{.name = "ring",
                                                 .collective = plan::Collective::kReduceScatter,
                                                 .source = kSource,
                                                 .supports = any_rank_count,
                                                 .build = reduce_scatter,
-                                                .cost_ns = reduce_scatter_cost};
+                                                .cost_ns = reduce_scatter_cost,
+                                                .by_host_order = true};
 
 }  // namespace tutti::planner

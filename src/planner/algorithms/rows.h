@@ -16,32 +16,46 @@
   X(kRecursiveDoublingAllReduce) \
   X(kSwingAllReduce) \
   X(kBineAllReduce) \
+  X(kTwoLevelAllReduce) \
+  X(kTwoLevelDirectAllReduce) \
+  X(kTwoLevelHalvingAllReduce) \
+  X(kTwoLevelTreeAllReduce) \
   X(kOneShotReduce) \
   X(kBinomialReduce) \
   X(kChainReduce) \
   X(kBineReduce) \
+  X(kTwoLevelReduce) \
+  X(kTwoLevelTreeReduce) \
   X(kOneShotBroadcast) \
   X(kBinomialBroadcast) \
   X(kChainBroadcast) \
   X(kScatterAllGatherBroadcast) \
   X(kBineBroadcast) \
+  X(kTwoLevelBroadcast) \
+  X(kTwoLevelTreeBroadcast) \
   X(kOneShotAllGather) \
   X(kRingAllGather) \
   X(kRecursiveDoublingAllGather) \
   X(kBruckAllGather) \
   X(kPatAllGather) \
   X(kBineAllGather) \
+  X(kTwoLevelAllGather) \
+  X(kTwoLevelDirectAllGather) \
   X(kOneShotReduceScatter) \
   X(kRingReduceScatter) \
   X(kRecursiveHalvingReduceScatter) \
   X(kPatReduceScatter) \
   X(kBineReduceScatter) \
+  X(kTwoLevelReduceScatter) \
+  X(kTwoLevelDirectReduceScatter) \
   X(kPairwiseAllToAll) \
+  X(kTwoLevelAllToAll) \
   X(kDirectGather) \
   X(kBinomialGather) \
   X(kDirectScatter) \
   X(kBinomialScatter) \
-  X(kDisseminationBarrier)
+  X(kDisseminationBarrier) \
+  X(kTwoLevelBarrier)
 // clang-format on
 
 namespace tutti::planner {

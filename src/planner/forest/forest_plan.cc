@@ -228,4 +228,16 @@ PlacedPlan forest_plan(const char* algorithm, Collective collective, const Fores
   return placed;
 }
 
+bool passes_through_a_terminal(const verify::Placement& placement, const topology::Graph& graph) {
+  std::vector<bool> is_terminal(graph.nodes.size(), false);
+  for (const int32_t node : placement.node_of_rank) is_terminal[node] = true;
+  return std::ranges::any_of(placement.routes, [&](const verify::Route& route) {
+    for (size_t i = 0; i + 1 < route.hops.size(); ++i) {
+      const topology::Link& link = graph.links[route.hops[i].link];
+      if (is_terminal[route.hops[i].reverse ? link.from : link.to]) return true;
+    }
+    return false;
+  });
+}
+
 }  // namespace tutti::planner

@@ -34,4 +34,7 @@ struct PlanBudget {
 PlacedPlan forest_plan(const char* algorithm, plan::Collective collective, const Forests& forests,
                        const FlowNetwork& network, const PlanBudget& budget);
 
+// Whether a way of the placement goes on from a rank's node that is not its end.
+bool passes_through_a_terminal(const verify::Placement& placement, const topology::Graph& graph);
+
 }  // namespace tutti::planner

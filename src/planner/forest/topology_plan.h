@@ -5,12 +5,11 @@
 #include <array>
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "src/base/rational.h"
+#include "src/planner/forest/candidate.h"
 #include "src/planner/forest/flow_network.h"
-#include "src/planner/forest/forest_plan.h"
 
 namespace tutti::planner {
 
@@ -39,19 +38,9 @@ struct TopologyBound {
 TopologyBound topology_bound(const topology::Graph& graph, const FlowNetwork& network,
                              plan::Collective collective);
 
-struct Candidate {
-  std::string algorithm;
-  PlacedPlan placed;
-  Rational time;  // of the plan's busiest link
-};
-
-// A forest whose time is within `share` (up to 1) of TopologyBound::forest_time, with as few trees
-// as that takes. Throws as topology_bound() does, and for AllToAll.
-Candidate forest_candidate(const topology::Graph& graph, const FlowNetwork& network,
-                           plan::Collective collective, double share, const PlanBudget& budget);
-
 // Everything that has a plan here: two forests (as fast as can be, and with fewer trees), rings,
-// double binary trees, for AllToAll the plans of alltoall_plan.h instead, and the rows of the
+// double binary trees, plans by switches that reduce and multicast (switch_plan.h), for AllToAll
+// the plans of alltoall_plan.h instead, and the rows of the
 // algorithm table over the shortest ways. Those that would
 // send through another GPU's memory without its doing are left out.
 //
@@ -60,9 +49,5 @@ Candidate forest_candidate(const topology::Graph& graph, const FlowNetwork& netw
 std::vector<Candidate> all_candidates(const topology::Graph& graph, const FlowNetwork& network,
                                       plan::Collective collective, const PlanBudget& budget,
                                       const TopologyBound* bound = nullptr);
-
-// Time that the busiest link of a placed plan takes, as above.
-Rational busiest_link_time(const PlacedPlan& placed, const topology::Graph& graph,
-                           const FlowNetwork& network);
 
 }  // namespace tutti::planner

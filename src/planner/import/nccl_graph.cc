@@ -233,7 +233,7 @@ std::string describe(int32_t id) {
 std::string reason_to_skip(const ChannelGraph& graph, Collective collective) {
   if (graph.id > nccl::kTreeId)
     return static_cast<size_t>(graph.id) < std::size(kOtherGraphs)
-               ? "switches reduce in it, which no step of a plan asks for"
+               ? "switches reduce in it; tutti plan explain makes such plans"
                : "it is none of rings (0), trees (1), CollNet (2, 4) and NVLS (3)";
   if (graph.channels.empty()) return "it has no channels";
   if (graph.id == nccl::kTreeId && collective != Collective::kAllReduce)

@@ -266,7 +266,8 @@ std::shared_ptr<Communicator> Communicator::create(const Seat& seat, const Optio
       advice = advice_of(seat, options, *path, records);
     });
   }
-  path->take_advice(agree_on_errors(exchange, error, advice), records);
+  const auto advices = agree_on_errors(exchange, error, advice);  // without a path it throws
+  path->take_advice(advices, records);
   if (path->tuning.symmetric_bytes != 0 && seat.n_ranks > 1)
     path->make_symmetric(seat, *local, exchange);
   log(LogLevel::kInfo, "comm", seat.rank,

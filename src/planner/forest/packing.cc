@@ -72,6 +72,13 @@ class Leftover {
   }
 
   int64_t reaching(int32_t terminal) { return flow_->run(source(), terminal); }
+  // By terminal, whether it is on the terminal's side of a minimum cut of the last flow.
+  std::vector<bool> sink_side() const {
+    std::vector<bool> side = flow_->source_side();
+    side.resize(static_cast<size_t>(n_));
+    side.flip();
+    return side;
+  }
 
  private:
   int32_t source() const { return n_; }
@@ -108,6 +115,7 @@ class Packing {
       Partial partial = std::move(unfinished_.back());
       unfinished_.pop_back();
       flow_.set_trees(unfinished_);
+      forget_sets_unknown_to(partial);
       while (partial.reached < n_) grow(&partial);
       finished_.push_back(std::move(partial.tree));
     }
@@ -123,7 +131,7 @@ class Packing {
     int64_t copies = 0;
     int tried = 0;
     for (const int32_t candidate : candidates(*partial)) {
-      const int64_t found = room(*partial, candidate);
+      const int64_t found = enters_full_set(candidate) ? 0 : room(*partial, candidate);
       if (found > copies) {
         copies = found;
         wire = candidate;
@@ -172,8 +180,24 @@ class Packing {
     const Wire& way = wires_.wires[wire];
     flow_.set_fed_without_limit(way.from);
     const int64_t spare = flow_.reaching(way.to) - others();
+    if (spare <= 0) full_.push_back(flow_.sink_side());
     flow_.set_fed_without_limit(-1);
     return std::min({left_[wire], partial.tree.copies, spare});
+  }
+
+  // Sets stay full while trees grow and split: wires are only taken. They gain room when a tree
+  // that has nothing of them is no longer one of the others.
+  bool enters_full_set(int32_t wire) const {
+    const Wire& way = wires_.wires[wire];
+    return std::ranges::any_of(
+        full_, [&](const std::vector<bool>& set) { return set[way.to] && !set[way.from]; });
+  }
+  void forget_sets_unknown_to(const Partial& gone) {
+    std::erase_if(full_, [&](const std::vector<bool>& set) {
+      for (int32_t t = 0; t < n_; ++t)
+        if (set[t] && gone.depth[t] >= 0) return false;
+      return true;
+    });
   }
 
   int64_t others() const {
@@ -187,6 +211,7 @@ class Packing {
   Leftover flow_;
   std::vector<int64_t> left_;                  // by wire
   std::vector<std::vector<int32_t>> leaving_;  // wires, by terminal
+  std::vector<std::vector<bool>> full_;        // by terminal: sets that no wire may enter any more
   std::vector<Partial> unfinished_;            // the next one is the last
   std::vector<Tree> finished_;
 };

@@ -322,9 +322,10 @@ typedef struct tuttiCommMemStats_v1 {
   uint64_t recvConnections;     /* and from them */
   uint64_t poolScratchBytes;    /* scratch of all communicators of this process */
   uint64_t poolStagingBytes;    /* connections of all communicators of this process */
+  uint64_t peerBoardBytes;      /* of peers, mapped here: their boards, once they were looked at */
 } tuttiCommMemStats_t;
 #define TUTTI_COMM_MEM_STATS_INITIALIZER \
-  { sizeof(tuttiCommMemStats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  { sizeof(tuttiCommMemStats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 TUTTI_API tuttiResult_t tuttiCommGetMemStats(tuttiComm_t comm, tuttiCommMemStats_t* stats);
 
 /* What this rank has exchanged with one peer so far. Arrays: inline, staged, mapped, pulled. The

@@ -30,7 +30,8 @@ tuttiCommMemStats_t mem_stats_of(Communicator& comm) {
           .sendConnections = connections.send,
           .recvConnections = connections.recv,
           .poolScratchBytes = comm::scratch_pool_bytes(),
-          .poolStagingBytes = comm::staging_pool_bytes()};
+          .poolStagingBytes = comm::staging_pool_bytes(),
+          .peerBoardBytes = budget.used_bytes(MemoryUse::kPeerBoards)};
 }
 
 }  // namespace

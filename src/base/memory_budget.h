@@ -25,9 +25,10 @@ enum class MemoryUse : uint8_t {
   kHeld,
   kPeerConnections = kHeld,  // receiving ends
   kPeerWindows,
+  kPeerBoards,
   kPaths,  // what a network's paths hold for themselves; they come and go on their own
 };
-inline constexpr size_t kMemoryUses = 9;
+inline constexpr size_t kMemoryUses = 10;
 inline constexpr size_t kPageBytes = 4096;
 // What mappings and large blocks really take.
 constexpr size_t whole_pages(size_t bytes) noexcept {

@@ -118,7 +118,7 @@ std::vector<bool> devices_of(const std::vector<PeerRecord>& records) {
 DataPath::DataPath(const Seat& seat, LocalEnd& local, const std::vector<PeerRecord>& records)
     : facts(host_facts(records, seat.rank)),
       tuning(tuning_of(seat, records, facts)),
-      boards(local.transports, records),
+      boards(local.transports, records, local.budget),
       links(local.transports, seat.comm_id, local.recorder, seat.rank, tuning.layout,
             devices_of(records)),
       device(local.config.device < 0

@@ -73,8 +73,9 @@ void NoticeBoard::signal_self(int rank, int signal) noexcept {
   std::atomic_ref(words_[word]).fetch_add(1, std::memory_order_release);  // pairs with load()
 }
 
-PeerBoards::PeerBoards(const Transports& transports, std::span<const PeerRecord> records)
-    : transports_(transports), tokens_(records.size()), regions_(records.size()) {
+PeerBoards::PeerBoards(const Transports& transports, std::span<const PeerRecord> records,
+                       MemoryBudget& budget)
+    : transports_(transports), budget_(budget), tokens_(records.size()), boards_(records.size()) {
   for (size_t i = 0; i < records.size(); ++i) {
     const int index = transports.index_of(static_cast<int>(i));
     if (index < 0) continue;
@@ -83,16 +84,19 @@ PeerBoards::PeerBoards(const Transports& transports, std::span<const PeerRecord>
 }
 
 transport::RemoteRegion& PeerBoards::at(int peer, Deadline deadline) {
-  auto& region = regions_[static_cast<size_t>(peer)];
+  Board& board = boards_[static_cast<size_t>(peer)];
   {
     const std::lock_guard lock(mutex_);
-    if (region != nullptr) return *region;
+    if (board.region != nullptr) return *board.region;
   }
   auto made = transports_.to(peer).import_region(transports_.peer(peer),
                                                  tokens_[static_cast<size_t>(peer)], deadline);
   const std::lock_guard lock(mutex_);
-  if (region == nullptr) region = std::move(made);
-  return *region;
+  if (board.region == nullptr) {
+    board.charge = MemoryCharge(budget_, MemoryUse::kPeerBoards, whole_pages(made->bytes()), "");
+    board.region = std::move(made);
+  }
+  return *board.region;
 }
 
 namespace {

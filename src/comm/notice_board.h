@@ -125,7 +125,8 @@ class NoticeBoard {
 // The boards of the peers, mapped on first use. Any thread.
 class PeerBoards {
  public:
-  PeerBoards(const Transports& transports, std::span<const PeerRecord> records);
+  PeerBoards(const Transports& transports, std::span<const PeerRecord> records,
+             MemoryBudget& budget);
   // Throws RemoteError when the peer can't be asked for its memory before the deadline.
   transport::RemoteRegion& at(int peer, Deadline deadline);
   // Tells one peer; false when it can't be reached before the deadline.
@@ -143,11 +144,16 @@ class PeerBoards {
  private:
   int n_ranks() const noexcept { return static_cast<int>(tokens_.size()); }
 
+  struct Board {
+    std::unique_ptr<transport::RemoteRegion> region;  // null until used, then kept
+    MemoryCharge charge;
+  };
+
   const Transports& transports_;
+  MemoryBudget& budget_;
   std::vector<std::vector<std::byte>> tokens_;  // by rank; empty for this rank
-  std::mutex mutex_;                            // guards the pointers below, not held while mapping
-  std::vector<std::unique_ptr<transport::RemoteRegion>>
-      regions_;  // by rank; null until used, then kept
+  std::mutex mutex_;                            // guards the boards, not held while mapping
+  std::vector<Board> boards_;                   // by rank
 };
 
 }  // namespace tutti::comm

@@ -76,7 +76,10 @@ TEST(Memory, Shm_EveryMappingIsOnTheAccount) {
       EXPECT_LE(mapped("tutti-connection").resident,
                 ranks.sum(&tuttiCommMemStats_t::connectionBytes))
           << after;
-      EXPECT_EQ(mapped("tutti-memory").bytes, ranks.sum(&tuttiCommMemStats_t::boardBytes)) << after;
+      EXPECT_EQ(mapped("tutti-memory").bytes,
+                ranks.sum(&tuttiCommMemStats_t::boardBytes) +
+                    ranks.sum(&tuttiCommMemStats_t::peerBoardBytes))
+          << after;
     });
     EXPECT_GT(ranks.sum(&tuttiCommMemStats_t::recordingBytes), 0u);
   }
@@ -145,6 +148,16 @@ TEST(Memory, Windows_CountWhatIsMappedOfPeers) {
     EXPECT_TUTTI(tuttiCommWindowDeregister(ranks[rank], window));
     EXPECT_EQ(memory_of(ranks[rank]).windowBytes, 0u);
     EXPECT_TUTTI(tuttiMemFree(memory));
+  });
+}
+
+TEST(Memory, Boards_OfPeersAreMappedOnceTheyAreUsed) {
+  const Ranks ranks(3, config_for("shm"));
+  ranks.each([&](int rank) {
+    EXPECT_EQ(memory_of(ranks[rank]).peerBoardBytes, 0u);
+    EXPECT_TUTTI(tuttiSignal((rank + 1) % 3, 0, 0, 0, ranks[rank], nullptr));
+    const auto stats = memory_of(ranks[rank]);
+    EXPECT_EQ(stats.peerBoardBytes, stats.boardBytes) << "all boards have one size";
   });
 }
 

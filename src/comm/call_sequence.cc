@@ -1,11 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Begins, connects, runs and counts one ordered call after the other.
+#include <algorithm>
+
 #include "src/comm/device_watch.h"
 #include "src/comm/recording.h"
 #include "src/comm/staging_pool.h"
 #include "src/comm/work.h"
 
 namespace tutti::comm {
+namespace {
+
+// 0 for a call that failed before it had taken the first number.
+uint64_t number_of_last(const Collectives& collectives) noexcept {
+  return std::max<uint64_t>(collectives.begun(), 1) - 1;
+}
+
+}  // namespace
 
 // Returns why the call is refused (see Collectives::begin); then it has ended.
 std::optional<Error> CallSequence::begin(OrderedCall& call) {
@@ -94,8 +104,8 @@ Status CallSequence::progress(bool* advanced) noexcept {
 void CallSequence::record_other(const OrderedCall& call, const Status& status) noexcept {
   trace::Recorder& recorder = comm_.recorder();
   const Collectives& collectives = comm_.path().collectives;
-  const uint64_t number =
-      std::holds_alternative<CollectiveCall>(call) ? collectives.number() : collectives.begun();
+  const uint64_t number = std::holds_alternative<CollectiveCall>(call) ? number_of_last(collectives)
+                                                                       : collectives.begun();
   record_ = recorder.begin(recorder.describe(recorded_call(call), ""), number, issued_);
   if (!status.ok()) recorder.fail(record_, -1, static_cast<int>(status.code));
 }
@@ -165,8 +175,8 @@ std::string CallSequence::describe() const {
   if (const auto* set_up = std::get_if<SetUpCall>(&call)) return set_up->name;
   if (const auto* settle = std::get_if<SettleCall>(&call)) return settle->name;
   if (std::holds_alternative<WaitCall>(call)) return "WaitSignal";
-  const uint64_t begun = comm_.path().collectives.begun();
-  return std::get<CollectiveCall>(call).name + (" #" + std::to_string(begun - 1));
+  const uint64_t number = number_of_last(comm_.path().collectives);
+  return std::get<CollectiveCall>(call).name + (" #" + std::to_string(number));
 }
 
 }  // namespace tutti::comm

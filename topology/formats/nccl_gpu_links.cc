@@ -136,8 +136,10 @@ GpuLinks::Target GpuLinks::target_of(int32_t other,
   const Node& target = node(other);
   if (target.kind == NodeKind::kNvSwitch) return {kCollapsedNvSwitch, kNvSwitchClass};
   if (target.kind == NodeKind::kNuma) return {kCollapsedNvSwitch, kCpuClass};
+  // A GPU whose PCI function says that it is a bridge would be read as an NVSwitch.
   const std::string& pci_class = target.attributes.pci_class;
-  return {addresses[other], fmt::format("0x{}00", pci_class.size() == 4 ? pci_class : "0302")};
+  const bool names_it = pci_class.size() == 4 && pci_class != "0680";
+  return {addresses[other], fmt::format("0x{}00", names_it ? pci_class : "0302")};
 }
 
 void GpuLinks::write_c2c(int32_t gpu, pugi::xml_node at) const {

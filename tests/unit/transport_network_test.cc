@@ -136,6 +136,28 @@ TEST(RailLoad, AlwaysLoaded_LearnsTheSpeed) {
   EXPECT_NEAR(rail.bytes_per_ns(), 0.012, 0.001);
 }
 
+// Frames of 32 KiB two at a time, 12 MB/s, and 4 ms until the first is acknowledged.
+TEST(RailLoad, LittleAtATime_TheWayThereIsNotCounted) {
+  network::RailLoad rail;
+  constexpr uint64_t kFrame = 32 << 10;
+  constexpr int64_t kFrameUs = kFrame / 12;
+  constexpr int64_t kWayUs = 4000;
+  for (int round = 0; round < 60; ++round) {
+    const int64_t began_us = round * (kWayUs + 2 * kFrameUs) + 1;
+    const uint64_t before = 2 * kFrame * static_cast<uint64_t>(round);
+    for (int64_t us = 0; us < kWayUs + 2 * kFrameUs; us += 250) {
+      const auto frames = static_cast<uint64_t>(std::max<int64_t>(0, us - kWayUs) / kFrameUs);
+      rail.observe((began_us + us) * kNsPerUs, before + 2 * kFrame, (2 - frames) * kFrame);
+    }
+  }
+  EXPECT_EQ(rail.bytes_per_ns(), 0) << "one delivery after another under load is needed";
+  for (int64_t us = 1'000'000; us < 1'200'000; us += 250) {
+    const auto frames = static_cast<uint64_t>(us / kFrameUs);
+    rail.observe(us * kNsPerUs, (frames + 3) * kFrame, 3 * kFrame);
+  }
+  EXPECT_NEAR(rail.bytes_per_ns(), 0.012, 0.001);
+}
+
 TEST(RailLoad, SmallFrameAcknowledgedLate_SaysNothingOfTheSpeed) {
   network::RailLoad rail;
   for (int64_t us = 1; us < 40'000; us += 500) rail.observe(us * kNsPerUs, 48, 48);

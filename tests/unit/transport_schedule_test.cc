@@ -35,6 +35,7 @@ class Schedule {
       }
     });
     draw_flows();
+    draw_parts();
     if (below(2) == 0) open_windows();
     wild_ = true;
   }
@@ -116,6 +117,14 @@ class Schedule {
                                    .area_bytes = static_cast<uint32_t>(64 * (1 + below(8)))},
                         .seed = static_cast<uint32_t>(rng_()),
                         .channel = static_cast<int>(i)}));
+    }
+  }
+
+  void draw_parts() {
+    for (int rank = 0; rank < kRanks; ++rank) {
+      if (below(2) == 0) continue;
+      const std::lock_guard lock(ranks_[static_cast<size_t>(rank)]->endpoint->mutex());
+      ranks_[static_cast<size_t>(rank)]->with(1 - rank).cut_messages(32 + below(300));
     }
   }
 

@@ -19,7 +19,8 @@ enum class FrameKind : uint16_t {
   kOpen,     // announces a connection; stream: its number at the sender; payload: OpenPayload
   kAccept,   // the receiver has made its end; stream: the sender's number; payload: MemoryKey
   kMessage,  // stream: number of the connection, word: signature and kind, number: of the message
-             // in its connection from 0, place: {area : 32 | offset : 32} when staged
+             // in its connection from 0, place: {area : 32 | offset : 32} when not inline. The
+             // message or, with kGoesOn or an offset, a part of it
   kCredit,   // stream: the sender's number; number: messages that the receiver has released
   kFailure,  // an end of a connection gives up; word: 0 the sender's, 1 the receiver's; number: the
              // FailureWord's value

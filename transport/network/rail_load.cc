@@ -26,10 +26,11 @@ void RailLoad::observe(int64_t now, uint64_t handed_bytes, size_t backlog_bytes)
   if (seen_ns_ != 0) {
     const uint64_t bytes = delivered - std::min(delivered, seen_delivered_);
     if (seen_backlog_ >= kLoadBytes && bytes < seen_backlog_) {  // it was never idle
-      busy_bytes_ += bytes;
-      busy_ns_ += elapsed;
-    } else if (speed_ > 0 && elapsed >= kSampleNs) {  // shorter, it may be a burst
-      speed_ = std::max(speed_, static_cast<double>(bytes) / static_cast<double>(elapsed));
+      count(now, bytes);
+    } else {
+      counted_ns_ = 0;
+      if (speed_ > 0 && elapsed >= kSampleNs)  // shorter, it may be a burst
+        speed_ = std::max(speed_, static_cast<double>(bytes) / static_cast<double>(elapsed));
     }
   }
   if (busy_ns_ >= kSampleNs) {
@@ -42,6 +43,23 @@ void RailLoad::observe(int64_t now, uint64_t handed_bytes, size_t backlog_bytes)
   seen_ns_ = now;
   seen_delivered_ = delivered;
   seen_backlog_ = backlog_bytes;
+}
+
+// From one delivery to a later one. What comes before the first is the way there and back, which
+// would make a rail that gets little look slow, and then get less.
+void RailLoad::count(int64_t now, uint64_t bytes) noexcept {
+  if (counted_ns_ == 0) {
+    counted_ns_ = seen_ns_;
+    delivers_ = false;
+  }
+  const bool stands_still = bytes == 0 && now - counted_ns_ >= kSampleNs;
+  if (bytes == 0 && !stands_still) return;
+  if (delivers_ || stands_still) {
+    busy_bytes_ += bytes;
+    busy_ns_ += now - counted_ns_;
+  }
+  delivers_ = delivers_ || bytes != 0;
+  counted_ns_ = now;
 }
 
 void RailLoad::trust(int64_t now, double fastest) noexcept {

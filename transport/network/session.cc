@@ -3,7 +3,9 @@
 #include "transport/network/session.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "src/base/log.h"
@@ -66,20 +68,39 @@ void Session::post_own(FrameKind kind, uint64_t path_id) noexcept {
 void Session::observe_rails() noexcept {
   const int64_t now = now_ns();
   observed_ns_ = now;
-  double fastest = 0;
+  double fastest = 0, fastest_open = 0, slowest_open = std::numeric_limits<double>::infinity();
   for (size_t rail = 0; rail < rails_.size(); ++rail) {
     uint64_t handed = 0;
     size_t backlog = 0;
+    bool open = false;
     for (auto& path : paths_) {
       if (path->state != SessionPath::State::kOpen || path->rail != rail) continue;
+      open = true;
       path->backlog_bytes = path->path->backlog_bytes();
       backlog += path->backlog_bytes;
       handed += path->handed_bytes;
     }
     rails_[rail].observe(now, handed, backlog);
-    fastest = std::max(fastest, rails_[rail].bytes_per_ns());
+    const double speed = rails_[rail].bytes_per_ns();
+    fastest = std::max(fastest, speed);
+    if (!open) continue;
+    fastest_open = std::max(fastest_open, speed);
+    slowest_open = std::min(slowest_open, speed);
   }
   fastest_rail_ = fastest > 0 ? fastest : 1;
+  const bool known = slowest_open > 0 && fastest_open > 0;
+  rail_ratio_ = known ? fastest_open / slowest_open : 1;
+}
+
+// While a slow rail carries one part, a fast one carries `rail_ratio_` of them, and all of these
+// have to fit into half of what may be under way: messages are taken in order.
+size_t Session::part_bytes(const FifoLayout& layout) const noexcept {
+  constexpr size_t kLeastPart = 32 << 10;  // below, frames cost more than they gain
+  constexpr double kAlike = 2;
+  if (rail_ratio_ < kAlike) return most_part_bytes_;
+  const auto fitting =
+      static_cast<size_t>(static_cast<double>(layout.staging_bytes()) / 2 / rail_ratio_);
+  return std::min(most_part_bytes_, std::max(kLeastPart, std::bit_floor(fitting)));
 }
 
 // The rail on which `bytes` more arrive first, and of its paths the one that has least to do.
@@ -226,10 +247,11 @@ bool Session::pump_stream(SendStream& stream) noexcept {
     return stream.told_failure;
   }
   if (!stream.accepted.load(std::memory_order_relaxed)) return true;  // the lock orders it
+  const size_t most = part_bytes(stream.mirror.layout());
   OutgoingFrame frame;
-  while (stream.next(&frame)) {
+  while (stream.next(most, &frame)) {
     if (!send(frame)) return stream.given_up();
-    stream.advance();
+    stream.advance(frame.header);
   }
   return true;
 }

@@ -108,6 +108,8 @@ class Session {
   std::vector<PathReport> open_paths() const;
   // For tests: breaks the n-th open path.
   bool sabotage(size_t nth) noexcept;
+  // For tests: messages go in parts of at most so many bytes, whatever the rails' speeds.
+  void cut_messages(size_t bytes) noexcept { most_part_bytes_ = bytes; }
 
   // Of SessionPath.
   std::byte* place(SessionPath& from, const FrameHeader& header) noexcept;
@@ -137,6 +139,7 @@ class Session {
   bool resend(Sent& sent) noexcept;
   SessionPath* best_path(size_t bytes) noexcept;
   void observe_rails() noexcept;
+  size_t part_bytes(const FifoLayout& layout) const noexcept;
   bool send_unsequenced(SessionPath& path, FrameHeader header, const void* payload,
                         size_t bytes) noexcept;
   void pump_greetings() noexcept;
@@ -168,6 +171,8 @@ class Session {
   std::vector<std::unique_ptr<SessionPath>> paths_;
   std::vector<RailLoad> rails_;  // by Path::rail()
   double fastest_rail_ = 1;      // bytes per ns
+  double rail_ratio_ = 1;        // the fastest open rail's speed over the slowest's
+  size_t most_part_bytes_ = SIZE_MAX;
   int64_t observed_ns_ = 0;
   std::vector<Dial> dials_;     // by index of Carrier::paths_to()
   int64_t yield_until_ns_ = 0;  // the peer dials: don't

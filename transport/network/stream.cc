@@ -28,7 +28,7 @@ bool SendStream::pending() const noexcept {
   return header >> 32 == ((sent_ + 1) & UINT32_MAX) && !given_up();
 }
 
-bool SendStream::next(OutgoingFrame* frame) noexcept {
+bool SendStream::next(size_t most, OutgoingFrame* frame) noexcept {
   const SlotLine& line = mirror.line(sent_);
   // acquire: pairs with SendView::commit, so the payload is there too
   const uint64_t header = line.header.load(std::memory_order_acquire);
@@ -55,20 +55,28 @@ bool SendStream::next(OutgoingFrame* frame) noexcept {
     frame->header.payload_bytes = static_cast<uint32_t>(line.direct.bytes);
     frame->header.flags = kTellRelease;
   }
-  frame->header.place = uint64_t{area} << 32;
+  frame->payload += part_;
+  frame->header.payload_bytes -= part_;
+  if (frame->header.payload_bytes > most) {
+    frame->header.payload_bytes = static_cast<uint32_t>(most);
+    frame->header.flags |= kGoesOn;
+  }
+  frame->header.place = uint64_t{area} << 32 | part_;
   if (placeable_) {
     frame->into = &into_;
-    frame->into_offset = size_t{area} * mirror.layout().area_bytes;
+    frame->into_offset = size_t{area} * mirror.layout().area_bytes + part_;
   }
   return true;
 }
 
-void SendStream::advance() noexcept {
-  // relaxed: next() has seen it
-  const auto word =
-      static_cast<uint32_t>(mirror.line(sent_).header.load(std::memory_order_relaxed));
+void SendStream::advance(const FrameHeader& handed) noexcept {
+  if ((handed.flags & kGoesOn) != 0) {
+    part_ += handed.payload_bytes;
+    return;
+  }
+  part_ = 0;
   ++sent_;
-  if (!is_bulk(kind_of(word))) return;
+  if (!is_bulk(kind_of(handed.word))) return;
   area_message_[bulk_sent_ & (mirror.layout().n_areas - 1)] = sent_;
   ++bulk_sent_;
 }
@@ -103,14 +111,31 @@ bool RecvStream::makes_sense(const FrameHeader& header) const noexcept {
   // acquire: pairs with RecvView::release, so the line may be written again
   const uint64_t released = mirror.release_word().released.load(std::memory_order_acquire);
   if (header.number - released >= layout.n_lines) return false;
-  if (!is_bulk(kind_of(header.word))) return header.payload_bytes == kInlineBytes;
-  return header.place >> 32 < layout.n_areas && header.payload_bytes <= layout.area_bytes;
+  if (!is_bulk(kind_of(header.word)))
+    return header.payload_bytes == kInlineBytes && (header.flags & kGoesOn) == 0;
+  const uint64_t offset = header.place & UINT32_MAX;
+  return header.place >> 32 < layout.n_areas && offset <= layout.area_bytes &&
+         header.payload_bytes <= layout.area_bytes - offset;
 }
 
 std::byte* RecvStream::place(const FrameHeader& header) noexcept {
   if (!makes_sense(header)) return nullptr;
   if (!is_bulk(kind_of(header.word))) return mirror.line(header.number).inline_bytes;
-  return mirror.area(static_cast<uint32_t>(header.place >> 32));
+  return mirror.area(static_cast<uint32_t>(header.place >> 32)) + (header.place & UINT32_MAX);
+}
+
+std::optional<uint64_t> RecvStream::add_part(const FrameHeader& header) noexcept {
+  const uint64_t offset = header.place & UINT32_MAX;
+  const bool last = (header.flags & kGoesOn) == 0;
+  if (offset == 0 && last) return header.payload_bytes;
+  if (header.payload_bytes == 0) return std::nullopt;
+  Parts& parts = parts_[header.place >> 32];
+  if (parts.message != header.number + 1) parts = {.message = header.number + 1};
+  parts.bytes += header.payload_bytes;
+  if (last) parts.of_bytes = offset + header.payload_bytes;
+  if (parts.of_bytes == 0) return 0;
+  if (parts.bytes > parts.of_bytes) return std::nullopt;
+  return parts.bytes == parts.of_bytes ? parts.bytes : 0;
 }
 
 bool RecvStream::arrived(const FrameHeader& header, const std::byte* payload) noexcept {
@@ -119,13 +144,17 @@ bool RecvStream::arrived(const FrameHeader& header, const std::byte* payload) no
   SlotLine& line = mirror.line(header.number);
   const auto area = static_cast<uint32_t>(header.place >> 32);
   MessageKind kind = kind_of(header.word);
-  if (kind == MessageKind::kStaged) {
-    line.staged = {.bytes = header.payload_bytes, .area = area, .offset = 0};
-  } else if (kind != MessageKind::kInline) {
-    kind = MessageKind::kMapped;  // the user maps it with locate()
-    line.direct = {.region = 0,
-                   .offset = uint64_t{area} * mirror.layout().area_bytes,
-                   .bytes = header.payload_bytes};
+  if (is_bulk(kind)) {
+    const std::optional<uint64_t> bytes = add_part(header);
+    if (!bytes.has_value()) return false;
+    if (*bytes == 0 && header.payload_bytes != 0) return true;  // more has to come
+    if (kind == MessageKind::kStaged) {
+      line.staged = {.bytes = *bytes, .area = area, .offset = 0};
+    } else {
+      kind = MessageKind::kMapped;  // the user maps it with locate()
+      line.direct = {
+          .region = 0, .offset = uint64_t{area} * mirror.layout().area_bytes, .bytes = *bytes};
+    }
   }
   if ((header.flags & kTellRelease) != 0) urgent_ = std::max(urgent_, header.number + 1);
   line.header.store(make_header(header.number + 1, header.word & kSignatureMask, kind),

@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
 #include "transport/network/carrier.h"
 #include "transport/network/mirror.h"
@@ -15,6 +16,9 @@ namespace tutti::transport::network {
 // Frame flag: the sender waits until this message has been released (it is a reference), so tell it
 // at once.
 inline constexpr uint16_t kTellRelease = 2;
+
+// Frame flag: parts of this message with larger offsets are in other frames.
+inline constexpr uint16_t kGoesOn = 4;
 
 // Payload of kOpen.
 struct OpenPayload {
@@ -36,11 +40,11 @@ class SendStream {
   bool lent = false;  // the slots' pages have to stay, see Carrier::lend(); constant after open()
 
   void accept(const MemoryKey& key) noexcept;
-  // The frame of the next message; false when there is none, its slot at the peer is not free yet,
-  // or this end has given up.
-  bool next(OutgoingFrame* frame) noexcept;
+  // The frame of the next message, or of its next part with at most `most` bytes; false when there
+  // is none, its slot at the peer is not free yet, or this end has given up.
+  bool next(size_t most, OutgoingFrame* frame) noexcept;
   // The frame of next() has been handed to a path.
-  void advance() noexcept;
+  void advance(const FrameHeader& handed) noexcept;
   // Messages are there that have not been handed to a path.
   bool pending() const noexcept;
   // False: the peer has released more than there was.
@@ -55,9 +59,8 @@ class SendStream {
   bool told_failure = false;
 
  private:
-  MessageKind kind_of_next(uint32_t* word) const noexcept;
-
   uint64_t sent_ = 0;       // messages handed to paths
+  uint32_t part_ = 0;       // bytes of the next one that have been
   uint64_t bulk_sent_ = 0;  // of those, messages that take a slot at the peer
   std::array<uint64_t, kMaxAreas>
       area_message_{};      // per slot there: messages sent, that one included
@@ -95,8 +98,20 @@ class RecvStream {
   bool told_failure = false;
 
  private:
+  // What has come of a message that comes in parts.
+  struct Parts {
+    uint64_t message = 0;  // its number and 1; 0: none
+    uint64_t bytes = 0;
+    uint64_t of_bytes = 0;  // 0: its last part has not come
+  };
+
   bool makes_sense(const FrameHeader& header) const noexcept;
+  // Counts a part. The whole message's bytes when that was the last to come, 0 while more have to;
+  // nullopt: nonsense.
+  std::optional<uint64_t> add_part(const FrameHeader& header) noexcept;
   uint64_t batch() const noexcept;
+
+  std::array<Parts, kMaxAreas> parts_{};  // by slot
 
   uint64_t credited_ = 0;  // as the peer knows it
   uint64_t urgent_ = 0;    // messages up to here are wanted back

@@ -233,6 +233,14 @@ struct SendView {
     ++areas_used;
     commit(signature, MessageKind::kStaged);
   }
+  // The same for a message that was begun before its size was known, at the slot's beginning.
+  void commit_staged_at_start(uint32_t signature, size_t bytes) noexcept {
+    line().staged = StagedPayload{bytes, area_index(), 0};
+    area_message[area_index()] = committed + 1;
+    ++areas_used;
+    commit(signature, MessageKind::kStaged);
+  }
+  std::byte* area_start() noexcept { return areas + size_t{area_index()} * area_bytes; }
   void commit_direct(uint32_t signature, MessageKind kind,
                      const DirectReference& reference) noexcept {
     line().direct = reference;

@@ -361,7 +361,8 @@ typedef struct tuttiCallStats_v1 {
 #define TUTTI_CALL_STATS_INITIALIZER \
   { sizeof(tuttiCallStats_t), 0, 0, 0 }
 /* `call`: the name of the collective ("AllReduce", also for its variants), or "Send", "Recv",
- * "SendRecv" (a group of several), "Signal", "PutSignal", "WaitSignal", "SetUp", "CommFinalize". */
+ * "SendRecv" (a group of several), "Signal", "PutSignal", "WaitSignal", "SetUp", "CommFinalize",
+ * "MoeDispatch", "MoeCombine". */
 TUTTI_API tuttiResult_t tuttiCommGetCallStats(tuttiComm_t comm, const char* call,
                                               tuttiCallStats_t* stats);
 

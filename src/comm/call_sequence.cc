@@ -31,6 +31,10 @@ std::optional<Error> CallSequence::begin(OrderedCall& call) {
     task_ = &comm_.path().signals.send(*signal, caught_);
   } else if (std::holds_alternative<SettleCall>(call)) {
     task_ = &comm_.path().links.settling();
+  } else if (auto* other = std::get_if<TaskCall>(&call)) {
+    other->task->begin(caught_);
+    task_ = other->task.get();
+    note_staging(comm_);
   } else {
     std::get<SetUpCall>(call).run();
   }
@@ -100,6 +104,11 @@ Status CallSequence::progress(bool* advanced) noexcept {
   return kOkStatus;
 }
 
+void CallSequence::note_refusal(const std::optional<Error>& why) noexcept {
+  if (!why.has_value() || refusal_.has_value()) return;
+  refusal_ = Error(why->code(), describe() + comm_.place() + ": " + why->what());
+}
+
 // Of a call that is no collective, or one that could not even begin.
 void CallSequence::record_other(const OrderedCall& call, const Status& status) noexcept {
   trace::Recorder& recorder = comm_.recorder();
@@ -121,6 +130,7 @@ void CallSequence::finish() noexcept {
   const bool ran_plan = std::holds_alternative<CollectiveCall>(calls_[next_]);
   const int protocol =
       comm_.stats().publish(collectives.sent(), ran_plan ? collectives.algorithm() : nullptr);
+  if (auto* other = std::get_if<TaskCall>(&calls_[next_])) note_refusal(other->task->refusal());
   if (ran_plan && comm_.watch() != nullptr) {
     finish_on_device(protocol);
   } else {
@@ -174,6 +184,7 @@ std::string CallSequence::describe() const {
   if (const auto* signal = std::get_if<SignalCall>(&call)) return signal->name;
   if (const auto* set_up = std::get_if<SetUpCall>(&call)) return set_up->name;
   if (const auto* settle = std::get_if<SettleCall>(&call)) return settle->name;
+  if (const auto* other = std::get_if<TaskCall>(&call)) return other->name;
   if (std::holds_alternative<WaitCall>(call)) return "WaitSignal";
   const uint64_t number = number_of_last(comm_.path().collectives);
   return std::get<CollectiveCall>(call).name + (" #" + std::to_string(number));

@@ -6,9 +6,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <variant>
 #include <vector>
 
+#include "src/base/error.h"
+#include "src/exec/task.h"
 #include "src/kernels/dtypes.h"
 #include "src/kernels/ops.h"
 #include "src/kernels/reduce_copy.h"
@@ -86,7 +89,24 @@ struct SettleCall {
   const char* name = "";
 };
 
+// Something else that exchanges messages with all ranks, on channels of its own.
+class OrderedTask : public exec::Task {
+ public:
+  // In its turn, before the first progress(). Throws Error, which breaks the communicator. `caught`
+  // keeps what set-up throws in progress().
+  virtual void begin(std::optional<Error>& caught) = 0;
+  // It has ended well: why all ranks refuse the call alike; nullopt when they don't.
+  virtual std::optional<Error> refusal() = 0;
+};
+struct TaskCall {
+  const char* name = "";  // a literal: "MoeDispatch"
+  uint8_t kind = 0;       // for the recording: trace::Kind
+  // Shared: a queued call keeps it. One thread at a time; nobody else runs it.
+  std::shared_ptr<OrderedTask> task;
+};
+
 // What runs one after the other on a communicator.
-using OrderedCall = std::variant<CollectiveCall, SignalCall, WaitCall, SetUpCall, SettleCall>;
+using OrderedCall =
+    std::variant<CollectiveCall, SignalCall, WaitCall, SetUpCall, SettleCall, TaskCall>;
 
 }  // namespace tutti::comm

@@ -107,7 +107,8 @@ void issue(Communicator& comm, OrderedCall&& call, Stream* stream) {
   if (Group::active()) {
     Group::current().pending_for(comm, stream).unit->calls.push_back(std::move(call));
   } else if (stream == nullptr) {
-    if (std::holds_alternative<CollectiveCall>(call)) check_not_crowded(comm);
+    if (std::holds_alternative<CollectiveCall>(call) || std::holds_alternative<TaskCall>(call))
+      check_not_crowded(comm);
     run_call(comm, std::move(call));
   } else {
     auto unit = std::make_unique<Unit>(comm.shared_from_this());

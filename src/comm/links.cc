@@ -44,11 +44,12 @@ void Links::note_use(int peer, transport::Counted& connection, const char* direc
       transports_.name(transports_.index_of(peer)), channel);
 }
 
-transport::SendConnection& Links::send_to(int peer, int channel) {
+transport::SendConnection& Links::send_to(int peer, int channel,
+                                          const transport::FifoLayout& layout) {
   const auto at = sends_.find(key(peer, channel));
   if (at != sends_.end()) return *at->second;
   const transport::ConnectionId id{comm_id_, rank_, peer, channel};
-  auto made = transports_.to(peer).connect(id, transports_.peer(peer), layout_);
+  auto made = transports_.to(peer).connect(id, transports_.peer(peer), layout);
   note_use(peer, *made, "to", channel);
   made->by_value = devices_[static_cast<size_t>(peer)];
   auto& kept = *sends_.emplace(key(peer, channel), std::move(made)).first->second;

@@ -40,7 +40,11 @@ class Links {
 
   // The sending end to a peer; started on first use, ready() tells when it may carry messages.
   // Throws Error.
-  transport::SendConnection& send_to(int peer, int channel);
+  transport::SendConnection& send_to(int peer, int channel) {
+    return send_to(peer, channel, layout_);
+  }
+  // The same with slots of its own.
+  transport::SendConnection& send_to(int peer, int channel, const transport::FifoLayout& layout);
   // The receiving end from a peer; null while the peer has not started it. Throws Error.
   transport::RecvConnection* try_recv_from(int peer, int channel);
 

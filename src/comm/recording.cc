@@ -48,6 +48,8 @@ trace::Call recorded_call(const OrderedCall& call) noexcept {
   }
   if (const auto* settle = std::get_if<SettleCall>(&call))
     return plain(settle->name, Kind::kFinalize);
+  if (const auto* other = std::get_if<TaskCall>(&call))
+    return plain(other->name, static_cast<Kind>(other->kind));
   return plain(std::get<SetUpCall>(call).name, Kind::kSetUp);
 }
 

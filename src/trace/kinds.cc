@@ -14,8 +14,9 @@ using plan::Collective;
 constexpr const char* kCollectiveNames[plan::kCollectiveCount] = {
     "AllReduce", "Reduce", "Broadcast", "AllGather", "ReduceScatter",
     "AllToAll",  "Gather", "Scatter",   "Barrier"};
-constexpr const char* kOtherNames[] = {"Send",      "Recv",       "SendRecv", "Signal",
-                                       "PutSignal", "WaitSignal", "SetUp",    "CommFinalize"};
+constexpr const char* kOtherNames[] = {"Send",        "Recv",       "SendRecv", "Signal",
+                                       "PutSignal",   "WaitSignal", "SetUp",    "CommFinalize",
+                                       "MoeDispatch", "MoeCombine"};
 
 }  // namespace
 

@@ -63,7 +63,7 @@ struct Context {
 
 bool known_kind(uint8_t kind) noexcept {
   return is_collective(kind) || (kind >= static_cast<uint8_t>(Kind::kSend) &&
-                                 kind <= static_cast<uint8_t>(Kind::kFinalize));
+                                 kind <= static_cast<uint8_t>(Kind::kMoeCombine));
 }
 
 // nullopt when it is empty, torn, or no record.

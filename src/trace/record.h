@@ -68,9 +68,11 @@ enum class Kind : uint8_t {
   kWait,
   kSetUp,
   kFinalize,
+  kMoeDispatch,
+  kMoeCombine,
 };
 inline constexpr size_t kCallKinds = 32;
-static_assert(static_cast<size_t>(Kind::kFinalize) < kCallKinds);
+static_assert(static_cast<size_t>(Kind::kMoeCombine) < kCallKinds);
 inline constexpr bool is_collective(uint8_t kind) noexcept { return kind < plan::kCollectiveCount; }
 
 inline constexpr uint8_t kUneven = 1;        // flags: block sizes differ

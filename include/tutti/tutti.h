@@ -570,4 +570,7 @@ TUTTI_API tuttiResult_t tuttiStreamDestroy(tuttiStream_t stream);
 } /* extern "C" */
 #endif
 
+/* Dispatch and combine of MoE layers. */
+#include "tutti/moe.h"
+
 #endif /* TUTTI_TUTTI_H_ */

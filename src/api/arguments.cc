@@ -7,6 +7,8 @@
 #include <numeric>
 #include <vector>
 
+#include "src/comm/group.h"
+
 namespace tutti::api {
 namespace {
 
@@ -77,6 +79,12 @@ void require_host(comm::Communicator& comm, const char* what) {
                   comm.place() + " is one of CUDA device " +
                   std::to_string(comm.options().config.local.device) +
                   "; use one made with config.device = TUTTI_DEVICE_HOST");
+}
+
+void set_up(comm::Communicator& comm, std::function<void()> job) {
+  comm.team().claim();
+  if (!comm::Group::active()) comm::check_not_crowded(comm);
+  comm::Group::current().set_up(&comm, std::move(job));
 }
 
 DType dtype_of(const tuttiDataType_t& datatype) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -49,6 +50,9 @@ inline StreamArgument stream_of(tuttiStream_t stream, comm::Communicator& comm) 
 }
 // Throws InvalidUsage for a communicator of a GPU: `what` works on memory of the host only.
 void require_host(comm::Communicator& comm, const char* what);
+// Runs a collective set-up, at the end of the calling thread's group where it has one: a thread
+// with several ranks must have.
+void set_up(comm::Communicator& comm, std::function<void()> job);
 DType dtype_of(const tuttiDataType_t& datatype);
 // 0 <= value < n.
 void require_rank(int value, int n, const char* name);

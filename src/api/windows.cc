@@ -88,13 +88,6 @@ void free_memory(void* ptr) {
   }
 }
 
-// A collective set-up call that a thread with several ranks must put into a group.
-void set_up(Communicator& comm, std::function<void()> job) {
-  comm.team().claim();
-  if (!comm::Group::active()) comm::check_not_crowded(comm);
-  comm::Group::current().set_up(&comm, std::move(job));
-}
-
 void deregister(Communicator& comm, tuttiWindow_t win) {
   window_of(win, "win", comm);  // a group may name one twice
   // A barrier: nobody writes any more.

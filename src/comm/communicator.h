@@ -128,6 +128,9 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   // ones.
   uint64_t next_reshape() noexcept { return reshapes_.fetch_add(1, std::memory_order_relaxed) + 1; }
 
+  // Numbers the MoE groups of this communicator; all ranks make them in the same order.
+  uint64_t next_moe_group() noexcept { return moe_groups_.fetch_add(1, std::memory_order_relaxed); }
+
   // Throws what keeps new operations from being issued: the first failure, or InvalidUsage after
   // finalize().
   void check_open() const {
@@ -183,6 +186,7 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   TeamMember team_;
   std::atomic<uint64_t> splits_{0};                     // relaxed: a number
   std::atomic<uint64_t> reshapes_{0};                   // relaxed: a number
+  std::atomic<uint64_t> moe_groups_{0};                 // relaxed: a number
   std::atomic<Cause> broken_off_for_{Cause::kAborted};  // relaxed: written before health_ is
   size_t noted_staging_bytes_ = 0;
   std::atomic<bool> noticed_{false};    // relaxed: whoever changes it first posts

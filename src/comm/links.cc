@@ -69,6 +69,14 @@ transport::RecvConnection* Links::try_recv_from(int peer, int channel) {
   return kept;
 }
 
+void Links::close(int channel) noexcept {
+  const auto of_channel = [&](const auto& entry) { return channel_of(entry.first) == channel; };
+  std::erase_if(sends_, of_channel);
+  std::erase_if(recvs_, of_channel);
+  n_sends_.store(sends_.size(), std::memory_order_relaxed);
+  n_recvs_.store(recvs_.size(), std::memory_order_relaxed);
+}
+
 size_t Links::rest() noexcept {
   size_t bytes = 0;
   for (auto& [key, connection] : sends_) {

@@ -48,6 +48,10 @@ class Links {
   // The receiving end from a peer; null while the peer has not started it. Throws Error.
   transport::RecvConnection* try_recv_from(int peer, int channel);
 
+  // Frees all connections of a channel, at this end. The peers send nothing on it any more, and it
+  // is not used again.
+  void close(int channel) noexcept;
+
   // Numbers the next `n` sends to the peer, or receives from it, outside of collectives; returns
   // the first number.
   uint32_t count_p2p(int peer, bool is_send, uint32_t n) {
@@ -128,6 +132,9 @@ class Links {
            static_cast<uint32_t>(channel);
   }
   static int peer_of(uint64_t key) noexcept { return static_cast<int>(key >> 32); }
+  static int channel_of(uint64_t key) noexcept {
+    return static_cast<int>(static_cast<uint32_t>(key));
+  }
   // Calls do_it(peer, view) for every connection, or under the lock for those handed over.
   template <typename Do>
   void each_view(const Do& do_it) const noexcept;

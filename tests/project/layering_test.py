@@ -20,7 +20,8 @@ ALLOWED = {
     "src/exec": {"src/plan", "src/planner", "src/verify", "src/device", "src/kernels", "transport"},
     "src/comm": {"src/plan", "src/planner", "src/verify", "src/device", "src/kernels", "src/exec", "src/bootstrap",
                  "src/trace", "transport", "topology"},
-    "src/api": {"src/comm", "src/plan", "src/planner", "src/kernels", "src/device", "src/exec", "src/bootstrap",
+    "src/moe": {"src/comm", "src/kernels", "src/trace", "transport"},
+    "src/api": {"src/comm", "src/moe", "src/plan", "src/planner", "src/kernels", "src/device", "src/exec", "src/bootstrap",
                 "src/trace", "transport", "topology"},
     "src/api/nccl": {"src/api", "transport"},
 }

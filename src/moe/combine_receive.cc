@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Takes rows from all ranks of one token at a time.
+#include "src/moe/combine_receive.h"
+
+#include <algorithm>
+
+namespace tutti::moe {
+
+CombineReceiver::CombineReceiver(Exchange& exchange, CombineSender& sender)
+    : exchange_(exchange),
+      sender_(sender),
+      partial_bytes_(partial_bytes(exchange.facts.config)),
+      from_(static_cast<size_t>(exchange.mesh.n_ranks())),
+      terms_(from_.size()),
+      hosts_(from_.size()),
+      own_(std::make_unique<std::byte[]>(partial_bytes_)) {
+  const int hosts = *std::max_element(exchange.facts.host_of.begin(), exchange.facts.host_of.end());
+  if (exchange.facts.config.reduction == Reduction::kHier)
+    host_sums_ = std::make_unique<std::byte[]>(static_cast<size_t>(hosts + 1) * partial_bytes_);
+}
+
+void CombineReceiver::start(std::byte* output, uint32_t signature) {
+  output_ = output;
+  signature_ = signature;
+  token_ = 0;
+  waiting_for_ = -1;
+  std::fill(from_.begin(), from_.end(), Incoming{});
+}
+
+// The next row from the rank; false when it is not there yet.
+bool CombineReceiver::find(int rank, Status* failure) noexcept {
+  Incoming& in = from_[static_cast<size_t>(rank)];
+  if (in.data != nullptr) return true;
+  Mesh::Incoming raw;
+  if (!exchange_.mesh.peek(rank, signature_, &raw, failure)) return false;
+  if (raw.bytes == 0 || raw.bytes % partial_bytes_ != 0) {
+    *failure = {StatusCode::kInternalError, exchange_.mesh.comm_rank(rank),
+                "a message of a MoE combine is no number of whole rows"};
+    return false;
+  }
+  in.data = raw.data;
+  in.bytes = raw.bytes;
+  in.used_bytes = 0;
+  return true;
+}
+
+bool CombineReceiver::find_all(size_t token, Status* failure) noexcept {
+  for (const Hop& hop : exchange_.routing.hops(token)) {
+    if (hop.rank == exchange_.mesh.self() || find(hop.rank, failure)) continue;
+    waiting_for_ = hop.rank;
+    return false;
+  }
+  return true;
+}
+
+// Replaces terms by their sums, host by host; returns how many there are.
+size_t CombineReceiver::sum_hosts(size_t n) noexcept {
+  const Config& config = exchange_.facts.config;
+  const size_t most = terms_.size();
+  size_t sums = 0;
+  int last = -1;
+  // Hosts ascending, and the ranks of each in their order: terms are ascending by rank.
+  while (true) {
+    int host = -1;
+    for (size_t i = 0; i < n; ++i) {
+      if (hosts_[i] > last && (host < 0 || hosts_[i] < host)) host = hosts_[i];
+    }
+    if (host < 0) break;
+    host_terms_.clear();
+    for (size_t i = 0; i < n; ++i) {
+      if (hosts_[i] == host) host_terms_.push_back(terms_[i]);
+    }
+    std::byte* const out = host_sums_.get() + sums * partial_bytes_;
+    kernels::sum_rows({host_terms_.data(), nullptr, host_terms_.size(), config.hidden}, out);
+    ++sums;
+    last = host;
+  }
+  for (size_t i = 0; i < sums && i < most; ++i) terms_[i] = host_sums_.get() + i * partial_bytes_;
+  return sums;
+}
+
+void CombineReceiver::sum(size_t token) noexcept {
+  const Facts& facts = exchange_.facts;
+  size_t n = 0;
+  for (const Hop& hop : exchange_.routing.hops(token)) {
+    hosts_[n] = facts.host_of[static_cast<size_t>(hop.rank)];
+    if (hop.rank == facts.rank) {
+      sender_.sum_own(hop.row, own_.get());
+      terms_[n++] = own_.get();
+    } else {
+      const Incoming& in = from_[static_cast<size_t>(hop.rank)];
+      terms_[n++] = in.data + in.used_bytes;
+    }
+  }
+  add(exchange_.counters.combine_copy_bytes, n * partial_bytes_ + facts.form.input_bytes());
+  std::byte* const out = output_ + token * facts.form.input_bytes();
+  if (facts.config.reduction == Reduction::kOnce) {
+    kernels::sum_float_rows({terms_.data(), nullptr, n, facts.config.hidden}, out);
+    return;
+  }
+  if (facts.config.reduction == Reduction::kHier) n = sum_hosts(n);
+  kernels::sum_rows({terms_.data(), nullptr, n, facts.config.hidden}, out);
+}
+
+void CombineReceiver::take(size_t token) noexcept {
+  for (const Hop& hop : exchange_.routing.hops(token)) {
+    Incoming& in = from_[static_cast<size_t>(hop.rank)];
+    ++in.rows;
+    if (hop.rank == exchange_.mesh.self()) continue;
+    in.used_bytes += partial_bytes_;
+    if (in.used_bytes < in.bytes) continue;
+    exchange_.mesh.release(hop.rank, in.bytes);
+    in.data = nullptr;
+  }
+}
+
+Status CombineReceiver::advance(size_t most_tokens, bool* moved) noexcept {
+  Status failure;
+  const size_t end = std::min(token_ + most_tokens, exchange_.routing.tokens());
+  for (; token_ < end; ++token_) {
+    if (!find_all(token_, &failure)) return failure;
+    sum(token_);
+    take(token_);
+    *moved = true;
+  }
+  return kOkStatus;
+}
+
+}  // namespace tutti::moe

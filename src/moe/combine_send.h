@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sending half of a combine: for each received token the weighted sum over this rank's experts,
+// straight into slots, in the order in which the tokens came.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "src/moe/context.h"
+
+namespace tutti::moe {
+
+// Messages are rows of partial_bytes(), nothing else: both ends know which and how many.
+class CombineSender {
+ public:
+  explicit CombineSender(Exchange& exchange);
+
+  // `rows` [capacity][hidden] are laid out as the dispatch received them, and stay until done().
+  void start(const std::byte* rows, uint32_t signature);
+  // At most one message to each rank. Never waits.
+  Status advance(bool* moved) noexcept;
+  bool done() const noexcept { return unfinished_ == 0; }
+  int blocked_on() const noexcept { return done() ? -1 : blocked_on_; }
+  bool owes(int rank) const noexcept {
+    return next_[static_cast<size_t>(rank)] < received(rank).rows.size();
+  }
+  // The sum for the row-th token that this rank keeps for itself.
+  void sum_own(size_t row, std::byte* out) noexcept;
+
+ private:
+  const ReceivedFrom& received(int rank) const noexcept {
+    return exchange_.received[static_cast<size_t>(rank)];
+  }
+  void sum(const ReceivedFrom& from, const ReceivedRow& row, std::byte* out) noexcept;
+
+  Exchange& exchange_;
+  const size_t partial_bytes_;
+  const std::byte* rows_ = nullptr;
+  uint32_t signature_ = 0;
+  int unfinished_ = 0;
+  int blocked_on_ = -1;
+  std::vector<size_t> next_;  // by rank: row that is summed next
+  // Of one row.
+  std::vector<const std::byte*> terms_;
+  std::vector<float> weights_;
+};
+
+}  // namespace tutti::moe

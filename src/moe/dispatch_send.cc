@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fills messages token by token.
+#include "src/moe/dispatch_send.h"
+
+#include <algorithm>
+
+#include "src/moe/wire.h"
+
+namespace tutti::moe {
+
+DispatchSender::DispatchSender(Exchange& exchange)
+    : exchange_(exchange),
+      to_(static_cast<size_t>(exchange.mesh.n_ranks())),
+      sinks_(to_.size()),
+      copies_(to_.size()) {}
+
+void DispatchSender::start(const std::byte* input, uint32_t signature) {
+  input_ = input;
+  signature_ = signature;
+  token_ = 0;
+  unsent_ = 0;
+  blocked_on_ = -1;
+  for (int rank = 0; rank < exchange_.mesh.n_ranks(); ++rank) {
+    to(rank) = {};
+    to(rank).finished = rank == exchange_.mesh.self() || !exchange_.mesh.active(rank);
+    if (!to(rank).finished) ++unsent_;
+  }
+}
+
+// Counts that go with the first message to the rank, when it holds all rows or not.
+size_t DispatchSender::counts_with(int rank, bool whole) const noexcept {
+  const Facts& facts = exchange_.facts;
+  const bool by_rank = facts.config.layout == Layout::kRankMajor;
+  if (facts.overflows)
+    return by_rank ? static_cast<size_t>(facts.config.n_ranks) : facts.placement.n_slots();
+  return by_rank || whole ? 0 : facts.placement.slots_of(rank);
+}
+
+std::byte* DispatchSender::write_counts(int rank, size_t n, std::byte* at) const noexcept {
+  const Facts& facts = exchange_.facts;
+  const bool rows_by_rank = facts.overflows && facts.config.layout == Layout::kRankMajor;
+  const uint32_t* const by_slot = exchange_.routing.counts().data();
+  const size_t first = facts.overflows ? 0 : facts.placement.first_slot(rank);
+  for (size_t i = 0; i < n; ++i) {
+    at = write_as(at, rows_by_rank ? static_cast<uint32_t>(rows_to(static_cast<int>(i)).rows.size())
+                                   : by_slot[first + i]);
+  }
+  return at;
+}
+
+std::byte* DispatchSender::write_meta(int rank, std::byte* at) const noexcept {
+  const Outgoing& open = to(rank);
+  const Destination& all = rows_to(rank);
+  for (uint32_t i = open.first; i < open.first + open.rows; ++i) {
+    const RoutedRow& row = all.rows[i];
+    at = write_as(at, RowHead{row.token, row.count});
+    for (uint32_t j = 0; j < row.count; ++j) at = write_as(at, all.entries[row.first + j]);
+  }
+  return at;
+}
+
+// Bytes of the open message with one more row of so many entries.
+size_t DispatchSender::needed(int rank, size_t entries) const noexcept {
+  const Outgoing& open = to(rank);
+  const size_t counts = open.first_sent ? 0 : counts_with(rank, false) * sizeof(uint32_t);
+  return open.row_end + exchange_.facts.form.row_bytes() + open.meta_bytes + meta_bytes(entries) +
+         counts;
+}
+
+void DispatchSender::close(int rank) noexcept {
+  Outgoing& open = to(rank);
+  const auto all = static_cast<uint32_t>(rows_to(rank).rows.size());
+  const bool whole = open.first + open.rows == all;
+  const size_t counts = open.first_sent ? 0 : counts_with(rank, open.first == 0 && whole);
+  write_as(open.slot, MessageHead{.rows = open.rows,
+                                  .all_rows = all,
+                                  .counts = static_cast<uint32_t>(counts),
+                                  .meta_bytes = static_cast<uint32_t>(open.meta_bytes)});
+  std::byte* const end = write_counts(rank, counts, write_meta(rank, open.slot + open.row_end));
+  const auto bytes = static_cast<size_t>(end - open.slot);
+  exchange_.mesh.commit(rank, signature_, bytes);
+  Counters::Sent& sent =
+      exchange_.counters.dispatched[static_cast<size_t>(exchange_.facts.reach(rank))];
+  const size_t payload = open.rows * exchange_.facts.form.row_bytes();
+  add(sent.rows, open.rows);
+  add(sent.payload_bytes, payload);
+  add(sent.metadata_bytes, bytes - payload);
+  open.first += open.rows;
+  open.rows = 0;
+  open.slot = nullptr;
+  open.first_sent = true;
+  if (!whole) return;
+  open.finished = true;
+  --unsent_;
+}
+
+// To a rank that no token goes to. True when it went.
+bool DispatchSender::send_empty(int rank, Status* failure) noexcept {
+  Outgoing& open = to(rank);
+  if (counts_with(rank, true) == 0) {
+    const MessageHead nothing;
+    if (!exchange_.mesh.send_inline(rank, signature_, &nothing, sizeof nothing, failure))
+      return false;
+    add(exchange_.counters.dispatched[static_cast<size_t>(exchange_.facts.reach(rank))]
+            .metadata_bytes,
+        sizeof nothing);
+    open.first_sent = open.finished = true;
+    --unsent_;
+    return true;
+  }
+  open.slot = exchange_.mesh.acquire(rank, failure);
+  if (open.slot == nullptr) return false;
+  open.row_end = sizeof(MessageHead);
+  close(rank);
+  return true;
+}
+
+// A place for one more row to the rank; false when there is none now.
+bool DispatchSender::make_room(int rank, size_t entries, Status* failure) noexcept {
+  Outgoing& open = to(rank);
+  if (open.slot != nullptr && needed(rank, entries) > exchange_.mesh.slot_bytes()) close(rank);
+  if (open.slot != nullptr) return true;
+  open.slot = exchange_.mesh.acquire(rank, failure);
+  open.row_end = sizeof(MessageHead);
+  open.meta_bytes = 0;
+  return open.slot != nullptr;
+}
+
+bool DispatchSender::make_room(size_t token, Status* failure) noexcept {
+  for (const Hop& hop : exchange_.routing.hops(token)) {
+    if (hop.rank == exchange_.mesh.self()) continue;
+    if (make_room(hop.rank, rows_to(hop.rank).rows[hop.row].count, failure)) continue;
+    blocked_on_ = hop.rank;
+    return false;
+  }
+  return true;
+}
+
+void DispatchSender::put_in_all(size_t token, size_t n) noexcept {
+  const RowForm& form = exchange_.facts.form;
+  const std::byte* const row = input_ + token * form.input_bytes();
+  if (form.quantization == Quantization::kNone) {
+    for (size_t i = 0; i < n; ++i) copies_[i] = sinks_[i].data;
+    kernels::copy_row(row, form.data_bytes, copies_.data(), n);
+  } else {
+    kernels::quantize_row(row, form.quantized, sinks_.data(), n);
+  }
+  add(exchange_.counters.dispatch_copy_bytes, form.input_bytes() + n * form.row_bytes());
+}
+
+void DispatchSender::put(size_t token) noexcept {
+  const RowForm& form = exchange_.facts.form;
+  size_t n = 0;
+  const auto hops = exchange_.routing.hops(token);
+  for (const Hop& hop : hops) {
+    if (hop.rank == exchange_.mesh.self()) continue;
+    Outgoing& open = to(hop.rank);
+    std::byte* const at = open.slot + open.row_end;
+    sinks_[n++] = {at, at + form.data_bytes};
+    open.row_end += form.row_bytes();
+    open.meta_bytes += meta_bytes(rows_to(hop.rank).rows[hop.row].count);
+    ++open.rows;
+  }
+  if (n == 0) return;
+  put_in_all(token, n);
+  for (const Hop& hop : hops) {
+    const bool last = hop.row + 1 == rows_to(hop.rank).rows.size();
+    if (last && hop.rank != exchange_.mesh.self()) close(hop.rank);
+  }
+}
+
+// Others may wait for the counts in them before they read anything, and so may those that we wait
+// for.
+void DispatchSender::close_first_messages() noexcept {
+  for (int rank = 0; rank < exchange_.mesh.n_ranks(); ++rank) {
+    const Outgoing& open = to(rank);
+    if (!open.first_sent && open.slot != nullptr && open.rows != 0) close(rank);
+  }
+}
+
+Status DispatchSender::advance(size_t most_tokens, bool* moved) noexcept {
+  Status failure;
+  if (done()) return kOkStatus;
+  for (int rank = 0; rank < exchange_.mesh.n_ranks(); ++rank) {
+    const Outgoing& open = to(rank);
+    if (open.first_sent || open.finished || !rows_to(rank).rows.empty()) continue;
+    if (send_empty(rank, &failure)) *moved = true;
+    if (!failure.ok()) return failure;
+    if (!open.finished) blocked_on_ = rank;
+  }
+  const size_t end = std::min(token_ + most_tokens, exchange_.routing.tokens());
+  for (; token_ < end; ++token_) {
+    if (!make_room(token_, &failure)) {
+      if (failure.ok()) close_first_messages();
+      return failure;
+    }
+    put(token_);
+    *moved = true;
+  }
+  return kOkStatus;
+}
+
+}  // namespace tutti::moe

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// The connections of one handle: a FIFO of messages to each rank and one from each, whose slots are
+// filled and read in place.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "src/base/error.h"
+#include "src/comm/links.h"
+#include "transport/transport.h"
+
+namespace tutti::moe {
+
+// Ranks are those of the group; failures name the communicator's. Owned by the communicator's
+// progress.
+class Mesh {
+ public:
+  struct Shape {
+    int self = 0;
+    std::vector<int> comm_ranks;  // by rank; -1: masked
+    int channel = 0;
+    transport::FifoLayout layout;
+  };
+  Mesh(comm::Links& links, Shape shape);
+
+  bool active(int rank) const noexcept { return comm_rank(rank) >= 0; }
+  int comm_rank(int rank) const noexcept { return shape_.comm_ranks[static_cast<size_t>(rank)]; }
+  int n_ranks() const noexcept { return static_cast<int>(shape_.comm_ranks.size()); }
+  int self() const noexcept { return shape_.self; }
+  size_t slot_bytes() const noexcept { return shape_.layout.area_bytes; }
+
+  // Starts what is missing of the sending ends. Throws Error.
+  void open();
+  // Keeps what set-up throws in the functions below; null: nothing is kept.
+  void keep_errors_in(std::optional<Error>* caught) noexcept { caught_ = caught; }
+
+  // The next slot to the rank, which is to be filled from its beginning; null when there is none
+  // now, or *failure says why there never will be. Repeatable until it is committed.
+  std::byte* acquire(int rank, Status* failure) noexcept;
+  void commit(int rank, uint32_t signature, size_t bytes) noexcept;
+  // Sends a message that fits in a line; false when there is no room now.
+  bool send_inline(int rank, uint32_t signature, const void* data, size_t bytes,
+                   Status* failure) noexcept;
+
+  struct Incoming {
+    const std::byte* data = nullptr;
+    size_t bytes = 0;  // at most; a message in a line says nothing of its length
+  };
+  // The message at the head of the connection from the rank; false when there is none yet, or it
+  // has failed. Repeatable until it is released.
+  bool peek(int rank, uint32_t signature, Incoming* message, Status* failure) noexcept;
+  void release(int rank, size_t bytes) noexcept;
+
+  // Kinds of messages sent, for the communicator's statistics.
+  uint32_t sent_kinds() const noexcept { return sent_kinds_; }
+
+ private:
+  struct Port {
+    transport::SendConnection* send = nullptr;
+    bool send_ready = false;
+    transport::RecvConnection* recv = nullptr;  // null: not known yet
+    transport::MessageKind head = transport::MessageKind::kInline;
+  };
+  Port& port(int rank) noexcept { return ports_[static_cast<size_t>(rank)]; }
+  bool ready_to_send(int rank, Status* failure) noexcept;
+  bool ready_to_receive(int rank, Status* failure) noexcept;
+  void count_sent(Port& port, transport::MessageKind kind, size_t bytes) noexcept;
+
+  comm::Links& links_;
+  Shape shape_;
+  std::vector<Port> ports_;  // by rank
+  std::optional<Error>* caught_ = nullptr;
+  uint32_t sent_kinds_ = 0;
+};
+
+}  // namespace tutti::moe

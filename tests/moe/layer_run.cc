@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dispatch, experts and combine of one rank against the definition.
+#include "tests/moe/layer_run.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <stdexcept>
+
+#include <sys/mman.h>
+
+#include "tests/moe/expected.h"
+#include "tests/support/moe_reference.h"
+
+namespace tutti::moe_test {
+namespace {
+
+constexpr uint8_t kGuard = 0xa5;
+
+[[noreturn]] void fail(const std::string& what) { throw std::runtime_error(what); }
+void expect(bool condition, const std::string& what) {
+  if (!condition) fail(what);
+}
+template <typename A, typename B>
+void expect_equal(const A& a, const B& b, const std::string& what) {
+  if (!(static_cast<uint64_t>(a) == static_cast<uint64_t>(b)))
+    fail(what + ": " + std::to_string(a) + ", expected " + std::to_string(b));
+}
+
+// Memory that ends at a page which nobody may touch.
+class Guarded {
+ public:
+  explicit Guarded(size_t bytes) : bytes_(bytes) {
+    const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+    whole_ = (bytes + page - 1) / page * page + page;
+    base_ = ::mmap(nullptr, whole_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base_ == MAP_FAILED) fail("mmap");
+    auto* const end = static_cast<uint8_t*>(base_) + whole_ - page;
+    if (::mprotect(end, page, PROT_NONE) != 0) fail("mprotect");
+    data_ = end - bytes;
+    std::memset(data_, kGuard, bytes);
+  }
+  ~Guarded() { ::munmap(base_, whole_); }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+  uint8_t* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  size_t bytes_;
+  size_t whole_ = 0;
+  void* base_ = nullptr;
+  uint8_t* data_ = nullptr;
+};
+
+bool untouched(const uint8_t* from, size_t bytes) {
+  return std::all_of(from, from + bytes, [](uint8_t b) { return b == kGuard; });
+}
+
+class Stream {
+ public:
+  explicit Stream(bool wanted) {
+    if (wanted) require(tuttiStreamCreate(&stream_), "tuttiStreamCreate");
+  }
+  ~Stream() {
+    if (stream_ != nullptr) (void)tuttiStreamDestroy(stream_);
+  }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  tuttiStream_t get() const { return stream_; }
+  tuttiResult_t finish() {
+    return stream_ == nullptr ? tuttiSuccess : tuttiStreamSynchronize(stream_);
+  }
+
+ private:
+  tuttiStream_t stream_ = nullptr;
+};
+
+struct Buffers {
+  explicit Buffers(const tuttiMoeSizes_t& sizes, const Case& c, size_t tokens)
+      : rows(sizes.rowsBytes),
+        scales(sizes.scalesBytes),
+        experts(sizes.receiveRows * static_cast<size_t>(c.k) * sizeof(int64_t)),
+        weights(sizes.receiveRows * static_cast<size_t>(c.k) * sizeof(float)),
+        ranks(sizes.receiveRows * sizeof(int32_t)),
+        tokens_of(sizes.receiveRows * sizeof(int32_t)),
+        y(sizes.combineBytes),
+        out(tokens * c.hidden * 2) {}
+  tuttiMoeOutput_t output() const {
+    tuttiMoeOutput_t o = TUTTI_MOE_OUTPUT_INITIALIZER;
+    o.rows = rows.data();
+    o.scales = scales.data();
+    o.topkIdx = reinterpret_cast<int64_t*>(experts.data());
+    o.topkWeights = reinterpret_cast<float*>(weights.data());
+    o.sourceRank = reinterpret_cast<int32_t*>(ranks.data());
+    o.sourceToken = reinterpret_cast<int32_t*>(tokens_of.data());
+    return o;
+  }
+  Guarded rows, scales, experts, weights, ranks, tokens_of, y, out;
+};
+
+// One handle with its buffers.
+class Run {
+ public:
+  Run(const Case& c, const Layer& layer, tuttiMoeGroup_t group, const tuttiMoeSizes_t& sizes,
+      int rank)
+      : case_(c),
+        layer_(layer),
+        sizes_(sizes),
+        rank_(rank),
+        input_(layer.input(rank)),
+        x_(input_.tokens * c.hidden * 2),
+        buffers_(sizes, c, input_.tokens) {
+    for (size_t t = 0; t < input_.tokens; ++t)
+      std::memcpy(x_.data() + t * c.hidden * 2, input_.x[t].data(), c.hidden * 2);
+    require(tuttiMoeHandleCreate(&handle_, group), "tuttiMoeHandleCreate");
+  }
+  ~Run() { (void)tuttiMoeHandleDestroy(handle_); }
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+
+  void route() {
+    require(tuttiMoeRoute(handle_, input_.experts.data(),
+                          case_.weighted ? input_.weights.data() : nullptr, input_.tokens, case_.k),
+            "tuttiMoeRoute");
+  }
+  tuttiResult_t dispatch(int phases, tuttiStream_t stream) {
+    const tuttiMoeOutput_t output = buffers_.output();
+    return tuttiMoeDispatch(handle_, x_.data(), (phases & TUTTI_MOE_RECV) != 0 ? &output : nullptr,
+                            phases, stream);
+  }
+  void combine(int phases, tuttiStream_t stream) {
+    require(tuttiMoeCombine(handle_, buffers_.y.data(), buffers_.out.data(), phases, stream),
+            "tuttiMoeCombine");
+  }
+  void complete() { require(tuttiMoeComplete(handle_), "tuttiMoeComplete"); }
+  // That a dispatch which has failed for too many rows has done nothing else.
+  void check_overflow(tuttiResult_t result) {
+    expect(result == tuttiInvalidUsage,
+           std::string("an overflow gave ") + tuttiGetErrorString(result));
+    const std::string text = tuttiGetLastError(nullptr);
+    expect(text.find("would receive") != std::string::npos, "an overflow says: " + text);
+    for (const Guarded* buffer : {&buffers_.rows, &buffers_.scales, &buffers_.ranks})
+      expect(untouched(buffer->data(), buffer->bytes()), "an overflow wrote to a buffer");
+    expect(tuttiMoeCombine(handle_, buffers_.y.data(), buffers_.out.data(), TUTTI_MOE_BOTH,
+                           nullptr) == tuttiInvalidUsage,
+           "a combine after an overflow");
+  }
+  void check_received();
+  void compute();
+  void check_combined();
+
+ private:
+  void check_layout(const ExpectedReceive& expected);
+  void check_row(size_t place, const ExpectedRow& row);
+  void check_gap(size_t place);
+
+  const Case& case_;
+  const Layer& layer_;
+  const tuttiMoeSizes_t sizes_;
+  const int rank_;
+  const RankInput& input_;
+  Guarded x_;
+  Buffers buffers_;
+  tuttiMoeHandle_t handle_ = nullptr;
+};
+
+void Run::check_layout(const ExpectedReceive& expected) {
+  tuttiMoeLayout_t layout = TUTTI_MOE_LAYOUT_INITIALIZER;
+  require(tuttiMoeGetLayout(handle_, &layout), "tuttiMoeGetLayout");
+  expect_equal(layout.numBlocks, expected.counts.size(), "blocks");
+  expect_equal(layout.rows, expected.taken, "rows of the layout");
+  expect_equal(layout.demand, expected.demand, "demand");
+  expect_equal(layout.dropped, expected.dropped, "dropped rows");
+  expect_equal(layout.droppedByAll, layer_.dropped_by_all(), "rows that all have dropped");
+  expect_equal(layout.droppedOfMine, layer_.dropped_of(rank_), "dropped rows of this rank");
+  for (size_t b = 0; b < layout.numBlocks; ++b) {
+    const std::string where = " of block " + std::to_string(b);
+    expect_equal(layout.counts[b], expected.counts[b], "count" + where);
+    expect_equal(layout.received[b], expected.received[b], "rows received" + where);
+    expect_equal(layout.aligned[b], expected.aligned[b], "aligned rows" + where);
+    expect_equal(layout.offsets[b], expected.offsets[b], "offset" + where);
+  }
+}
+
+void Run::check_row(size_t place, const ExpectedRow& row) {
+  const std::string where = " of row " + std::to_string(place) + " (token " +
+                            std::to_string(row.token) + " of rank " + std::to_string(row.source) +
+                            ")";
+  const uint8_t* const data = buffers_.rows.data() + place * sizes_.rowBytes;
+  for (size_t i = 0; i < sizes_.rowBytes; ++i) {
+    if (data[i] != row.data[i])
+      fail("byte " + std::to_string(i) + where + " is " + std::to_string(data[i]) + ", expected " +
+           std::to_string(row.data[i]));
+  }
+  expect(std::memcmp(buffers_.scales.data() + place * sizes_.rowScaleBytes, row.scales.data(),
+                     sizes_.rowScaleBytes) == 0,
+         "scales" + where);
+  const tuttiMoeOutput_t output = buffers_.output();
+  expect_equal(output.sourceRank[place], row.source, "source rank" + where);
+  expect_equal(output.sourceToken[place], row.token, "source token" + where);
+  if (case_.layout == tuttiMoeExpertMajor) return;
+  for (size_t j = 0; j < static_cast<size_t>(case_.k); ++j) {
+    const size_t at = place * static_cast<size_t>(case_.k) + j;
+    const bool there = j < row.locals.size();
+    expect_equal(output.topkIdx[at], there ? row.locals[j] : -1, "expert" + where);
+    expect(output.topkWeights[at] == (there ? row.weights[j] : 0.0F), "weight" + where);
+  }
+}
+
+void Run::check_gap(size_t place) {
+  const bool clean =
+      untouched(buffers_.rows.data() + place * sizes_.rowBytes, sizes_.rowBytes) &&
+      untouched(buffers_.scales.data() + place * sizes_.rowScaleBytes, sizes_.rowScaleBytes) &&
+      untouched(buffers_.ranks.data() + place * sizeof(int32_t), sizeof(int32_t));
+  expect(clean, "row " + std::to_string(place) + ", where none belongs, was written");
+}
+
+void Run::check_received() {
+  const ExpectedReceive& expected = layer_.receive(rank_);
+  check_layout(expected);
+  for (size_t place = 0; place < sizes_.receiveRows; ++place) {
+    const auto row = expected.rows.find(place);
+    if (row == expected.rows.end()) {
+      check_gap(place);
+    } else {
+      check_row(place, row->second);
+    }
+  }
+}
+
+// The experts: from what was received, not from what was expected.
+void Run::compute() {
+  const ExpectedReceive& expected = layer_.receive(rank_);
+  const tuttiMoeOutput_t output = buffers_.output();
+  for (const auto& [place, row] : expected.rows) {
+    for (size_t i = 0; i < case_.hidden; ++i) {
+      const float x = test::from_bf16(row.value[i]);
+      float y = 0;
+      if (case_.layout == tuttiMoeExpertMajor) {
+        y = x * expert_factor(row.locals[0]);
+      } else {
+        for (size_t j = 0; j < static_cast<size_t>(case_.k); ++j) {
+          const size_t at = place * static_cast<size_t>(case_.k) + j;
+          if (output.topkIdx[at] < 0) break;
+          const float one = test::from_bf16(
+              test::to_bf16(x * expert_factor(static_cast<int>(output.topkIdx[at]))));
+          const float term = output.topkWeights[at] * one;
+          y = j == 0 ? term : y + term;
+        }
+      }
+      const uint16_t code = test::to_bf16(y);
+      std::memcpy(buffers_.y.data() + (place * case_.hidden + i) * 2, &code, sizeof code);
+    }
+  }
+}
+
+void Run::check_combined() {
+  const auto expected = layer_.combined(rank_);
+  for (size_t token = 0; token < input_.tokens; ++token) {
+    for (size_t i = 0; i < case_.hidden; ++i) {
+      uint16_t code = 0;
+      std::memcpy(&code, buffers_.out.data() + (token * case_.hidden + i) * 2, sizeof code);
+      if (code != expected[token][i]) {
+        fail("element " + std::to_string(i) + " of combined token " + std::to_string(token) +
+             " is " + std::to_string(test::from_bf16(code)) + ", expected " +
+             std::to_string(test::from_bf16(expected[token][i])));
+      }
+    }
+  }
+}
+
+// The library's counters against the definition, and against the transport's.
+class Accounts {
+ public:
+  Accounts(const Case& c, const Layer& layer, tuttiMoeGroup_t group, tuttiComm_t comm, int rank)
+      : case_(c), layer_(layer), group_(group), comm_(comm), rank_(rank), wire_(wire_bytes()) {}
+  void check(uint64_t dispatches, uint64_t combines, const tuttiMoeSizes_t& sizes) const {
+    tuttiMoeStats_t stats = TUTTI_MOE_STATS_INITIALIZER;
+    require(tuttiMoeGroupGetStats(group_, &stats), "tuttiMoeGroupGetStats");
+    expect_equal(stats.dispatches, dispatches, "dispatches");
+    expect_equal(stats.combines, combines, "combines");
+    uint64_t sent = 0, back = 0;
+    for (int peer = 0; peer < case_.n_ranks; ++peer) {
+      if (peer == rank_) continue;
+      sent += layer_.rows(rank_, peer);
+      back += layer_.rows(peer, rank_);
+    }
+    const uint64_t row = sizes.rowBytes + sizes.rowScaleBytes;
+    const uint64_t partial = case_.hidden * (case_.reduction == tuttiMoeReduceOnce ? 4 : 2);
+    expect_equal(total(stats.dispatchRows), dispatches * sent, "rows sent");
+    expect_equal(total(stats.dispatchPayloadBytes), dispatches * sent * row, "payload sent");
+    expect_equal(total(stats.combineRows), combines * back, "sums sent");
+    expect_equal(total(stats.combinePayloadBytes), combines * back * partial, "sums' bytes");
+    const uint64_t all = total(stats.dispatchPayloadBytes) + total(stats.dispatchMetadataBytes) +
+                         total(stats.combinePayloadBytes) + total(stats.combineMetadataBytes);
+    expect_equal(wire_bytes() - wire_, all, "bytes that the transport has counted");
+  }
+
+ private:
+  static uint64_t total(const uint64_t (&by_reach)[3]) {
+    return by_reach[0] + by_reach[1] + by_reach[2];
+  }
+  uint64_t wire_bytes() const {
+    uint64_t bytes = 0;
+    for (int peer = 0; peer < case_.n_ranks; ++peer) {
+      tuttiPeerStats_t stats = TUTTI_PEER_STATS_INITIALIZER;
+      require(tuttiCommGetPeerStats(comm_, peer, &stats), "tuttiCommGetPeerStats");
+      for (const uint64_t n : stats.sentBytes) bytes += n;
+    }
+    return bytes;
+  }
+  const Case& case_;
+  const Layer& layer_;
+  tuttiMoeGroup_t group_;
+  tuttiComm_t comm_;
+  int rank_;
+  uint64_t wire_;
+};
+
+tuttiMoeConfig_t config_of(const Case& c, size_t capacity, std::vector<int>& per_rank,
+                           std::vector<int>& experts) {
+  tuttiMoeConfig_t config = TUTTI_MOE_CONFIG_INITIALIZER;
+  config.numExperts = c.n_experts;
+  config.maxTopK = c.k;
+  config.maxTokens = c.max_tokens;
+  config.hidden = c.hidden;
+  config.alignment = c.alignment;
+  config.maxReceiveRows = capacity;
+  config.layout = c.layout;
+  config.quantization = c.quantization;
+  config.reduction = c.reduction;
+  config.overflow = c.overflow;
+  if (c.experts == Experts::kEven) return config;
+  for (const std::vector<int>& there : placement_of(c)) {
+    per_rank.push_back(static_cast<int>(there.size()));
+    experts.insert(experts.end(), there.begin(), there.end());
+  }
+  config.expertsPerRank = per_rank.data();
+  config.experts = experts.data();
+  return config;
+}
+
+// Two layers in flight at a time, each in two phases.
+void run_two(Run& a, Run& b) {
+  for (Run* run : {&a, &b}) {
+    run->route();
+    require(run->dispatch(TUTTI_MOE_SEND, nullptr), "tuttiMoeDispatch");
+  }
+  // Not in the order in which they were sent.
+  for (Run* run : {&b, &a}) require(run->dispatch(TUTTI_MOE_RECV, nullptr), "tuttiMoeDispatch");
+  for (Run* run : {&a, &b}) {
+    run->check_received();
+    run->compute();
+    run->combine(TUTTI_MOE_SEND, nullptr);
+  }
+  for (Run* run : {&a, &b}) {
+    run->combine(TUTTI_MOE_RECV, nullptr);
+    run->check_combined();
+    run->complete();
+  }
+}
+
+// One layer; false when it has too many rows for some rank.
+bool run_once(Run& run, const Case& c, bool overflows) {
+  Stream stream(c.calls == Calls::kStream);
+  run.route();
+  tuttiResult_t result = tuttiSuccess;
+  if (c.calls == Calls::kSplit) {
+    require(run.dispatch(TUTTI_MOE_SEND, nullptr), "tuttiMoeDispatch");
+    result = run.dispatch(TUTTI_MOE_RECV, nullptr);
+  } else {
+    result = run.dispatch(TUTTI_MOE_BOTH, stream.get());
+    if (result == tuttiSuccess) result = stream.finish();
+  }
+  if (overflows && c.overflow == tuttiMoeOverflowError) {
+    run.check_overflow(result);
+    return false;
+  }
+  require(result, "tuttiMoeDispatch");
+  run.check_received();
+  run.compute();
+  if (c.calls == Calls::kSplit) {
+    run.combine(TUTTI_MOE_SEND, nullptr);
+    run.combine(TUTTI_MOE_RECV, nullptr);
+  } else {
+    run.combine(TUTTI_MOE_BOTH, stream.get());
+    require(stream.finish(), "tuttiStreamSynchronize");
+  }
+  run.check_combined();
+  return true;
+}
+
+}  // namespace
+
+void require(tuttiResult_t result, const char* what) {
+  if (result != tuttiSuccess)
+    fail(std::string(what) + ": " + tuttiGetErrorString(result) + ": " +
+         tuttiGetLastError(nullptr));
+}
+
+void run_case(const Case& c, tuttiComm_t comm, int rank) {
+  const Layer layer(c);
+  std::vector<int> per_rank, experts;
+  const tuttiMoeConfig_t config = config_of(c, layer.capacity(), per_rank, experts);
+  tuttiMoeSizes_t sizes = TUTTI_MOE_SIZES_INITIALIZER;
+  require(tuttiMoeGetSizes(&config, c.n_ranks, rank, &sizes), "tuttiMoeGetSizes");
+  tuttiMoeGroup_t group = nullptr;
+  require(tuttiMoeGroupCreate(&group, comm, &config), "tuttiMoeGroupCreate");
+  const bool overflows = layer.overflows();
+  {
+    const Accounts accounts(c, layer, group, comm, rank);
+    Run run(c, layer, group, sizes, rank);
+    if (c.calls == Calls::kTwoHandles && !(overflows && c.overflow == tuttiMoeOverflowError)) {
+      Run other(c, layer, group, sizes, rank);
+      run_two(run, other);
+      accounts.check(2, 2, sizes);
+    } else {
+      const bool whole = run_once(run, c, overflows);
+      const bool again = whole && c.calls == Calls::kAgain && run_once(run, c, overflows);
+      accounts.check(again ? 2 : 1, again ? 2 : whole ? 1 : 0, sizes);
+    }
+  }
+  require(tuttiMoeGroupDestroy(group), "tuttiMoeGroupDestroy");
+}
+
+}  // namespace tutti::moe_test

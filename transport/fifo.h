@@ -228,19 +228,16 @@ struct SendView {
     if (peer_bell != nullptr) ring(*peer_bell);
   }
   void commit_staged(uint32_t signature, size_t bytes) noexcept {
-    line().staged = StagedPayload{bytes, area_index(), static_cast<uint32_t>(area_offset(bytes))};
+    commit_staged(signature, bytes, bytes);
+  }
+  // The same for a message that was begun before its size was known: at area(most_bytes).
+  void commit_staged(uint32_t signature, size_t bytes, size_t most_bytes) noexcept {
+    line().staged =
+        StagedPayload{bytes, area_index(), static_cast<uint32_t>(area_offset(most_bytes))};
     area_message[area_index()] = committed + 1;
     ++areas_used;
     commit(signature, MessageKind::kStaged);
   }
-  // The same for a message that was begun before its size was known, at the slot's beginning.
-  void commit_staged_at_start(uint32_t signature, size_t bytes) noexcept {
-    line().staged = StagedPayload{bytes, area_index(), 0};
-    area_message[area_index()] = committed + 1;
-    ++areas_used;
-    commit(signature, MessageKind::kStaged);
-  }
-  std::byte* area_start() noexcept { return areas + size_t{area_index()} * area_bytes; }
   void commit_direct(uint32_t signature, MessageKind kind,
                      const DirectReference& reference) noexcept {
     line().direct = reference;

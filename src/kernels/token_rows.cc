@@ -14,6 +14,7 @@
 #include <hwy/highway.h>
 
 #include "src/kernels/convert-inl.h"
+#include "src/kernels/convert_float8-inl.h"
 #include "src/kernels/token_rows.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -48,10 +49,11 @@ HWY_INLINE uint32_t amax_bits(const uint8_t* row, size_t elems) {
       const auto finite = hn::Lt(magnitude, hn::Set(tag, 0x7f80));
       seen = hn::Max(seen, hn::IfThenElseZero(finite, magnitude));
     }
-    HWY_ALIGN int16_t lanes[hn::MaxLanes(tag)];
-    hn::Store(seen, tag, lanes);
-    for (size_t lane = 0; lane < n; ++lane)
-      most = std::max(most, static_cast<uint32_t>(lanes[lane]));
+    const hn::RepartitionToWide<decltype(tag)> pairs;
+    const auto both = hn::BitCast(pairs, seen);
+    const auto high = hn::ShiftRight<16>(both);
+    const auto low = hn::And(both, hn::Set(pairs, 0xffff));
+    most = static_cast<uint32_t>(hn::GetLane(hn::MaxOfLanes(pairs, hn::Max(low, high))));
   }
   for (; i < elems; ++i) {
     const uint32_t magnitude = load_bf16(row + 2 * i) & 0x7fffu;
@@ -98,70 +100,160 @@ HWY_INLINE uint8_t e4m3_code(float value) {
   return static_cast<uint8_t>(hn::GetLane(e4m3_codes(tag, hn::Set(tag, value))));
 }
 
-// Elements [0, elems) of a block by the factors of its groups.
-HWY_INLINE void quantize_block(const uint8_t* row, size_t elems, size_t group, const float* factors,
-                               const RowSink* sinks, size_t n_sinks, size_t at) {
-  const hn::ScalableTag<float> tag;
-  const hn::RebindToUnsigned<decltype(tag)> words;
-  const size_t n = 2 * hn::Lanes(tag);
-  size_t i = 0;
-  if constexpr (!kScalarTarget) {
-    const hn::Rebind<uint16_t, decltype(tag)> pairs;
-    for (; i + n <= elems; i += n) {
-      const auto factor = hn::Set(tag, factors[i / group]);
-      const auto word = load_words(words, row + 2 * i);
-      const auto low = hn::Mul(hn::BitCast(tag, hn::ShiftLeft<16>(word)), factor);
-      const auto high =
-          hn::Mul(hn::BitCast(tag, hn::And(word, hn::Set(words, 0xffff0000u))), factor);
-      const auto both = hn::Or(e4m3_codes(tag, low), hn::ShiftLeft<8>(e4m3_codes(tag, high)));
-      const auto codes =
-          hn::DemoteTo(pairs, hn::BitCast(hn::RebindToSigned<decltype(tag)>(), both));
-      for (size_t s = 0; s < n_sinks; ++s)
-        store_words(codes, pairs, reinterpret_cast<uint8_t*>(sinks[s].data) + at + i);
-    }
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+// By way of float16, rounded to odd first, as convert_float8-inl.h explains. Only infinities are
+// treated otherwise: they saturate.
+//
+// Codes of 2^8 times the values, in the low byte of each lane.
+HWY_INLINE HalfBits codes_of_halves(HalfBits half) {
+  const hn::ScalableTag<int16_t> tag;
+  const auto magnitude = hn::And(half, hn::Set(tag, 0x7fff));
+  const auto capped = hn::Min(magnitude, hn::Set(tag, 0x3f00));
+  const auto odd = hn::And(hn::ShiftRight<7>(capped), hn::Set(tag, 1));
+  const auto code = hn::ShiftRight<7>(hn::Add(hn::Add(capped, odd), hn::Set(tag, 63)));
+  const auto sign = hn::And(hn::ShiftRight<8>(half), hn::Set(tag, 0x80));
+  const auto is_nan = hn::Gt(magnitude, hn::Set(tag, 0x7c00));
+  return hn::IfThenElse(is_nan, hn::Set(tag, 0x7f), hn::Or(code, sign));
+}
+
+inline constexpr size_t kStepVectors = 2;  // of the input
+// Codes of two vectors of pairs, in their order, as one vector of bytes.
+template <class Tag>
+HWY_INLINE auto codes_of(Tag tag, const uint8_t* row, const hn::Vec<Tag>* factors) {
+  const hn::RebindToUnsigned<Tag> words;
+  const auto high_half = hn::Set(words, 0xffff0000u);
+  hn::Vec<Tag> low[2], high[2];
+  for (size_t v = 0; v < 2; ++v) {
+    const auto word = load_words(words, row + v * 4 * hn::Lanes(tag));
+    // Not folded into the factor, which may be too small for that.
+    const auto unit = hn::Set(tag, 1.0F / 256);
+    low[v] = hn::Mul(hn::Mul(hn::BitCast(tag, hn::ShiftLeft<16>(word)), factors[v]), unit);
+    high[v] = hn::Mul(hn::Mul(hn::BitCast(tag, hn::And(word, high_half)), factors[v]), unit);
   }
-  for (; i < elems; ++i) {
+  const auto even = codes_of_halves(halves_to_odd(low[0], low[1]));
+  const auto odd = codes_of_halves(halves_to_odd(high[0], high[1]));
+  return hn::Or(even, hn::ShiftLeft<8>(odd));
+}
+#else
+inline constexpr size_t kStepVectors = 1;
+// Codes of a vector of pairs, in their order, as half a vector of bytes.
+template <class Tag>
+HWY_INLINE auto codes_of(Tag tag, const uint8_t* row, const hn::Vec<Tag>* factors) {
+  const hn::RebindToUnsigned<Tag> words;
+  const auto word = load_words(words, row);
+  const auto low = hn::Mul(hn::BitCast(tag, hn::ShiftLeft<16>(word)), factors[0]);
+  const auto high =
+      hn::Mul(hn::BitCast(tag, hn::And(word, hn::Set(words, 0xffff0000u))), factors[0]);
+  const auto both = hn::Or(e4m3_codes(tag, low), hn::ShiftLeft<8>(e4m3_codes(tag, high)));
+  return hn::DemoteTo(hn::Rebind<uint16_t, Tag>(), hn::BitCast(hn::RebindToSigned<Tag>(), both));
+}
+#endif
+
+// What a block is quantised with.
+struct Block {
+  size_t elems = 0;
+  size_t at = 0;  // of the row
+  int group_shift = 0;
+  float factors[kBlockElems / kLeastGroup];
+};
+
+// Elements of a block by the factors of its groups.
+template <size_t kSinks>
+HWY_INLINE void quantize_block(const uint8_t* row, const Block& block, const RowSink* sinks) {
+  const hn::ScalableTag<float> tag;
+  const size_t vector = 2 * hn::Lanes(tag);
+  const size_t n = kStepVectors * vector;
+  uint8_t* to[kSinks];
+  for (size_t s = 0; s < kSinks; ++s) to[s] = reinterpret_cast<uint8_t*>(sinks[s].data) + block.at;
+  size_t i = 0;
+  for (; i + n <= block.elems; i += n) {
+    hn::Vec<decltype(tag)> by[kStepVectors];
+    for (size_t v = 0; v < kStepVectors; ++v)
+      by[v] = hn::Set(tag, block.factors[(i + v * vector) >> block.group_shift]);
+    const auto codes = codes_of(tag, row + 2 * i, by);
+    const hn::DFromV<decltype(codes)> form;
+    for (size_t s = 0; s < kSinks; ++s) store_words(codes, form, to[s] + i);
+  }
+  for (; i < block.elems; ++i) {
     const float value = as_float(static_cast<uint32_t>(load_bf16(row + 2 * i)) << 16);
-    const uint8_t code = e4m3_code(value * factors[i / group]);
-    for (size_t s = 0; s < n_sinks; ++s) sinks[s].data[at + i] = static_cast<std::byte>(code);
+    const uint8_t code = e4m3_code(value * block.factors[i >> block.group_shift]);
+    for (size_t s = 0; s < kSinks; ++s) to[s][i] = code;
   }
 }
 
+HWY_INLINE void quantize_to(const uint8_t* row, const Block& block, const RowSink* sinks,
+                            size_t n_sinks) {
+  switch (n_sinks) {
+    case 1:
+      return quantize_block<1>(row, block, sinks);
+    case 2:
+      return quantize_block<2>(row, block, sinks);
+    case 3:
+      return quantize_block<3>(row, block, sinks);
+    default:
+      return quantize_block<4>(row, block, sinks);
+  }
+}
+
+// At most kSinksAtOnce sinks.
 void quantize(const uint8_t* row, const QuantizedRow& form, const RowSink* sinks, size_t n_sinks) {
-  float factors[kBlockElems / kLeastGroup];
-  const size_t bytes = scale_bytes(form.scales);
+  Block block;
+  block.group_shift = std::countr_zero(form.group);
+  uint32_t scales[kBlockElems / kLeastGroup];
+  uint8_t exponents[kBlockElems / kLeastGroup];
   for (size_t at = 0; at < form.elems; at += kBlockElems) {
-    const size_t elems = std::min(kBlockElems, form.elems - at);
-    for (size_t g = 0; g * form.group < elems; ++g) {
-      uint32_t scale = 0;
-      factors[g] =
-          factor_of(amax_bits(row + 2 * (at + g * form.group), form.group), form.scales, &scale);
-      static_assert(std::endian::native == std::endian::little);
-      for (size_t s = 0; s < n_sinks; ++s)
-        memcpy(sinks[s].scales + (at / form.group + g) * bytes, &scale, bytes);
+    block.at = at;
+    block.elems = std::min(kBlockElems, form.elems - at);
+    const size_t groups = block.elems >> block.group_shift;
+    for (size_t g = 0; g < groups; ++g) {
+      const uint32_t amax = amax_bits(row + 2 * (at + g * form.group), form.group);
+      block.factors[g] = factor_of(amax, form.scales, &scales[g]);
+      exponents[g] = static_cast<uint8_t>(scales[g]);
     }
-    quantize_block(row + 2 * at, elems, form.group, factors, sinks, n_sinks, at);
+    for (size_t s = 0; s < n_sinks; ++s) {
+      std::byte* const to = sinks[s].scales;
+      if (form.scales == RowScales::kFloat32) {
+        memcpy(to + at / form.group * sizeof(float), scales, groups * sizeof(float));
+      } else {
+        memcpy(to + at / form.group, exponents, groups);
+      }
+    }
+    quantize_to(row + 2 * at, block, sinks, n_sinks);
   }
 }
 
 // ---- copying ----
 
-void copy_to_sinks(const uint8_t* row, size_t bytes, std::byte* const* sinks, size_t n_sinks) {
+template <size_t kSinks>
+HWY_INLINE void copy_block(const uint8_t* row, size_t bytes, std::byte* const* sinks) {
+  const hn::ScalableTag<uint8_t> tag;
+  const size_t n = hn::Lanes(tag);
+  uint8_t* to[kSinks];
+  for (size_t s = 0; s < kSinks; ++s) to[s] = reinterpret_cast<uint8_t*>(sinks[s]);
   size_t i = 0;
-  if constexpr (!kScalarTarget) {
-    const hn::ScalableTag<uint8_t> tag;
-    const size_t n = hn::Lanes(tag);
-    for (; i + 2 * n <= bytes; i += 2 * n) {
-      const auto a = hn::LoadU(tag, row + i);
-      const auto b = hn::LoadU(tag, row + i + n);
-      for (size_t s = 0; s < n_sinks; ++s) {
-        auto* const to = reinterpret_cast<uint8_t*>(sinks[s]) + i;
-        hn::StoreU(a, tag, to);
-        hn::StoreU(b, tag, to + n);
-      }
+  for (; i + 2 * n <= bytes; i += 2 * n) {
+    const auto a = hn::LoadU(tag, row + i);
+    const auto b = hn::LoadU(tag, row + i + n);
+    for (size_t s = 0; s < kSinks; ++s) {
+      hn::StoreU(a, tag, to[s] + i);
+      hn::StoreU(b, tag, to[s] + i + n);
     }
   }
-  for (size_t s = 0; s < n_sinks; ++s) memcpy(sinks[s] + i, row + i, bytes - i);
+  for (size_t s = 0; s < kSinks; ++s) memcpy(to[s] + i, row + i, bytes - i);
+}
+
+// At most kSinksAtOnce sinks.
+void copy_to_rows(const uint8_t* row, size_t bytes, std::byte* const* sinks, size_t n_sinks) {
+  switch (n_sinks) {
+    case 1:
+      return copy_block<1>(row, bytes, sinks);
+    case 2:
+      return copy_block<2>(row, bytes, sinks);
+    case 3:
+      return copy_block<3>(row, bytes, sinks);
+    default:
+      return copy_block<4>(row, bytes, sinks);
+  }
 }
 
 // ---- sums ----
@@ -203,18 +295,22 @@ struct FloatRows {
   }
 };
 
+// Element i, before rounding.
+template <class From>
+float sum_of(const RowSum& sum, size_t i) {
+  float total = 0;
+  for (size_t j = 0; j < sum.n_rows; ++j) {
+    const float value = From::at(reinterpret_cast<const uint8_t*>(sum.rows[j]), i);
+    const float term = sum.weights == nullptr ? value : sum.weights[j] * value;
+    total = j == 0 ? term : total + term;
+  }
+  return total;
+}
+
 // The elements from `i` on, one by one.
 template <class From, class To>
 void sum_tail(const RowSum& sum, uint8_t* out, size_t i) {
-  for (; i < sum.elems; ++i) {
-    float total = 0;
-    for (size_t j = 0; j < sum.n_rows; ++j) {
-      const float value = From::at(reinterpret_cast<const uint8_t*>(sum.rows[j]), i);
-      const float term = sum.weights == nullptr ? value : sum.weights[j] * value;
-      total = j == 0 ? term : total + term;
-    }
-    To::put(total, out, i);
-  }
+  for (; i < sum.elems; ++i) To::put(sum_of<From>(sum, i), out, i);
 }
 
 // Weighted sums of the pairs of elements at `i` of all rows.
@@ -255,6 +351,53 @@ size_t sum_to_float(const RowSum& sum, uint8_t* out) {
     hn::StoreInterleaved2(total[0], total[1], tag, reinterpret_cast<float*>(out) + i);
   }
   return i;
+}
+
+// Rounds to bfloat16 and back.
+HWY_INLINE void round_pairs(Bfloat16::Vec* parts) {
+  for (size_t p = 0; p < 2; ++p) parts[p] = Bfloat16::finish(parts[p]);
+  Bfloat16::decode(Bfloat16::encode(parts), parts);
+}
+
+template <bool kWeighted>
+void sum_around(const RowSum& sum, const RowSum& inner, size_t at, uint8_t* out) {
+  const size_t n = 2 * hn::Lanes(Bfloat16::Tag());
+  const hn::Vec<Bfloat16::Tag> zero = hn::Zero(Bfloat16::Tag());
+  size_t i = 0;
+  for (; i + n <= sum.elems; i += n) {
+    Bfloat16::Vec total[2] = {zero, zero}, parts[2] = {zero, zero};
+    for (size_t j = 0; j < sum.n_rows; ++j) {
+      if (j == at) {
+        parts[0] = parts[1] = zero;  // the sum of no rows
+        sum_pairs<kWeighted>(inner, i, parts);
+        round_pairs(parts);
+      } else {
+        BfloatRows::load(reinterpret_cast<const uint8_t*>(sum.rows[j]) + 2 * i, parts);
+      }
+      for (size_t p = 0; p < 2; ++p) total[p] = j == 0 ? parts[p] : hn::Add(total[p], parts[p]);
+    }
+    BfloatRows::store(total, out + 2 * i);
+  }
+  for (; i < sum.elems; ++i) {
+    float total = 0;
+    for (size_t j = 0; j < sum.n_rows; ++j) {
+      float term = 0;
+      if (j == at) {
+        uint8_t rounded[2];
+        BfloatRows::put(sum_of<BfloatRows>(inner, i), rounded, 0);
+        term = BfloatRows::at(rounded, 0);
+      } else {
+        term = BfloatRows::at(reinterpret_cast<const uint8_t*>(sum.rows[j]), i);
+      }
+      total = j == 0 ? term : total + term;
+    }
+    BfloatRows::put(total, out, i);
+  }
+}
+
+void sum_bf16_around(const RowSum& sum, const RowSum& inner, size_t at, uint8_t* out) {
+  if (inner.weights == nullptr) return sum_around<false>(sum, inner, at, out);
+  sum_around<true>(sum, inner, at, out);
 }
 
 void sum_bf16(const RowSum& sum, uint8_t* out) {
@@ -298,8 +441,9 @@ HWY_AFTER_NAMESPACE();
 namespace tutti::kernels {
 namespace {
 HWY_EXPORT(quantize);
-HWY_EXPORT(copy_to_sinks);
+HWY_EXPORT(copy_to_rows);
 HWY_EXPORT(sum_bf16);
+HWY_EXPORT(sum_bf16_around);
 HWY_EXPORT(sum_unrounded);
 HWY_EXPORT(sum_floats);
 
@@ -311,14 +455,32 @@ uint8_t* raw(std::byte* bytes) noexcept { return reinterpret_cast<uint8_t*>(byte
 
 void quantize_row(const std::byte* row, const QuantizedRow& form, const RowSink* sinks,
                   size_t n_sinks) noexcept {
-  HWY_DYNAMIC_DISPATCH(quantize)(raw(row), form, sinks, n_sinks);
+  if (n_sinks == 0) return;
+  HWY_DYNAMIC_DISPATCH(quantize)(raw(row), form, sinks, std::min(n_sinks, kSinksAtOnce));
+  const size_t bytes = form.elems / form.group * scale_bytes(form.scales);
+  for (size_t first = kSinksAtOnce; first < n_sinks; first += kSinksAtOnce) {
+    std::byte *data[kSinksAtOnce] = {}, *scales[kSinksAtOnce] = {};
+    const size_t n = std::min(n_sinks - first, kSinksAtOnce);
+    for (size_t s = 0; s < n; ++s) {
+      data[s] = sinks[first + s].data;
+      scales[s] = sinks[first + s].scales;
+    }
+    copy_row(sinks[0].data, form.elems, data, n);
+    copy_row(sinks[0].scales, bytes, scales, n);
+  }
 }
 void copy_row(const std::byte* row, size_t bytes, std::byte* const* sinks,
               size_t n_sinks) noexcept {
-  HWY_DYNAMIC_DISPATCH(copy_to_sinks)(raw(row), bytes, sinks, n_sinks);
+  for (size_t first = 0; first < n_sinks; first += kSinksAtOnce) {
+    HWY_DYNAMIC_DISPATCH(copy_to_rows)
+    (raw(row), bytes, sinks + first, std::min(n_sinks - first, kSinksAtOnce));
+  }
 }
 void sum_rows(const RowSum& sum, std::byte* out) noexcept {
   HWY_DYNAMIC_DISPATCH(sum_bf16)(sum, raw(out));
+}
+void sum_rows_around(const RowSum& sum, const RowSum& inner, size_t at, std::byte* out) noexcept {
+  HWY_DYNAMIC_DISPATCH(sum_bf16_around)(sum, inner, at, raw(out));
 }
 void sum_rows_unrounded(const RowSum& sum, std::byte* out) noexcept {
   HWY_DYNAMIC_DISPATCH(sum_unrounded)(sum, raw(out));

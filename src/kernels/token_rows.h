@@ -33,7 +33,14 @@ struct QuantizedRow {
   size_t group = 0;  // 32 or 128
   RowScales scales = RowScales::kFloat32;
 };
-// Reads the bfloat16 row from memory once and writes it to every sink.
+// How often a row is read for so many sinks: more than a few streams of stores at once get in each
+// other's way.
+inline constexpr size_t kSinksAtOnce = 4;
+constexpr size_t row_reads(size_t n_sinks) noexcept {
+  return n_sinks == 0 ? 1 : (n_sinks + kSinksAtOnce - 1) / kSinksAtOnce;
+}
+// Reads the bfloat16 row once and writes it to every sink; sinks behind the first few are copied
+// from the first.
 void quantize_row(const std::byte* row, const QuantizedRow& form, const RowSink* sinks,
                   size_t n_sinks) noexcept;
 
@@ -50,6 +57,9 @@ struct RowSum {
   size_t elems = 0;
 };
 void sum_rows(const RowSum& sum, std::byte* out) noexcept;
+// The same, where the row in place `at` is not there yet: it is the sum `inner`, rounded to
+// bfloat16, and its pointer in `sum` is not read.
+void sum_rows_around(const RowSum& sum, const RowSum& inner, size_t at, std::byte* out) noexcept;
 void sum_rows_unrounded(const RowSum& sum, std::byte* out) noexcept;
 void sum_float_rows(const RowSum& sum, std::byte* out) noexcept;
 

@@ -3,6 +3,7 @@
 #include "src/moe/combine_receive.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace tutti::moe {
 
@@ -81,25 +82,37 @@ size_t CombineReceiver::sum_hosts(size_t n) noexcept {
 
 void CombineReceiver::sum(size_t token) noexcept {
   const Facts& facts = exchange_.facts;
+  const size_t hidden = facts.config.hidden;
   size_t n = 0;
+  std::optional<size_t> own;  // which of the terms
+  kernels::RowSum own_sum;
   for (const Hop& hop : exchange_.routing.hops(token)) {
     hosts_[n] = facts.host_of[static_cast<size_t>(hop.rank)];
     if (hop.rank == facts.rank) {
-      sender_.sum_own(hop.row, own_.get());
+      own = n;
+      own_sum = sender_.own_terms(hop.row);
       terms_[n++] = own_.get();
     } else {
       const Incoming& in = from_[static_cast<size_t>(hop.rank)];
       terms_[n++] = in.data + in.used_bytes;
     }
   }
-  add(exchange_.counters.combine_copy_bytes, n * partial_bytes_ + facts.form.input_bytes());
+  add(exchange_.counters.combine_copy_bytes,
+      (n - (own.has_value() ? 1 : 0)) * partial_bytes_ + facts.form.input_bytes());
   std::byte* const out = output_ + token * facts.form.input_bytes();
-  if (facts.config.reduction == Reduction::kOnce) {
-    kernels::sum_float_rows({terms_.data(), nullptr, n, facts.config.hidden}, out);
-    return;
+  switch (facts.config.reduction) {
+    case Reduction::kOnce:
+      if (own.has_value()) kernels::sum_rows_unrounded(own_sum, own_.get());
+      return kernels::sum_float_rows({terms_.data(), nullptr, n, hidden}, out);
+    case Reduction::kPerRank:
+      if (own.has_value())
+        return kernels::sum_rows_around({terms_.data(), nullptr, n, hidden}, own_sum, *own, out);
+      return kernels::sum_rows({terms_.data(), nullptr, n, hidden}, out);
+    case Reduction::kHier:
+      if (own.has_value()) kernels::sum_rows(own_sum, own_.get());
+      n = sum_hosts(n);
+      return kernels::sum_rows({terms_.data(), nullptr, n, hidden}, out);
   }
-  if (facts.config.reduction == Reduction::kHier) n = sum_hosts(n);
-  kernels::sum_rows({terms_.data(), nullptr, n, facts.config.hidden}, out);
 }
 
 void CombineReceiver::take(size_t token) noexcept {

@@ -25,28 +25,31 @@ void CombineSender::start(const std::byte* rows, uint32_t signature) {
   }
 }
 
-void CombineSender::sum(const ReceivedFrom& from, const ReceivedRow& row, std::byte* out) noexcept {
+kernels::RowSum CombineSender::terms_of(const ReceivedFrom& from, const ReceivedRow& row) noexcept {
   const Config& config = exchange_.facts.config;
   for (uint32_t i = 0; i < row.count; ++i) {
     const Placed& place = from.places[row.first + i];
     terms_[i] = rows_ + size_t{place.position} * exchange_.facts.form.input_bytes();
     weights_[i] = place.weight;
   }
+  add(exchange_.counters.combine_copy_bytes, row.count * exchange_.facts.form.input_bytes());
   const bool weighted = config.layout == Layout::kExpertMajor;
-  const kernels::RowSum sum{terms_.data(), weighted ? weights_.data() : nullptr, row.count,
-                            config.hidden};
-  if (config.reduction == Reduction::kOnce) {
+  return {terms_.data(), weighted ? weights_.data() : nullptr, row.count, config.hidden};
+}
+
+void CombineSender::sum(const ReceivedFrom& from, const ReceivedRow& row, std::byte* out) noexcept {
+  const kernels::RowSum sum = terms_of(from, row);
+  if (exchange_.facts.config.reduction == Reduction::kOnce) {
     kernels::sum_rows_unrounded(sum, out);
   } else {
     kernels::sum_rows(sum, out);
   }
-  add(exchange_.counters.combine_copy_bytes,
-      row.count * exchange_.facts.form.input_bytes() + partial_bytes_);
+  add(exchange_.counters.combine_copy_bytes, partial_bytes_);
 }
 
-void CombineSender::sum_own(size_t row, std::byte* out) noexcept {
+kernels::RowSum CombineSender::own_terms(size_t row) noexcept {
   const ReceivedFrom& own = received(exchange_.mesh.self());
-  sum(own, own.rows[row], out);
+  return terms_of(own, own.rows[row]);
 }
 
 Status CombineSender::advance(bool* moved) noexcept {
@@ -55,14 +58,14 @@ Status CombineSender::advance(bool* moved) noexcept {
     const ReceivedFrom& from = received(rank);
     size_t& next = next_[static_cast<size_t>(rank)];
     if (next == from.rows.size()) continue;
-    std::byte* const slot = exchange_.mesh.acquire(rank, &failure);
+    const size_t rows =
+        std::min(from.rows.size() - next, exchange_.mesh.slot_bytes() / partial_bytes_);
+    std::byte* const slot = exchange_.mesh.acquire(rank, rows * partial_bytes_, &failure);
     if (!failure.ok()) return failure;
     if (slot == nullptr) {
       blocked_on_ = rank;
       continue;
     }
-    const size_t rows =
-        std::min(from.rows.size() - next, exchange_.mesh.slot_bytes() / partial_bytes_);
     for (size_t i = 0; i < rows; ++i) sum(from, from.rows[next + i], slot + i * partial_bytes_);
     next += rows;
     if (next == from.rows.size()) --unfinished_;

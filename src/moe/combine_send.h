@@ -25,13 +25,14 @@ class CombineSender {
   bool owes(int rank) const noexcept {
     return next_[static_cast<size_t>(rank)] < received(rank).rows.size();
   }
-  // The sum for the row-th token that this rank keeps for itself.
-  void sum_own(size_t row, std::byte* out) noexcept;
+  // The terms of the row-th token that this rank keeps for itself; valid until the next call.
+  kernels::RowSum own_terms(size_t row) noexcept;
 
  private:
   const ReceivedFrom& received(int rank) const noexcept {
     return exchange_.received[static_cast<size_t>(rank)];
   }
+  kernels::RowSum terms_of(const ReceivedFrom& from, const ReceivedRow& row) noexcept;
   void sum(const ReceivedFrom& from, const ReceivedRow& row, std::byte* out) noexcept;
 
   Exchange& exchange_;

@@ -22,8 +22,9 @@ struct DispatchReceiver::Message {
   size_t bytes = 0;
 };
 
-DispatchReceiver::DispatchReceiver(Exchange& exchange)
+DispatchReceiver::DispatchReceiver(Exchange& exchange, DispatchSender& sender)
     : exchange_(exchange),
+      sender_(sender),
       by_rank_(exchange.facts.config.layout == Layout::kRankMajor),
       from_(static_cast<size_t>(exchange.mesh.n_ranks())),
       sinks_(std::max<size_t>(1, exchange.facts.placement.most_slots())),
@@ -275,7 +276,8 @@ void DispatchReceiver::copy(const std::byte* row) noexcept {
     for (size_t i = 0; i < n_sinks_; ++i) copies_[i] = sinks_[i].scales;
     kernels::copy_row(row + form.data_bytes, form.scale_bytes, copies_.data(), n_sinks_);
   }
-  add(exchange_.counters.dispatch_copy_bytes, (1 + n_sinks_) * form.row_bytes());
+  add(exchange_.counters.dispatch_copy_bytes,
+      (kernels::row_reads(n_sinks_) + n_sinks_) * form.row_bytes());
 }
 
 void DispatchReceiver::finish(int rank) noexcept {
@@ -314,22 +316,29 @@ void DispatchReceiver::place_own(bool* moved) noexcept {
   const uint32_t end =
       skips_rows() ? in.all_rows : std::min<uint32_t>(in.all_rows, in.rows + uint32_t{kOwnTokens});
   for (; in.rows < end; ++in.rows) {
+    const RoutedRow& row = own.rows[in.rows];
+    // Behind the sender, which may quantise it for others too.
+    if (!sender_.done() && row.token >= sender_.next_token()) break;
     *moved = true;
     if (skips_rows()) continue;
-    const RoutedRow& row = own.rows[in.rows];
     const auto* const entries = reinterpret_cast<const std::byte*>(&own.entries[row.first]);
     (void)place(facts.rank, row.token, entries, row.count);  // made by this rank itself
-    const std::byte* const token = input_ + row.token * facts.form.input_bytes();
-    if (n_sinks_ == 0) continue;
-    if (facts.form.quantization == Quantization::kNone) {
-      copy(token);
-      continue;
-    }
-    kernels::quantize_row(token, facts.form.quantized, sinks_.data(), n_sinks_);
-    add(exchange_.counters.dispatch_copy_bytes,
-        facts.form.input_bytes() + n_sinks_ * facts.form.row_bytes());
+    if (n_sinks_ != 0) copy_own(row.token);
   }
+  sender_.placed(in.rows);
   if (in.rows == in.all_rows) finish(facts.rank);
+}
+
+// The token that place() has found sinks for, which is the next of this rank.
+void DispatchReceiver::copy_own(size_t token) noexcept {
+  const RowForm& form = exchange_.facts.form;
+  const std::byte* const input = input_ + token * form.input_bytes();
+  const std::byte* const kept = sender_.kept(from(exchange_.facts.rank).rows);
+  if (kept != nullptr) return copy(kept);
+  if (form.quantization == Quantization::kNone) return copy(input);
+  kernels::quantize_row(input, form.quantized, sinks_.data(), n_sinks_);
+  add(exchange_.counters.dispatch_copy_bytes,
+      form.input_bytes() + (kernels::row_reads(n_sinks_) - 1 + n_sinks_) * form.row_bytes());
 }
 
 Status DispatchReceiver::advance(bool* moved) noexcept {

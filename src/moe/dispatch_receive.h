@@ -8,12 +8,14 @@
 #include <vector>
 
 #include "src/moe/context.h"
+#include "src/moe/dispatch_send.h"
 
 namespace tutti::moe {
 
 class DispatchReceiver {
  public:
-  explicit DispatchReceiver(Exchange& exchange);
+  // `sender` may have quantised rows of this rank already.
+  DispatchReceiver(Exchange& exchange, DispatchSender& sender);
 
   // `input` is this rank's own, for the tokens that stay here.
   void start(const std::byte* input, const Output& output, uint32_t signature);
@@ -50,6 +52,7 @@ class DispatchReceiver {
   void start_positions() noexcept;
   Status read_rows(int rank, bool* moved) noexcept;
   void place_own(bool* moved) noexcept;
+  void copy_own(size_t token) noexcept;
   bool place(int rank, uint32_t token, const std::byte* entries, uint32_t n) noexcept;
   void describe(uint32_t position, int rank, uint32_t token) noexcept;
   void describe_experts(uint32_t position, const std::byte* entries, uint32_t n) noexcept;
@@ -57,6 +60,7 @@ class DispatchReceiver {
   void finish(int rank) noexcept;
 
   Exchange& exchange_;
+  DispatchSender& sender_;
   const bool by_rank_;
   const std::byte* input_ = nullptr;
   Output output_;

@@ -10,6 +10,10 @@ namespace tutti::moe {
 
 DispatchSender::DispatchSender(Exchange& exchange)
     : exchange_(exchange),
+      row_bytes_(exchange.facts.form.row_bytes()),
+      kept_(exchange.facts.form.quantization == Quantization::kNone
+                ? nullptr
+                : std::make_unique<std::byte[]>(kKept * row_bytes_)),
       to_(static_cast<size_t>(exchange.mesh.n_ranks())),
       sinks_(to_.size()),
       copies_(to_.size()) {}
@@ -18,6 +22,8 @@ void DispatchSender::start(const std::byte* input, uint32_t signature) {
   input_ = input;
   signature_ = signature;
   token_ = 0;
+  placed_ = 0;
+  kept_row_.fill(UINT32_MAX);
   unsent_ = 0;
   blocked_on_ = -1;
   for (int rank = 0; rank < exchange_.mesh.n_ranks(); ++rank) {
@@ -108,11 +114,24 @@ bool DispatchSender::send_empty(int rank, Status* failure) noexcept {
     --unsent_;
     return true;
   }
-  open.slot = exchange_.mesh.acquire(rank, failure);
+  open.slot = exchange_.mesh.acquire(
+      rank, sizeof(MessageHead) + counts_with(rank, true) * sizeof(uint32_t), failure);
   if (open.slot == nullptr) return false;
   open.row_end = sizeof(MessageHead);
   close(rank);
   return true;
+}
+
+// Of the message that begins with the next row.
+size_t DispatchSender::most_bytes(int rank) const noexcept {
+  const Outgoing& open = to(rank);
+  const Destination& all = rows_to(rank);
+  const size_t rows = all.rows.size() - open.first;
+  const size_t entries = all.entries.size() - all.rows[open.first].first;
+  const size_t counts = open.first_sent ? 0 : counts_with(rank, false) * sizeof(uint32_t);
+  return std::min(exchange_.mesh.slot_bytes(),
+                  sizeof(MessageHead) + rows * (exchange_.facts.form.row_bytes() + meta_bytes(0)) +
+                      entries * sizeof(Entry) + counts);
 }
 
 // A place for one more row to the rank; false when there is none now.
@@ -120,7 +139,7 @@ bool DispatchSender::make_room(int rank, size_t entries, Status* failure) noexce
   Outgoing& open = to(rank);
   if (open.slot != nullptr && needed(rank, entries) > exchange_.mesh.slot_bytes()) close(rank);
   if (open.slot != nullptr) return true;
-  open.slot = exchange_.mesh.acquire(rank, failure);
+  open.slot = exchange_.mesh.acquire(rank, most_bytes(rank), failure);
   open.row_end = sizeof(MessageHead);
   open.meta_bytes = 0;
   return open.slot != nullptr;
@@ -145,7 +164,9 @@ void DispatchSender::put_in_all(size_t token, size_t n) noexcept {
   } else {
     kernels::quantize_row(row, form.quantized, sinks_.data(), n);
   }
-  add(exchange_.counters.dispatch_copy_bytes, form.input_bytes() + n * form.row_bytes());
+  // Beyond a few sinks rows are copied from the first: see quantize_row().
+  add(exchange_.counters.dispatch_copy_bytes,
+      form.input_bytes() + (kernels::row_reads(n) - 1 + n) * form.row_bytes());
 }
 
 void DispatchSender::put(size_t token) noexcept {
@@ -162,6 +183,12 @@ void DispatchSender::put(size_t token) noexcept {
     ++open.rows;
   }
   if (n == 0) return;
+  for (const Hop& hop : hops) {
+    if (hop.rank != exchange_.mesh.self() || !keeps(hop.row)) continue;
+    std::byte* const at = kept_.get() + hop.row % kKept * row_bytes_;
+    kept_row_[hop.row % kKept] = hop.row;
+    sinks_[n++] = {at, at + form.data_bytes};
+  }
   put_in_all(token, n);
   for (const Hop& hop : hops) {
     const bool last = hop.row + 1 == rows_to(hop.rank).rows.size();

@@ -3,8 +3,10 @@
 // that it goes to.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "src/moe/context.h"
@@ -23,6 +25,15 @@ class DispatchSender {
   // Rank of the group that has no room; -1: none.
   int blocked_on() const noexcept { return done() ? -1 : blocked_on_; }
   bool owes(int rank) const noexcept { return !done() && !to(rank).finished; }
+  // Tokens before it have been sent.
+  size_t next_token() const noexcept { return token_; }
+  // The row-th token that stays on this rank as it would have travelled, when that was made for
+  // another rank anyway and is still there; else null.
+  const std::byte* kept(uint32_t row) const noexcept {
+    return kept_row_[row % kKept] == row ? kept_.get() + row % kKept * row_bytes_ : nullptr;
+  }
+  // Rows up to this one need not be kept any longer.
+  void placed(uint32_t rows) noexcept { placed_ = rows; }
 
  private:
   // The message to one rank that is being filled.
@@ -43,14 +54,24 @@ class DispatchSender {
   bool make_room(size_t token, Status* failure) noexcept;
   void put(size_t token) noexcept;
   void put_in_all(size_t token, size_t n) noexcept;
+  bool keeps(uint32_t row) const noexcept {
+    return exchange_.facts.form.quantization != Quantization::kNone && row < placed_ + kKept;
+  }
   void close(int rank) noexcept;
   void close_first_messages() noexcept;
   size_t counts_with(int rank, bool whole) const noexcept;
   std::byte* write_counts(int rank, size_t n, std::byte* at) const noexcept;
   std::byte* write_meta(int rank, std::byte* at) const noexcept;
   size_t needed(int rank, size_t entries) const noexcept;
+  size_t most_bytes(int rank) const noexcept;
+
+  static constexpr uint32_t kKept = 32;  // rows of this rank
 
   Exchange& exchange_;
+  const size_t row_bytes_;
+  std::unique_ptr<std::byte[]> kept_;       // [kKept], row i in place i % kKept
+  std::array<uint32_t, kKept> kept_row_{};  // which row each is
+  uint32_t placed_ = 0;
   const std::byte* input_ = nullptr;
   uint32_t signature_ = 0;
   size_t token_ = 0;  // next

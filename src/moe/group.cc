@@ -18,6 +18,7 @@ namespace {
 // Channels of handles, apart from those of collectives and of point-to-point calls.
 constexpr int kFirstChannel = 1 << 16;
 constexpr uint64_t kMostGroups = 1 << 20;
+constexpr uint32_t kMostSlots = 8;  // of a connection
 
 int channel_of(uint64_t group, int slot) noexcept {
   return kFirstChannel + static_cast<int>(group % kMostGroups) * kMostHandles + slot;
@@ -146,6 +147,9 @@ std::unique_ptr<Mesh> Group::make_mesh(int slot) const {
   const size_t counts = std::max(facts_->placement.n_slots(), static_cast<size_t>(config.n_ranks));
   const size_t least =
       std::max(least_slot_bytes(facts_->form.row_bytes(), entries, counts), partial_bytes(config));
+  // Rings for collectives are larger than caches like; what a handle sends comes back before it
+  // sends again.
+  layout.n_areas = std::min(layout.n_areas, kMostSlots);
   layout.area_bytes = std::bit_ceil(std::max(layout.area_bytes, static_cast<uint32_t>(least)));
   return std::make_unique<Mesh>(comm_->path().links,
                                 Mesh::Shape{.self = facts_->rank,

@@ -60,7 +60,7 @@ class Handle : public std::enable_shared_from_this<Handle> {
         : mesh(std::move(made)),
           exchange(facts, *mesh, counters),
           dispatch_sender(exchange),
-          dispatch_receiver(exchange),
+          dispatch_receiver(exchange, dispatch_sender),
           combine_sender(exchange),
           combine_receiver(exchange, combine_sender) {}
     std::unique_ptr<Mesh> mesh;

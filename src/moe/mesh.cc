@@ -42,10 +42,13 @@ bool Mesh::ready_to_send(int rank, Status* failure) noexcept {
   return failure->ok();
 }
 
-std::byte* Mesh::acquire(int rank, Status* failure) noexcept {
+std::byte* Mesh::acquire(int rank, size_t most_bytes, Status* failure) noexcept {
   if (!ready_to_send(rank, failure)) return nullptr;
   transport::SendConnection& to = *port(rank).send;
-  if (to.view.area_free()) return to.view.area_start();
+  if (to.view.area_free()) {
+    port(rank).most_bytes = most_bytes;
+    return to.view.area(most_bytes);
+  }
   const uint64_t number = to.view.committed + 1;
   if (to.retried != number) add(to.traffic().retries, 1);
   to.retried = number;
@@ -61,7 +64,7 @@ void Mesh::count_sent(Port& port, MessageKind kind, size_t bytes) noexcept {
 }
 
 void Mesh::commit(int rank, uint32_t signature, size_t bytes) noexcept {
-  port(rank).send->view.commit_staged_at_start(signature, bytes);
+  port(rank).send->view.commit_staged(signature, bytes, port(rank).most_bytes);
   count_sent(port(rank), MessageKind::kStaged, bytes);
 }
 

@@ -37,9 +37,10 @@ class Mesh {
   // Keeps what set-up throws in the functions below; null: nothing is kept.
   void keep_errors_in(std::optional<Error>* caught) noexcept { caught_ = caught; }
 
-  // The next slot to the rank, which is to be filled from its beginning; null when there is none
-  // now, or *failure says why there never will be. Repeatable until it is committed.
-  std::byte* acquire(int rank, Status* failure) noexcept;
+  // Where the next message to the rank is to be written, which has at most so many bytes (no more
+  // than a slot); null when there is no slot now, or *failure says why there never will be.
+  // Repeatable until it is committed.
+  std::byte* acquire(int rank, size_t most_bytes, Status* failure) noexcept;
   void commit(int rank, uint32_t signature, size_t bytes) noexcept;
   // Sends a message that fits in a line; false when there is no room now.
   bool send_inline(int rank, uint32_t signature, const void* data, size_t bytes,
@@ -62,6 +63,7 @@ class Mesh {
     transport::SendConnection* send = nullptr;
     bool send_ready = false;
     transport::RecvConnection* recv = nullptr;  // null: not known yet
+    size_t most_bytes = 0;                      // of the message that is being written
     transport::MessageKind head = transport::MessageKind::kInline;
   };
   Port& port(int rank) noexcept { return ports_[static_cast<size_t>(rank)]; }

@@ -192,6 +192,39 @@ TEST(TokenRows, Sums_AnyRowsAndLengths_AreOrderedAndRoundedOnce) {
   });
 }
 
+TEST(TokenRows, SumsAround_AnyPlace_AreThoseOfTheRoundedSum) {
+  on_each_target([] {
+    std::mt19937 random(5);
+    std::normal_distribution<float> normal;
+    for (const size_t n : {1, 2, 5}) {
+      for (const size_t inner : {0, 1, 3, 8}) {
+        for (const size_t elems : {1, 31, 32, 33, 129, 2880}) {
+          auto rows = random_rows(n, elems, static_cast<uint32_t>(n * 7 + elems));
+          const auto inside = random_rows(inner, elems, static_cast<uint32_t>(inner + elems));
+          const auto inside_at = pointers(inside);
+          std::vector<float> weights(inner);
+          for (float& w : weights) w = normal(random);
+          for (const float* w : std::array<const float*, 2>{nullptr, weights.data()}) {
+            const size_t at = (elems + inner) % n;
+            const kernels::RowSum within{inside_at.data(), w, inner, elems};
+            kernels::sum_rows(within, reinterpret_cast<std::byte*>(rows[at].data()));
+            auto all = pointers(rows);
+            Row expected(elems), out(elems + 1, 0x1234);
+            kernels::sum_rows({all.data(), nullptr, n, elems},
+                              reinterpret_cast<std::byte*>(expected.data()));
+            all[at] = nullptr;
+            kernels::sum_rows_around({all.data(), nullptr, n, elems}, within, at,
+                                     reinterpret_cast<std::byte*>(out.data()));
+            ASSERT_TRUE(std::equal(expected.begin(), expected.end(), out.begin()))
+                << n << " rows, " << inner << " inside, " << elems;
+            ASSERT_EQ(out[elems], 0x1234);
+          }
+        }
+      }
+    }
+  });
+}
+
 TEST(TokenRows, SumsOfFloats_AnyRowsAndLengths_AreOrderedAndRoundedOnce) {
   on_each_target([] {
     std::mt19937 random(4);

@@ -207,7 +207,7 @@ TUTTI_API tuttiResult_t tuttiMoeGroupGetMask(tuttiMoeGroup_t group, uint8_t* act
  * with the same mask; it waits for them. The group's communicator may have failed. Ranks can't come
  * back by it. Handles must be routed again. tuttiRemoteError: one of the ranks that stay has died
  * or does not call (the message names it, by its number in the communicator at work);
- * tuttiInvalidUsage: the masks differ, or a handle is in flight on a communicator that works. */
+ * tuttiInvalidUsage: the masks differ, or a rank that has left is to be back. */
 TUTTI_API tuttiResult_t tuttiMoeGroupSetMask(tuttiMoeGroup_t group, const uint8_t* active);
 /* The group goes on over `comm`, which has as many ranks as the group had at first: those that were
  * there keep their numbers, and new processes, which call tuttiMoeGroupCreate with config.rank

@@ -185,6 +185,7 @@ void Group::restrict_to(const std::vector<bool>& active) {
     const auto at = std::find(comm_ranks_.begin(), comm_ranks_.end(), place);
     place = static_cast<int>(at - comm_ranks_.begin());
   }
+  comm_->drain(Deadline::never());  // each operation has its own deadline
   auto smaller = comm::shrink(*comm_, excluded, {.options = comm_->options()});
   number_ = smaller->next_moe_group();
   join(std::move(smaller), places);

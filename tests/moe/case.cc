@@ -18,6 +18,7 @@ T one_of(std::mt19937_64& random, const T (&choices)[n]) {
 }
 
 size_t tokens_of(const Case& c, int rank) {
+  if (!c.takes_part(rank)) return 0;
   switch (c.tokens) {
     case Tokens::kFull:
       return c.max_tokens;

@@ -58,7 +58,9 @@ struct Case {
   tuttiMoeReduction_t reduction = tuttiMoeReducePerRank;
   tuttiMoeOverflow_t overflow = tuttiMoeOverflowError;
   uint64_t seed = 1;
+  std::vector<bool> active;  // by rank, whether it takes part; empty: all do
 
+  bool takes_part(int rank) const { return active.empty() || active[static_cast<size_t>(rank)]; }
   // Everything that needs a communicator of its own.
   std::string group() const;
   std::string text() const;

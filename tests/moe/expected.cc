@@ -63,11 +63,13 @@ int Layer::find_home(int source, int expert) const {
   for (int rank = 0; rank < case_.n_ranks; ++rank) {
     const std::vector<int>& there = placement_[static_cast<size_t>(rank)];
     if (std::find(there.begin(), there.end(), expert) == there.end()) continue;
+    if (!case_.takes_part(rank)) continue;
     if (rank == source) return rank;
     const bool same = host_of_[static_cast<size_t>(rank)] == host_of_[static_cast<size_t>(source)];
     (same ? near : far).push_back(rank);
   }
   const std::vector<int>& best = near.empty() ? far : near;
+  if (best.empty()) return -1;  // nobody
   return best[static_cast<size_t>(source) % best.size()];
 }
 

@@ -401,6 +401,38 @@ void require(tuttiResult_t result, const char* what) {
          tuttiGetLastError(nullptr));
 }
 
+tuttiMoeGroup_t make_group(const Case& c, tuttiComm_t comm, int place) {
+  std::vector<int> per_rank, experts;
+  tuttiMoeConfig_t config = config_of(c, 0, per_rank, experts);
+  config.rank = place;
+  tuttiMoeGroup_t group = nullptr;
+  require(tuttiMoeGroupCreate(&group, comm, &config), "tuttiMoeGroupCreate");
+  return group;
+}
+
+void run_layer(const Case& c, tuttiMoeGroup_t group, int rank,
+               const std::function<void(Phase)>& at) {
+  const Layer layer(c);
+  std::vector<int> per_rank, experts;
+  const tuttiMoeConfig_t config = config_of(c, 0, per_rank, experts);
+  tuttiMoeSizes_t sizes = TUTTI_MOE_SIZES_INITIALIZER;
+  require(tuttiMoeGetSizes(&config, c.n_ranks, rank, &sizes), "tuttiMoeGetSizes");
+  Run run(c, layer, group, sizes, rank);
+  run.route();
+  at(Phase::kRouted);
+  require(run.dispatch(TUTTI_MOE_SEND, nullptr), "tuttiMoeDispatch");
+  at(Phase::kDispatchSent);
+  require(run.dispatch(TUTTI_MOE_RECV, nullptr), "tuttiMoeDispatch");
+  run.check_received();
+  run.compute();
+  at(Phase::kDispatched);
+  run.combine(TUTTI_MOE_SEND, nullptr);
+  at(Phase::kCombineSent);
+  run.combine(TUTTI_MOE_RECV, nullptr);
+  run.check_combined();
+  at(Phase::kCombined);
+}
+
 void run_case(const Case& c, tuttiComm_t comm, int rank) {
   const Layer layer(c);
   std::vector<int> per_rank, experts;

@@ -20,6 +20,13 @@ struct DispatchReceiver::Message {
   const std::byte* meta = nullptr;
   const std::byte* counts = nullptr;
   size_t bytes = 0;
+  size_t referred_bytes = 0;  // of the source's tokens, where `rows` are those
+  // Where the i-th row of the message is, which is that token; null when there is none.
+  const std::byte* row(const RowForm& form, uint32_t i, uint32_t token) const noexcept {
+    if (head.by_reference == 0) return rows + i * form.row_bytes();
+    const size_t at = token * form.row_bytes();
+    return at + form.row_bytes() <= referred_bytes ? rows + at : nullptr;
+  }
 };
 
 DispatchReceiver::DispatchReceiver(Exchange& exchange, DispatchSender& sender)
@@ -89,7 +96,9 @@ bool DispatchReceiver::open(int rank, Message* message, Status* failure) noexcep
   if (!exchange_.mesh.peek(rank, signature_, &raw, failure)) return false;
   if (raw.bytes >= sizeof(MessageHead)) message->head = read_as<MessageHead>(raw.data);
   const MessageHead& head = message->head;
-  const uint64_t rows = uint64_t{head.rows} * exchange_.facts.form.row_bytes();
+  const bool refers = head.by_reference != 0;
+  const uint64_t rows = refers ? sizeof(transport::DirectReference)
+                               : uint64_t{head.rows} * exchange_.facts.form.row_bytes();
   const uint64_t bytes =
       sizeof head + rows + head.meta_bytes + uint64_t{head.counts} * sizeof(uint32_t);
   if (raw.bytes < sizeof head || bytes > raw.bytes ||
@@ -99,6 +108,12 @@ bool DispatchReceiver::open(int rank, Message* message, Status* failure) noexcep
   }
   message->rows = raw.data + sizeof head;
   message->meta = message->rows + rows;
+  message->referred_bytes = 0;
+  if (refers) {
+    const auto reference = read_as<transport::DirectReference>(message->rows);
+    message->referred_bytes = reference.bytes;
+    if (!exchange_.mesh.find(rank, reference, &message->rows, failure)) return false;
+  }
   message->counts = message->meta + head.meta_bytes;
   message->bytes = bytes;
   return true;
@@ -285,23 +300,35 @@ void DispatchReceiver::finish(int rank) noexcept {
   --unfinished_;
 }
 
+// False: the message contradicts itself.
+bool DispatchReceiver::place_rows(int rank, const Message& message) noexcept {
+  const std::byte* meta = message.meta;
+  for (uint32_t i = 0; i < message.head.rows; ++i) {
+    if (message.counts - meta < static_cast<ptrdiff_t>(sizeof(RowHead))) return false;
+    const auto row = read_as<RowHead>(meta);
+    meta += sizeof row;
+    if (static_cast<uint64_t>(message.counts - meta) < row.entries * uint64_t{sizeof(Entry)})
+      return false;
+    const std::byte* const data = message.row(exchange_.facts.form, i, row.token);
+    if (data == nullptr || !place(rank, row.token, meta, row.entries)) return false;
+    copy(data);
+    meta += row.entries * sizeof(Entry);
+  }
+  return true;
+}
+
 Status DispatchReceiver::read_rows(int rank, bool* moved) noexcept {
   Incoming& in = from(rank);
   Message message;
   Status failure;
   if (!open(rank, &message, &failure)) return failure;
-  const Status malformed{StatusCode::kInternalError, exchange_.mesh.comm_rank(rank), kMalformed};
-  const std::byte* meta = message.meta;
-  for (uint32_t i = 0; i < message.head.rows && !skips_rows(); ++i) {
-    if (message.counts - meta < static_cast<ptrdiff_t>(sizeof(RowHead))) return malformed;
-    const auto row = read_as<RowHead>(meta);
-    meta += sizeof row;
-    if (static_cast<uint64_t>(message.counts - meta) < row.entries * uint64_t{sizeof(Entry)})
-      return malformed;
-    if (!place(rank, row.token, meta, row.entries)) return malformed;
-    copy(message.rows + i * exchange_.facts.form.row_bytes());
-    meta += row.entries * sizeof(Entry);
-  }
+  const Status gave_up{StatusCode::kRemoteError, exchange_.mesh.comm_rank(rank),
+                       "a peer has given up while its memory was being read"};
+  const bool refers = message.head.by_reference != 0 && !skips_rows();
+  if (refers && !exchange_.mesh.begin_reading(rank)) return gave_up;
+  const bool right = skips_rows() || place_rows(rank, message);
+  if (refers && !exchange_.mesh.end_reading(rank)) return gave_up;
+  if (!right) return {StatusCode::kInternalError, exchange_.mesh.comm_rank(rank), kMalformed};
   in.rows += message.head.rows;
   exchange_.mesh.release(rank, message.bytes);
   *moved = true;

@@ -50,6 +50,7 @@ class DispatchReceiver {
   void note_overflow(int rank, const ReceiveLayout& layout) noexcept;
   void find_overflows() noexcept;
   void start_positions() noexcept;
+  bool place_rows(int rank, const Message& message) noexcept;
   Status read_rows(int rank, bool* moved) noexcept;
   void place_own(bool* moved) noexcept;
   void copy_own(size_t token) noexcept;

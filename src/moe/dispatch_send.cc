@@ -24,7 +24,7 @@ void DispatchSender::start(const std::byte* input, uint32_t signature) {
   token_ = 0;
   placed_ = 0;
   kept_row_.fill(UINT32_MAX);
-  unsent_ = 0;
+  unsent_ = unread_ = 0;
   blocked_on_ = -1;
   for (int rank = 0; rank < exchange_.mesh.n_ranks(); ++rank) {
     to(rank) = {};
@@ -65,12 +65,16 @@ std::byte* DispatchSender::write_meta(int rank, std::byte* at) const noexcept {
   return at;
 }
 
+// Of a row.
+size_t DispatchSender::bytes_in_message(int rank) const noexcept {
+  return to(rank).by_reference ? 0 : row_bytes_;
+}
+
 // Bytes of the open message with one more row of so many entries.
 size_t DispatchSender::needed(int rank, size_t entries) const noexcept {
   const Outgoing& open = to(rank);
   const size_t counts = open.first_sent ? 0 : counts_with(rank, false) * sizeof(uint32_t);
-  return open.row_end + exchange_.facts.form.row_bytes() + open.meta_bytes + meta_bytes(entries) +
-         counts;
+  return open.row_end + bytes_in_message(rank) + open.meta_bytes + meta_bytes(entries) + counts;
 }
 
 void DispatchSender::close(int rank) noexcept {
@@ -81,7 +85,8 @@ void DispatchSender::close(int rank) noexcept {
   write_as(open.slot, MessageHead{.rows = open.rows,
                                   .all_rows = all,
                                   .counts = static_cast<uint32_t>(counts),
-                                  .meta_bytes = static_cast<uint32_t>(open.meta_bytes)});
+                                  .meta_bytes = static_cast<uint32_t>(open.meta_bytes),
+                                  .by_reference = open.by_reference ? 1U : 0U});
   std::byte* const end = write_counts(rank, counts, write_meta(rank, open.slot + open.row_end));
   const auto bytes = static_cast<size_t>(end - open.slot);
   exchange_.mesh.commit(rank, signature_, bytes);
@@ -90,7 +95,8 @@ void DispatchSender::close(int rank) noexcept {
   const size_t payload = open.rows * exchange_.facts.form.row_bytes();
   add(sent.rows, open.rows);
   add(sent.payload_bytes, payload);
-  add(sent.metadata_bytes, bytes - payload);
+  add(sent.metadata_bytes, open.by_reference ? bytes : bytes - payload);
+  if (open.by_reference) exchange_.mesh.count_referred(rank, payload);
   open.first += open.rows;
   open.rows = 0;
   open.slot = nullptr;
@@ -98,6 +104,7 @@ void DispatchSender::close(int rank) noexcept {
   if (!whole) return;
   open.finished = true;
   --unsent_;
+  if (open.by_reference) ++unread_;
 }
 
 // To a rank that no token goes to. True when it went.
@@ -129,9 +136,10 @@ size_t DispatchSender::most_bytes(int rank) const noexcept {
   const size_t rows = all.rows.size() - open.first;
   const size_t entries = all.entries.size() - all.rows[open.first].first;
   const size_t counts = open.first_sent ? 0 : counts_with(rank, false) * sizeof(uint32_t);
-  return std::min(exchange_.mesh.slot_bytes(),
-                  sizeof(MessageHead) + rows * (exchange_.facts.form.row_bytes() + meta_bytes(0)) +
-                      entries * sizeof(Entry) + counts);
+  return std::min(exchange_.mesh.slot_bytes(), sizeof(MessageHead) +
+                                                   sizeof(transport::DirectReference) +
+                                                   rows * (bytes_in_message(rank) + meta_bytes(0)) +
+                                                   entries * sizeof(Entry) + counts);
 }
 
 // A place for one more row to the rank; false when there is none now.
@@ -140,9 +148,24 @@ bool DispatchSender::make_room(int rank, size_t entries, Status* failure) noexce
   if (open.slot != nullptr && needed(rank, entries) > exchange_.mesh.slot_bytes()) close(rank);
   if (open.slot != nullptr) return true;
   open.slot = exchange_.mesh.acquire(rank, most_bytes(rank), failure);
-  open.row_end = sizeof(MessageHead);
-  open.meta_bytes = 0;
+  if (open.slot != nullptr) begin_message(rank);
   return open.slot != nullptr;
+}
+
+// In a slot that was just found. Whether rows go by reference is decided with the first.
+void DispatchSender::begin_message(int rank) noexcept {
+  Outgoing& open = to(rank);
+  const RowForm& form = exchange_.facts.form;
+  if (!open.first_sent && form.quantization == Quantization::kNone) {
+    open.by_reference =
+        exchange_.mesh.refer(rank, input_, exchange_.routing.tokens() * form.input_bytes(),
+                             form.input_bytes(), &open.reference);
+  }
+  open.meta_bytes = 0;
+  open.row_end = sizeof(MessageHead);
+  if (!open.by_reference) return;
+  write_as(open.slot + open.row_end, open.reference);
+  open.row_end += sizeof open.reference;
 }
 
 bool DispatchSender::make_room(size_t token, Status* failure) noexcept {
@@ -177,19 +200,18 @@ void DispatchSender::put(size_t token) noexcept {
     if (hop.rank == exchange_.mesh.self()) continue;
     Outgoing& open = to(hop.rank);
     std::byte* const at = open.slot + open.row_end;
-    sinks_[n++] = {at, at + form.data_bytes};
-    open.row_end += form.row_bytes();
+    if (!open.by_reference) sinks_[n++] = {at, at + form.data_bytes};
+    open.row_end += bytes_in_message(hop.rank);
     open.meta_bytes += meta_bytes(rows_to(hop.rank).rows[hop.row].count);
     ++open.rows;
   }
-  if (n == 0) return;
   for (const Hop& hop : hops) {
-    if (hop.rank != exchange_.mesh.self() || !keeps(hop.row)) continue;
+    if (n == 0 || hop.rank != exchange_.mesh.self() || !keeps(hop.row)) continue;
     std::byte* const at = kept_.get() + hop.row % kKept * row_bytes_;
     kept_row_[hop.row % kKept] = hop.row;
     sinks_[n++] = {at, at + form.data_bytes};
   }
-  put_in_all(token, n);
+  if (n != 0) put_in_all(token, n);
   for (const Hop& hop : hops) {
     const bool last = hop.row + 1 == rows_to(hop.rank).rows.size();
     if (last && hop.rank != exchange_.mesh.self()) close(hop.rank);
@@ -205,9 +227,28 @@ void DispatchSender::close_first_messages() noexcept {
   }
 }
 
+// Whoever was sent references has read all rows when it has consumed all messages.
+Status DispatchSender::await_readers(bool* moved) noexcept {
+  Status failure;
+  for (int rank = 0; rank < exchange_.mesh.n_ranks() && unread_ != 0; ++rank) {
+    Outgoing& open = to(rank);
+    if (!open.finished || !open.by_reference) continue;
+    if (!exchange_.mesh.drained(rank, &failure)) {
+      if (!failure.ok()) return failure;
+      blocked_on_ = rank;
+      continue;
+    }
+    open.by_reference = false;
+    --unread_;
+    *moved = true;
+  }
+  return kOkStatus;
+}
+
 Status DispatchSender::advance(size_t most_tokens, bool* moved) noexcept {
   Status failure;
   if (done()) return kOkStatus;
+  if (unsent_ == 0) return await_readers(moved);
   for (int rank = 0; rank < exchange_.mesh.n_ranks(); ++rank) {
     const Outgoing& open = to(rank);
     if (open.first_sent || open.finished || !rows_to(rank).rows.empty()) continue;

@@ -21,10 +21,12 @@ class DispatchSender {
   void start(const std::byte* input, uint32_t signature);
   // Sends at most so many tokens; *moved when anything went. Never waits.
   Status advance(size_t most_tokens, bool* moved) noexcept;
-  bool done() const noexcept { return unsent_ == 0; }
+  bool done() const noexcept { return unsent_ == 0 && unread_ == 0; }
   // Rank of the group that has no room; -1: none.
   int blocked_on() const noexcept { return done() ? -1 : blocked_on_; }
-  bool owes(int rank) const noexcept { return !done() && !to(rank).finished; }
+  bool owes(int rank) const noexcept {
+    return !done() && (!to(rank).finished || to(rank).by_reference);
+  }
   // Tokens before it have been sent.
   size_t next_token() const noexcept { return token_; }
   // The row-th token that stays on this rank as it would have travelled, when that was made for
@@ -45,6 +47,8 @@ class DispatchSender {
     uint32_t rows = 0;          // in it
     bool first_sent = false;
     bool finished = false;
+    bool by_reference = false;  // rows are read where they lie
+    transport::DirectReference reference{};
   };
   Outgoing& to(int rank) noexcept { return to_[static_cast<size_t>(rank)]; }
   const Outgoing& to(int rank) const noexcept { return to_[static_cast<size_t>(rank)]; }
@@ -64,6 +68,9 @@ class DispatchSender {
   std::byte* write_meta(int rank, std::byte* at) const noexcept;
   size_t needed(int rank, size_t entries) const noexcept;
   size_t most_bytes(int rank) const noexcept;
+  void begin_message(int rank) noexcept;
+  size_t bytes_in_message(int rank) const noexcept;
+  Status await_readers(bool* moved) noexcept;
 
   static constexpr uint32_t kKept = 32;  // rows of this rank
 
@@ -76,6 +83,7 @@ class DispatchSender {
   uint32_t signature_ = 0;
   size_t token_ = 0;  // next
   int unsent_ = 0;    // ranks that have not got everything
+  int unread_ = 0;    // ranks that may still read rows where they lie
   int blocked_on_ = -1;
   std::vector<Outgoing> to_;  // by rank
   // Of one token, as many as ranks.

@@ -151,11 +151,13 @@ std::unique_ptr<Mesh> Group::make_mesh(int slot) const {
   // sends again.
   layout.n_areas = std::min(layout.n_areas, kMostSlots);
   layout.area_bytes = std::bit_ceil(std::max(layout.area_bytes, static_cast<uint32_t>(least)));
-  return std::make_unique<Mesh>(comm_->path().links,
-                                Mesh::Shape{.self = facts_->rank,
-                                            .comm_ranks = comm_ranks_,
-                                            .channel = channel_of(number_, slot),
-                                            .layout = layout});
+  return std::make_unique<Mesh>(
+      comm_->path().links,
+      Mesh::Shape{.self = facts_->rank,
+                  .comm_ranks = comm_ranks_,
+                  .channel = channel_of(number_, slot),
+                  .layout = layout,
+                  .direct_min_bytes = comm_->path().tuning.policy.direct_min_bytes});
 }
 
 void Group::close() {

@@ -79,6 +79,37 @@ bool Mesh::send_inline(int rank, uint32_t signature, const void* data, size_t by
   return true;
 }
 
+bool Mesh::refer(int rank, const void* data, size_t bytes, size_t row_bytes,
+                 transport::DirectReference* reference) noexcept {
+  if (row_bytes < shape_.direct_min_bytes) return false;
+  MessageKind kind = MessageKind::kStaged;
+  return port(rank).send->reference(data, bytes, false, &kind, reference) &&
+         kind == MessageKind::kMapped;
+}
+
+void Mesh::count_referred(int rank, size_t bytes) noexcept {
+  constexpr auto kMapped = static_cast<size_t>(MessageKind::kMapped);
+  add(port(rank).send->traffic().protocols[kMapped].sent_bytes, bytes);
+  sent_kinds_ |= 1u << kMapped;
+}
+
+bool Mesh::drained(int rank, Status* failure) noexcept {
+  if (port(rank).send->view.drained()) return true;
+  return ready_to_send(rank, failure) && port(rank).send->view.drained();
+}
+
+bool Mesh::find(int rank, const transport::DirectReference& reference, const std::byte** data,
+                Status* failure) noexcept {
+  const Status status = port(rank).recv->map(reference, data);
+  if (status.in_progress()) return false;
+  *failure = status;
+  blame(failure, comm_rank(rank));
+  return status.ok();
+}
+
+bool Mesh::begin_reading(int rank) noexcept { return port(rank).recv->view.begin_reading(); }
+bool Mesh::end_reading(int rank) noexcept { return port(rank).recv->view.end_reading(); }
+
 bool Mesh::ready_to_receive(int rank, Status* failure) noexcept {
   Port& from = port(rank);
   if (from.recv == nullptr) {

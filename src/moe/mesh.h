@@ -23,6 +23,7 @@ class Mesh {
     std::vector<int> comm_ranks;  // by rank; -1: masked
     int channel = 0;
     transport::FifoLayout layout;
+    uint64_t direct_min_bytes = UINT64_MAX;  // rows from this size on go by reference
   };
   Mesh(comm::Links& links, Shape shape);
 
@@ -54,6 +55,20 @@ class Mesh {
   // has failed. Repeatable until it is released.
   bool peek(int rank, uint32_t signature, Incoming* message, Status* failure) noexcept;
   void release(int rank, size_t bytes) noexcept;
+
+  // Bytes that stay where they are until the rank has read them: true when it can, and then they go
+  // by `reference`. They are read when drained(). Only after acquire() has found a slot.
+  bool refer(int rank, const void* data, size_t bytes, size_t row_bytes,
+             transport::DirectReference* reference) noexcept;
+  void count_referred(int rank, size_t bytes) noexcept;
+  // The rank has consumed all that was sent to it.
+  bool drained(int rank, Status* failure) noexcept;
+  // Where the rank's bytes lie; false while that is not known yet, or it has failed.
+  bool find(int rank, const transport::DirectReference& reference, const std::byte** data,
+            Status* failure) noexcept;
+  // Around reading them. False: the rank has given up, and what was read is worth nothing.
+  bool begin_reading(int rank) noexcept;
+  bool end_reading(int rank) noexcept;
 
   // Kinds of messages sent, for the communicator's statistics.
   uint32_t sent_kinds() const noexcept { return sent_kinds_; }

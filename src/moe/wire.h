@@ -15,6 +15,7 @@
 #include <type_traits>
 
 #include "src/moe/routing.h"
+#include "transport/fifo.h"
 
 namespace tutti::moe {
 
@@ -23,8 +24,11 @@ struct MessageHead {
   uint32_t all_rows = 0;  // of the source, to this rank
   uint32_t counts = 0;
   uint32_t meta_bytes = 0;  // row heads and entries
+  // 1: a DirectReference to the source's tokens is where the rows would be; token i is row i of it.
+  uint32_t by_reference = 0;
+  uint32_t unused = 0;
 };
-static_assert(sizeof(MessageHead) == 16 && std::is_trivially_copyable_v<MessageHead>);
+static_assert(sizeof(MessageHead) == 24 && std::is_trivially_copyable_v<MessageHead>);
 
 struct RowHead {
   uint32_t token = 0;  // of the source
@@ -50,7 +54,8 @@ constexpr size_t meta_bytes(size_t entries) noexcept {
 }
 // A slot that holds any row with what comes with it.
 constexpr size_t least_slot_bytes(size_t row_bytes, size_t entries, size_t counts) noexcept {
-  return sizeof(MessageHead) + row_bytes + meta_bytes(entries) + counts * sizeof(uint32_t);
+  return sizeof(MessageHead) + sizeof(transport::DirectReference) + row_bytes +
+         meta_bytes(entries) + counts * sizeof(uint32_t);
 }
 
 }  // namespace tutti::moe

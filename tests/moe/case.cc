@@ -108,7 +108,7 @@ std::string Case::text() const {
          number(values) + ", calls " + number(calls) + ", room " + number(room) + ", layout " +
          number(layout) + ", quantisation " + number(quantization) + ", reduction " +
          number(reduction) + ", overflow " + number(overflow) + ", alignment " + number(alignment) +
-         (weighted ? ", weighted" : "") + ", seed " + number(seed);
+         (weighted ? ", weighted" : "") + (shared ? ", shared" : "") + ", seed " + number(seed);
 }
 
 std::vector<std::vector<int>> placement_of(const Case& c) {
@@ -173,6 +173,7 @@ Case random_case(std::mt19937_64& random) {
   constexpr size_t kAlignments[] = {1, 1, 4, 16, 128};
   c.alignment = one_of(random, kAlignments);
   c.weighted = random() % 4 != 0;
+  c.shared = random() % 2 == 0;
   c.tokens = static_cast<Tokens>(random() % kTokenKinds);
   c.routes = static_cast<Routes>(random() % kRouteKinds);
   c.experts = static_cast<Experts>(random() % kExpertKinds);
@@ -245,6 +246,14 @@ std::vector<Case> named_cases() {
   }
   for (int i = 0; i < 3; ++i)
     with([&](Case& c) { c.reduction = static_cast<tuttiMoeReduction_t>(i); });
+  // Tokens that are read where they lie.
+  for (int i = 0; i < kCallKinds; ++i) {
+    with([&](Case& c) {
+      c.shared = true;
+      c.hidden = 2880;
+      c.calls = static_cast<Calls>(i);
+    });
+  }
   // Messages that do not fit in a slot, and ranks that wait for room.
   with([&](Case& c) {
     c.hidden = 7168;

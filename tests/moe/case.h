@@ -47,6 +47,7 @@ struct Case {
   size_t max_tokens = 8;
   size_t alignment = 1;
   bool weighted = true;
+  bool shared = false;  // tokens lie in memory of tuttiMemAlloc
   Tokens tokens = Tokens::kFull;
   Routes routes = Routes::kUniform;
   Experts experts = Experts::kEven;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 
 #include <sys/mman.h>
@@ -53,6 +54,26 @@ class Guarded {
   size_t whole_ = 0;
   void* base_ = nullptr;
   uint8_t* data_ = nullptr;
+};
+
+// The tokens of a rank.
+class TokenMemory {
+ public:
+  TokenMemory(size_t bytes, bool shared) {
+    if (shared) {
+      require(tuttiMemAlloc(&shared_, bytes), "tuttiMemAlloc");
+    } else {
+      private_ = std::make_unique<Guarded>(bytes);
+    }
+  }
+  ~TokenMemory() { (void)tuttiMemFree(shared_); }
+  TokenMemory(const TokenMemory&) = delete;
+  TokenMemory& operator=(const TokenMemory&) = delete;
+  uint8_t* data() const { return private_ ? private_->data() : static_cast<uint8_t*>(shared_); }
+
+ private:
+  void* shared_ = nullptr;
+  std::unique_ptr<Guarded> private_;
 };
 
 bool untouched(const uint8_t* from, size_t bytes) {
@@ -111,7 +132,7 @@ class Run {
         sizes_(sizes),
         rank_(rank),
         input_(layer.input(rank)),
-        x_(input_.tokens * c.hidden * 2),
+        x_(input_.tokens * c.hidden * 2, c.shared),
         buffers_(sizes, c, input_.tokens) {
     for (size_t t = 0; t < input_.tokens; ++t)
       std::memcpy(x_.data() + t * c.hidden * 2, input_.x[t].data(), c.hidden * 2);
@@ -162,7 +183,7 @@ class Run {
   const tuttiMoeSizes_t sizes_;
   const int rank_;
   const RankInput& input_;
-  Guarded x_;
+  TokenMemory x_;
   Buffers buffers_;
   tuttiMoeHandle_t handle_ = nullptr;
 };
@@ -276,7 +297,13 @@ void Run::check_combined() {
 class Accounts {
  public:
   Accounts(const Case& c, const Layer& layer, tuttiMoeGroup_t group, tuttiComm_t comm, int rank)
-      : case_(c), layer_(layer), group_(group), comm_(comm), rank_(rank), wire_(wire_bytes()) {}
+      : case_(c),
+        layer_(layer),
+        group_(group),
+        comm_(comm),
+        rank_(rank),
+        wire_(wire_bytes()),
+        mapped_(mapped_bytes()) {}
   void check(uint64_t dispatches, uint64_t combines, const tuttiMoeSizes_t& sizes) const {
     tuttiMoeStats_t stats = TUTTI_MOE_STATS_INITIALIZER;
     require(tuttiMoeGroupGetStats(group_, &stats), "tuttiMoeGroupGetStats");
@@ -297,11 +324,28 @@ class Accounts {
     const uint64_t all = total(stats.dispatchPayloadBytes) + total(stats.dispatchMetadataBytes) +
                          total(stats.combinePayloadBytes) + total(stats.combineMetadataBytes);
     expect_equal(wire_bytes() - wire_, all, "bytes that the transport has counted");
+    // Rows that peers can map, and that are large enough, are read where they lie.
+    if (refers() && case_.processes) {
+      expect_equal(mapped_bytes() - mapped_, total(stats.dispatchPayloadBytes),
+                   "bytes that went by reference");
+    }
   }
 
  private:
   static uint64_t total(const uint64_t (&by_reach)[3]) {
     return by_reach[0] + by_reach[1] + by_reach[2];
+  }
+  bool refers() const {
+    return case_.shared && !case_.quantized() && case_.hidden * 2 >= 4096 && case_.faults.empty();
+  }
+  uint64_t mapped_bytes() const {
+    uint64_t bytes = 0;
+    for (int peer = 0; peer < case_.n_ranks; ++peer) {
+      tuttiPeerStats_t stats = TUTTI_PEER_STATS_INITIALIZER;
+      require(tuttiCommGetPeerStats(comm_, peer, &stats), "tuttiCommGetPeerStats");
+      bytes += stats.sentBytes[2];
+    }
+    return bytes;
   }
   uint64_t wire_bytes() const {
     uint64_t bytes = 0;
@@ -318,6 +362,7 @@ class Accounts {
   tuttiComm_t comm_;
   int rank_;
   uint64_t wire_;
+  uint64_t mapped_;
 };
 
 tuttiMoeConfig_t config_of(const Case& c, size_t capacity, std::vector<int>& per_rank,

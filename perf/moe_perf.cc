@@ -340,6 +340,7 @@ int run(const Options& o) {
   require(tuttiGetLaunchUniqueId(&job.id), "tuttiGetLaunchUniqueId");
   std::vector<uint64_t> wrong(static_cast<size_t>(o.threads));
   std::vector<std::thread> threads;
+  threads.reserve(wrong.size());
   for (int t = 0; t < o.threads; ++t) {
     threads.emplace_back([&, t] { wrong[static_cast<size_t>(t)] = run_rank(o, job, t, routing); });
   }

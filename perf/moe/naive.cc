@@ -46,12 +46,13 @@ Naive::Naive(const Options& o, const Seat& seat, size_t tokens, const Demand& de
 
 size_t Naive::experts_of(int rank) const {
   const int each = options_.experts / seat_.n_ranks, more = options_.experts % seat_.n_ranks;
-  return static_cast<size_t>(each + (rank < more ? 1 : 0));
+  return static_cast<size_t>(each) + (rank < more ? 1 : 0);
 }
 
 size_t Naive::first_expert(int rank) const {
   const int each = options_.experts / seat_.n_ranks, more = options_.experts % seat_.n_ranks;
-  return static_cast<size_t>(rank * each + std::min(rank, more));
+  return static_cast<size_t>(rank) * static_cast<size_t>(each) +
+         static_cast<size_t>(std::min(rank, more));
 }
 
 int Naive::rank_of(int64_t expert) const {

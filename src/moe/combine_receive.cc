@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "src/moe/wire.h"
+
 namespace tutti::moe {
 
 CombineReceiver::CombineReceiver(Exchange& exchange, CombineSender& sender)
@@ -14,6 +16,7 @@ CombineReceiver::CombineReceiver(Exchange& exchange, CombineSender& sender)
       from_(static_cast<size_t>(exchange.mesh.n_ranks())),
       terms_(from_.size()),
       hosts_(from_.size()),
+      zeros_(std::make_unique<std::byte[]>(partial_bytes_)),
       own_(std::make_unique<std::byte[]>(partial_bytes_)) {
   const int hosts = *std::max_element(exchange.facts.host_of.begin(), exchange.facts.host_of.end());
   if (exchange.facts.config.reduction == Reduction::kHier)
@@ -34,6 +37,7 @@ bool CombineReceiver::find(int rank, Status* failure) noexcept {
   if (in.data != nullptr) return true;
   Mesh::Incoming raw;
   if (!exchange_.mesh.peek(rank, signature_, &raw, failure)) return false;
+  if (exchange_.mesh.is_inline(rank)) return take_reference(rank, raw.data, failure);
   if (raw.bytes == 0 || raw.bytes % partial_bytes_ != 0) {
     *failure = {StatusCode::kInternalError, exchange_.mesh.comm_rank(rank),
                 "a message of a MoE combine is no number of whole rows"};
@@ -43,6 +47,42 @@ bool CombineReceiver::find(int rank, Status* failure) noexcept {
   in.bytes = raw.bytes;
   in.used_bytes = 0;
   return true;
+}
+
+bool CombineReceiver::take_reference(int rank, const std::byte* message, Status* failure) noexcept {
+  const auto referred = read_as<ReferredRows>(message);
+  Incoming& in = from_[static_cast<size_t>(rank)];
+  const std::byte* data = nullptr;
+  if (referred.rows * partial_bytes_ != referred.reference.bytes) {
+    *failure = {StatusCode::kInternalError, exchange_.mesh.comm_rank(rank),
+                "a message of a MoE combine contradicts itself"};
+    return false;
+  }
+  if (!exchange_.mesh.find(rank, referred.reference, &data, failure)) return false;
+  in.data = data;
+  in.bytes = referred.reference.bytes;
+  in.used_bytes = 0;
+  in.by_reference = true;
+  return true;
+}
+
+const std::byte* CombineReceiver::next_row(const Incoming& in) const noexcept {
+  const bool dropped = in.by_reference && in.used_bytes >= in.bytes;
+  return dropped ? zeros_.get() : in.data + in.used_bytes;
+}
+
+// Around the sum of a token. False: a rank whose rows are read has given up.
+bool CombineReceiver::set_reading(size_t token, bool begins) noexcept {
+  bool whole = true;
+  for (const Hop& hop : exchange_.routing.hops(token)) {
+    if (!from_[static_cast<size_t>(hop.rank)].by_reference) continue;
+    const bool there =
+        begins ? exchange_.mesh.begin_reading(hop.rank) : exchange_.mesh.end_reading(hop.rank);
+    if (there) continue;
+    waiting_for_ = hop.rank;
+    whole = false;
+  }
+  return whole;
 }
 
 bool CombineReceiver::find_all(size_t token, Status* failure) noexcept {
@@ -93,8 +133,7 @@ void CombineReceiver::sum(size_t token) noexcept {
       own_sum = sender_.own_terms(hop.row);
       terms_[n++] = own_.get();
     } else {
-      const Incoming& in = from_[static_cast<size_t>(hop.rank)];
-      terms_[n++] = in.data + in.used_bytes;
+      terms_[n++] = next_row(from_[static_cast<size_t>(hop.rank)]);
     }
   }
   add(exchange_.counters.combine_copy_bytes,
@@ -121,8 +160,9 @@ void CombineReceiver::take(size_t token) noexcept {
     ++in.rows;
     if (hop.rank == exchange_.mesh.self()) continue;
     in.used_bytes += partial_bytes_;
-    if (in.used_bytes < in.bytes) continue;
-    exchange_.mesh.release(hop.rank, in.bytes);
+    const bool last = in.rows == exchange_.routing.to(hop.rank).rows.size();
+    if (in.by_reference ? !last : in.used_bytes < in.bytes) continue;
+    exchange_.mesh.release(hop.rank, in.by_reference ? sizeof(ReferredRows) : in.bytes);
     in.data = nullptr;
   }
 }
@@ -132,7 +172,11 @@ Status CombineReceiver::advance(size_t most_tokens, bool* moved) noexcept {
   const size_t end = std::min(token_ + most_tokens, exchange_.routing.tokens());
   for (; token_ < end; ++token_) {
     if (!find_all(token_, &failure)) return failure;
-    sum(token_);
+    const Status gave_up{StatusCode::kRemoteError, -1,
+                         "a peer has given up while its memory was being read"};
+    const bool began = set_reading(token_, true);
+    if (began) sum(token_);
+    if (!set_reading(token_, false) || !began) return gave_up;
     take(token_);
     *moved = true;
   }

@@ -33,9 +33,13 @@ class CombineReceiver {
   struct Incoming {
     const std::byte* data = nullptr;  // null: none has been looked at
     size_t bytes = 0;
-    size_t used_bytes = 0;  // of it
-    size_t rows = 0;        // taken, of all messages
+    size_t used_bytes = 0;      // of it
+    size_t rows = 0;            // taken, of all messages
+    bool by_reference = false;  // `data` is all rows, where they lie
   };
+  const std::byte* next_row(const Incoming& in) const noexcept;
+  bool take_reference(int rank, const std::byte* message, Status* failure) noexcept;
+  bool set_reading(size_t token, bool begins) noexcept;
   bool find(int rank, Status* failure) noexcept;
   bool find_all(size_t token, Status* failure) noexcept;
   void sum(size_t token) noexcept;
@@ -54,6 +58,7 @@ class CombineReceiver {
   std::vector<const std::byte*> terms_;
   std::vector<int> hosts_;
   std::vector<const std::byte*> host_terms_;
+  std::unique_ptr<std::byte[]> zeros_;      // a row that was dropped
   std::unique_ptr<std::byte[]> own_;        // this rank's sum
   std::unique_ptr<std::byte[]> host_sums_;  // with HIER: one for each host
 };

@@ -54,6 +54,10 @@ class Mesh {
   // The message at the head of the connection from the rank; false when there is none yet, or it
   // has failed. Repeatable until it is released.
   bool peek(int rank, uint32_t signature, Incoming* message, Status* failure) noexcept;
+  // That message is in a line.
+  bool is_inline(int rank) const noexcept {
+    return ports_[static_cast<size_t>(rank)].head == transport::MessageKind::kInline;
+  }
   void release(int rank, size_t bytes) noexcept;
 
   // Bytes that stay where they are until the rank has read them: true when it can, and then they go

@@ -36,6 +36,14 @@ struct RowHead {
 };
 static_assert(sizeof(RowHead) == 8 && std::is_trivially_copyable_v<RowHead>);
 
+// Of a combine, in a line: instead of rows, where they lie with their rank. The rows of a source
+// are next to each other there; those beyond `rows` were dropped, and are zeros.
+struct ReferredRows {
+  transport::DirectReference reference{};
+  uint64_t rows = 0;
+};
+static_assert(sizeof(ReferredRows) == 32 && sizeof(ReferredRows) <= transport::kInlineBytes);
+
 // Nothing in a message is aligned.
 template <typename T>
 T read_as(const std::byte* from) noexcept {

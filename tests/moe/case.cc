@@ -253,6 +253,14 @@ std::vector<Case> named_cases() {
       c.hidden = 2880;
       c.calls = static_cast<Calls>(i);
     });
+    with([&](Case& c) {
+      c.shared = true;
+      c.hidden = 2880;
+      c.layout = tuttiMoeRankMajor;
+      c.room = static_cast<Room>(i % kRooms);
+      c.overflow = tuttiMoeOverflowDropReport;
+      c.reduction = i % 2 == 0 ? tuttiMoeReducePerRank : tuttiMoeReduceHier;
+    });
   }
   // Messages that do not fit in a slot, and ranks that wait for room.
   with([&](Case& c) {

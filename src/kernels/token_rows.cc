@@ -25,6 +25,7 @@ inline constexpr float kLargestE4m3 = 448.0F;
 inline constexpr float kLeastAmax = 1e-4F;
 inline constexpr size_t kBlockElems = 2048;  // quantised at a time: what it reads stays in L1
 inline constexpr size_t kLeastGroup = 32;
+inline constexpr float kLeastPlainFactor = 1e-30F;  // 2^-8 of it is no subnormal
 
 // ---- quantising ----
 
@@ -37,29 +38,40 @@ inline uint16_t load_bf16(const uint8_t* from) {
 }
 
 // Largest magnitude of the finite elements, as bfloat16 bits.
-HWY_INLINE uint32_t amax_bits(const uint8_t* row, size_t elems) {
-  const hn::ScalableTag<int16_t> tag;
-  const size_t n = hn::Lanes(tag);
-  uint32_t most = 0;
+struct Amax {
+  uint32_t bits = 0;
+  bool all_finite = true;
+};
+template <class Tag>
+HWY_INLINE uint32_t largest_lane(Tag, hn::Vec<Tag> values) {
+  const hn::RepartitionToWide<Tag> pairs;
+  const auto both = hn::BitCast(pairs, values);
+  const auto low = hn::And(both, hn::Set(pairs, 0xffff));
+  return static_cast<uint32_t>(
+      hn::GetLane(hn::MaxOfLanes(pairs, hn::Max(low, hn::ShiftRight<16>(both)))));
+}
+HWY_INLINE Amax amax_of(const uint8_t* row, size_t elems) {
+  constexpr uint32_t kInfinity = 0x7f80;
+  uint32_t finite_most = 0, most = 0;
   size_t i = 0;
   if constexpr (!kScalarTarget) {
+    const hn::ScalableTag<int16_t> tag;
+    const size_t n = hn::Lanes(tag);
     auto seen = hn::Zero(tag);
-    for (; i + n <= elems; i += n) {
-      const auto magnitude = hn::And(load_words(tag, row + 2 * i), hn::Set(tag, 0x7fff));
-      const auto finite = hn::Lt(magnitude, hn::Set(tag, 0x7f80));
-      seen = hn::Max(seen, hn::IfThenElseZero(finite, magnitude));
+    for (; i + n <= elems; i += n)
+      seen = hn::Max(seen, hn::And(load_words(tag, row + 2 * i), hn::Set(tag, 0x7fff)));
+    most = finite_most = largest_lane(tag, seen);
+    if (most >= kInfinity) [[unlikely]] {
+      finite_most = 0;
+      i = 0;
     }
-    const hn::RepartitionToWide<decltype(tag)> pairs;
-    const auto both = hn::BitCast(pairs, seen);
-    const auto high = hn::ShiftRight<16>(both);
-    const auto low = hn::And(both, hn::Set(pairs, 0xffff));
-    most = static_cast<uint32_t>(hn::GetLane(hn::MaxOfLanes(pairs, hn::Max(low, high))));
   }
   for (; i < elems; ++i) {
     const uint32_t magnitude = load_bf16(row + 2 * i) & 0x7fffu;
-    if (magnitude < 0x7f80) most = std::max(most, magnitude);
+    most = std::max(most, magnitude);
+    if (magnitude < kInfinity) finite_most = std::max(finite_most, magnitude);
   }
-  return most;
+  return {finite_most, most < kInfinity};
 }
 
 // The factor for the elements; *scale gets what undoes it, as stored.
@@ -117,18 +129,41 @@ HWY_INLINE HalfBits codes_of_halves(HalfBits half) {
 }
 
 inline constexpr size_t kStepVectors = 2;  // of the input
-// Codes of two vectors of pairs, in their order, as one vector of bytes.
-template <class Tag>
+// The same of finite values of at most 448, without their signs.
+HWY_INLINE HalfBits magnitudes_of_halves(HalfBits half) {
+  const hn::ScalableTag<int16_t> tag;
+  const auto magnitude = hn::And(half, hn::Set(tag, 0x7fff));
+  const auto odd = hn::And(hn::ShiftRight<7>(magnitude), hn::Set(tag, 1));
+  return hn::ShiftRight<7>(hn::Add(hn::Add(magnitude, odd), hn::Set(tag, 63)));
+}
+
+// Codes of two vectors of pairs, in their order, as one vector of bytes. kPlain: they are finite,
+// and the factors of a size that 2^-8 of them loses nothing.
+template <bool kPlain, class Tag>
 HWY_INLINE auto codes_of(Tag tag, const uint8_t* row, const hn::Vec<Tag>* factors) {
   const hn::RebindToUnsigned<Tag> words;
   const auto high_half = hn::Set(words, 0xffff0000u);
   hn::Vec<Tag> low[2], high[2];
   for (size_t v = 0; v < 2; ++v) {
     const auto word = load_words(words, row + v * 4 * hn::Lanes(tag));
-    // Not folded into the factor, which may be too small for that.
     const auto unit = hn::Set(tag, 1.0F / 256);
-    low[v] = hn::Mul(hn::Mul(hn::BitCast(tag, hn::ShiftLeft<16>(word)), factors[v]), unit);
-    high[v] = hn::Mul(hn::Mul(hn::BitCast(tag, hn::And(word, high_half)), factors[v]), unit);
+    const auto factor = kPlain ? hn::Mul(factors[v], unit) : factors[v];
+    low[v] = hn::Mul(hn::BitCast(tag, hn::ShiftLeft<16>(word)), factor);
+    high[v] = hn::Mul(hn::BitCast(tag, hn::And(word, high_half)), factor);
+    if constexpr (!kPlain) {
+      low[v] = hn::Mul(low[v], unit);
+      high[v] = hn::Mul(high[v], unit);
+    }
+  }
+  if constexpr (kPlain) {
+    const hn::ScalableTag<int16_t> pairs;
+    const auto even = halves_to_odd(low[0], low[1]);
+    const auto odd = halves_to_odd(high[0], high[1]);
+    const auto codes =
+        hn::Or(magnitudes_of_halves(even), hn::ShiftLeft<8>(magnitudes_of_halves(odd)));
+    const auto even_signs = hn::And(hn::ShiftRight<8>(even), hn::Set(pairs, 0x80));
+    const auto odd_signs = hn::And(odd, hn::Set(pairs, INT16_MIN));
+    return hn::Or(codes, hn::Or(even_signs, odd_signs));
   }
   const auto even = codes_of_halves(halves_to_odd(low[0], low[1]));
   const auto odd = codes_of_halves(halves_to_odd(high[0], high[1]));
@@ -137,7 +172,7 @@ HWY_INLINE auto codes_of(Tag tag, const uint8_t* row, const hn::Vec<Tag>* factor
 #else
 inline constexpr size_t kStepVectors = 1;
 // Codes of a vector of pairs, in their order, as half a vector of bytes.
-template <class Tag>
+template <bool kPlain, class Tag>
 HWY_INLINE auto codes_of(Tag tag, const uint8_t* row, const hn::Vec<Tag>* factors) {
   const hn::RebindToUnsigned<Tag> words;
   const auto word = load_words(words, row);
@@ -154,11 +189,12 @@ struct Block {
   size_t elems = 0;
   size_t at = 0;  // of the row
   int group_shift = 0;
+  bool plain = true;  // all elements are finite, and all factors of an ordinary size
   float factors[kBlockElems / kLeastGroup];
 };
 
 // Elements of a block by the factors of its groups.
-template <size_t kSinks>
+template <size_t kSinks, bool kPlain>
 HWY_INLINE void quantize_block(const uint8_t* row, const Block& block, const RowSink* sinks) {
   const hn::ScalableTag<float> tag;
   const size_t vector = 2 * hn::Lanes(tag);
@@ -170,7 +206,7 @@ HWY_INLINE void quantize_block(const uint8_t* row, const Block& block, const Row
     hn::Vec<decltype(tag)> by[kStepVectors];
     for (size_t v = 0; v < kStepVectors; ++v)
       by[v] = hn::Set(tag, block.factors[(i + v * vector) >> block.group_shift]);
-    const auto codes = codes_of(tag, row + 2 * i, by);
+    const auto codes = codes_of<kPlain>(tag, row + 2 * i, by);
     const hn::DFromV<decltype(codes)> form;
     for (size_t s = 0; s < kSinks; ++s) store_words(codes, form, to[s] + i);
   }
@@ -181,17 +217,18 @@ HWY_INLINE void quantize_block(const uint8_t* row, const Block& block, const Row
   }
 }
 
+template <bool kPlain>
 HWY_INLINE void quantize_to(const uint8_t* row, const Block& block, const RowSink* sinks,
                             size_t n_sinks) {
   switch (n_sinks) {
     case 1:
-      return quantize_block<1>(row, block, sinks);
+      return quantize_block<1, kPlain>(row, block, sinks);
     case 2:
-      return quantize_block<2>(row, block, sinks);
+      return quantize_block<2, kPlain>(row, block, sinks);
     case 3:
-      return quantize_block<3>(row, block, sinks);
+      return quantize_block<3, kPlain>(row, block, sinks);
     default:
-      return quantize_block<4>(row, block, sinks);
+      return quantize_block<4, kPlain>(row, block, sinks);
   }
 }
 
@@ -204,10 +241,12 @@ void quantize(const uint8_t* row, const QuantizedRow& form, const RowSink* sinks
   for (size_t at = 0; at < form.elems; at += kBlockElems) {
     block.at = at;
     block.elems = std::min(kBlockElems, form.elems - at);
+    block.plain = true;
     const size_t groups = block.elems >> block.group_shift;
     for (size_t g = 0; g < groups; ++g) {
-      const uint32_t amax = amax_bits(row + 2 * (at + g * form.group), form.group);
-      block.factors[g] = factor_of(amax, form.scales, &scales[g]);
+      const Amax amax = amax_of(row + 2 * (at + g * form.group), form.group);
+      block.factors[g] = factor_of(amax.bits, form.scales, &scales[g]);
+      block.plain = block.plain && amax.all_finite && block.factors[g] >= kLeastPlainFactor;
       exponents[g] = static_cast<uint8_t>(scales[g]);
     }
     for (size_t s = 0; s < n_sinks; ++s) {
@@ -218,7 +257,8 @@ void quantize(const uint8_t* row, const QuantizedRow& form, const RowSink* sinks
         memcpy(to + at / form.group, exponents, groups);
       }
     }
-    quantize_to(row + 2 * at, block, sinks, n_sinks);
+    block.plain ? quantize_to<true>(row + 2 * at, block, sinks, n_sinks)
+                : quantize_to<false>(row + 2 * at, block, sinks, n_sinks);
   }
 }
 
@@ -313,40 +353,79 @@ void sum_tail(const RowSum& sum, uint8_t* out, size_t i) {
   for (; i < sum.elems; ++i) To::put(sum_of<From>(sum, i), out, i);
 }
 
-// Weighted sums of the pairs of elements at `i` of all rows.
-template <bool kWeighted>
-HWY_INLINE void sum_pairs(const RowSum& sum, size_t i, Bfloat16::Vec* total) {
-  const Bfloat16::Tag tag;
-  for (size_t j = 0; j < sum.n_rows; ++j) {
-    Bfloat16::Vec parts[2];
-    BfloatRows::load(reinterpret_cast<const uint8_t*>(sum.rows[j]) + 2 * i, parts);
-    for (size_t p = 0; p < 2; ++p) {
-      if constexpr (kWeighted) parts[p] = hn::Mul(parts[p], hn::Set(tag, sum.weights[j]));
-      total[p] = j == 0 ? parts[p] : hn::Add(total[p], parts[p]);
+// Rows with their weights. A number of rows that is known lets them stay in registers; kAnyRows: it
+// is not.
+inline constexpr size_t kAnyRows = 0;
+inline constexpr size_t kMostKnownRows = 8;
+template <bool kWeighted, size_t kRows>
+class Terms {
+ public:
+  using Vec = Bfloat16::Vec;
+  explicit HWY_INLINE Terms(const RowSum& sum) : sum_(sum) {
+    for (size_t j = 0; j < kRows; ++j) {
+      rows_[j] = reinterpret_cast<const uint8_t*>(sum.rows[j]);
+      weights_[j] = kWeighted ? sum.weights[j] : 1.0F;
     }
+  }
+  // Sums of the pairs of elements at `i`; there is a row.
+  HWY_INLINE void at(size_t i, Vec* total) const {
+    const Bfloat16::Tag tag;
+    const size_t n = kRows == kAnyRows ? sum_.n_rows : kRows;
+    for (size_t j = 0; j < n; ++j) {
+      const uint8_t* const row =
+          kRows == kAnyRows ? reinterpret_cast<const uint8_t*>(sum_.rows[j]) : rows_[j];
+      Vec parts[2];
+      BfloatRows::load(row + 2 * i, parts);
+      for (size_t p = 0; p < 2; ++p) {
+        if constexpr (kWeighted) {
+          const float weight = kRows == kAnyRows ? sum_.weights[j] : weights_[j];
+          parts[p] = hn::Mul(parts[p], hn::Set(tag, weight));
+        }
+        total[p] = j == 0 ? parts[p] : hn::Add(total[p], parts[p]);
+      }
+    }
+  }
+
+ private:
+  const RowSum& sum_;
+  const uint8_t* rows_[kRows == kAnyRows ? 1 : kRows] = {};
+  float weights_[kRows == kAnyRows ? 1 : kRows] = {};
+};
+
+// Calls do_it with the Terms that fit the sum, which has rows.
+template <bool kWeighted, size_t kRows = 1, class Do>
+HWY_INLINE auto with_terms(const RowSum& sum, const Do& do_it) {
+  if constexpr (kRows > kMostKnownRows) {
+    return do_it(Terms<kWeighted, kAnyRows>(sum));
+  } else {
+    if (sum.n_rows == kRows) return do_it(Terms<kWeighted, kRows>(sum));
+    return with_terms<kWeighted, kRows + 1>(sum, do_it);
   }
 }
 
 template <bool kWeighted>
 size_t sum_to_bf16(const RowSum& sum, uint8_t* out) {
-  const size_t n = 2 * hn::Lanes(Bfloat16::Tag());
-  size_t i = 0;
-  for (; i + n <= sum.elems; i += n) {
-    Bfloat16::Vec total[2];
-    sum_pairs<kWeighted>(sum, i, total);
-    BfloatRows::store(total, out + 2 * i);
-  }
-  return i;
+  return with_terms<kWeighted>(sum, [&](const auto& terms) HWY_ATTR {
+    const size_t n = 2 * hn::Lanes(Bfloat16::Tag());
+    size_t i = 0;
+    for (; i + n <= sum.elems; i += n) {
+      Bfloat16::Vec total[2];
+      terms.at(i, total);
+      BfloatRows::store(total, out + 2 * i);
+    }
+    return i;
+  });
 }
 
 template <bool kWeighted>
 size_t sum_to_float(const RowSum& sum, uint8_t* out) {
   const Bfloat16::Tag tag;
+  const Terms<kWeighted, kAnyRows> terms(sum);
   const size_t n = hn::Lanes(tag);
   size_t i = 0;
   for (; i + 2 * n <= sum.elems; i += 2 * n) {
     Bfloat16::Vec total[2];
-    sum_pairs<kWeighted>(sum, i, total);
+    terms.at(i, total);
     for (auto& part : total) part = Bfloat16::finish(part);
     hn::StoreInterleaved2(total[0], total[1], tag, reinterpret_cast<float*>(out) + i);
   }
@@ -359,24 +438,42 @@ HWY_INLINE void round_pairs(Bfloat16::Vec* parts) {
   Bfloat16::decode(Bfloat16::encode(parts), parts);
 }
 
-template <bool kWeighted>
-void sum_around(const RowSum& sum, const RowSum& inner, size_t at, uint8_t* out) {
+// Whole vectors; returns the elements done.
+template <class Inner>
+HWY_INLINE size_t sum_pairs_around(const RowSum& sum, const Inner& inner, size_t at, uint8_t* out) {
   const size_t n = 2 * hn::Lanes(Bfloat16::Tag());
   const hn::Vec<Bfloat16::Tag> zero = hn::Zero(Bfloat16::Tag());
   size_t i = 0;
   for (; i + n <= sum.elems; i += n) {
-    Bfloat16::Vec total[2] = {zero, zero}, parts[2] = {zero, zero};
+    Bfloat16::Vec total[2] = {zero, zero}, mine[2], parts[2];
+    inner(i, mine);
+    round_pairs(mine);
     for (size_t j = 0; j < sum.n_rows; ++j) {
-      if (j == at) {
-        parts[0] = parts[1] = zero;  // the sum of no rows
-        sum_pairs<kWeighted>(inner, i, parts);
-        round_pairs(parts);
-      } else {
-        BfloatRows::load(reinterpret_cast<const uint8_t*>(sum.rows[j]) + 2 * i, parts);
+      if (j != at) BfloatRows::load(reinterpret_cast<const uint8_t*>(sum.rows[j]) + 2 * i, parts);
+      for (size_t p = 0; p < 2; ++p) {
+        const auto term = j == at ? mine[p] : parts[p];
+        total[p] = j == 0 ? term : hn::Add(total[p], term);
       }
-      for (size_t p = 0; p < 2; ++p) total[p] = j == 0 ? parts[p] : hn::Add(total[p], parts[p]);
     }
     BfloatRows::store(total, out + 2 * i);
+  }
+  return i;
+}
+
+template <bool kWeighted>
+void sum_around(const RowSum& sum, const RowSum& inner, size_t at, uint8_t* out) {
+  size_t i = 0;
+  if (inner.n_rows == 0) {
+    i = sum_pairs_around(
+        sum,
+        [](size_t, Bfloat16::Vec* parts)
+            HWY_ATTR { parts[0] = parts[1] = hn::Zero(Bfloat16::Tag()); },
+        at, out);
+  } else {
+    i = with_terms<kWeighted>(inner, [&](const auto& terms) HWY_ATTR {
+      return sum_pairs_around(
+          sum, [&](size_t e, Bfloat16::Vec* parts) HWY_ATTR { terms.at(e, parts); }, at, out);
+    });
   }
   for (; i < sum.elems; ++i) {
     float total = 0;

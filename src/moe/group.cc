@@ -18,7 +18,7 @@ namespace {
 // Channels of handles, apart from those of collectives and of point-to-point calls.
 constexpr int kFirstChannel = 1 << 16;
 constexpr uint64_t kMostGroups = 1 << 20;
-constexpr uint32_t kMostSlots = 8;  // of a connection
+constexpr uint32_t kFewSlots = 8;  // what ranks get that share cores or caches
 
 int channel_of(uint64_t group, int slot) noexcept {
   return kFirstChannel + static_cast<int>(group % kMostGroups) * kMostHandles + slot;
@@ -147,9 +147,11 @@ std::unique_ptr<Mesh> Group::make_mesh(int slot) const {
   const size_t counts = std::max(facts_->placement.n_slots(), static_cast<size_t>(config.n_ranks));
   const size_t least =
       std::max(least_slot_bytes(facts_->form.row_bytes(), entries, counts), partial_bytes(config));
-  // Rings for collectives are larger than caches like; what a handle sends comes back before it
-  // sends again.
-  layout.n_areas = std::min(layout.n_areas, kMostSlots);
+  // The lines of a slot should have left the reader's caches before they are written again (see
+  // default_slots in src/comm/selection.cc). A layer moves less than a collective before it comes
+  // back to a slot, so its rings are longer, where they are long at all.
+  if (layout.n_areas > kFewSlots)
+    layout.n_areas = std::min(2 * layout.n_areas, transport::kMaxAreas);
   layout.area_bytes = std::bit_ceil(std::max(layout.area_bytes, static_cast<uint32_t>(least)));
   return std::make_unique<Mesh>(
       comm_->path().links,

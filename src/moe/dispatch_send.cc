@@ -227,6 +227,14 @@ void DispatchSender::close_first_messages() noexcept {
   }
 }
 
+void DispatchSender::pause() noexcept {
+  for (int rank = 0; rank < exchange_.mesh.n_ranks(); ++rank) {
+    Outgoing& open = to(rank);
+    if (open.slot != nullptr && open.rows != 0) close(rank);
+    open.slot = nullptr;
+  }
+}
+
 // Whoever was sent references has read all rows when it has consumed all messages.
 Status DispatchSender::await_readers(bool* moved) noexcept {
   Status failure;

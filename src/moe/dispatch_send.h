@@ -22,6 +22,9 @@ class DispatchSender {
   // Sends at most so many tokens; *moved when anything went. Never waits.
   Status advance(size_t most_tokens, bool* moved) noexcept;
   bool done() const noexcept { return unsent_ == 0 && unread_ == 0; }
+  // Sends what has been written. Between two calls nothing may lie in a slot that was not sent: an
+  // idle communicator gives their memory back.
+  void pause() noexcept;
   // Rank of the group that has no room; -1: none.
   int blocked_on() const noexcept { return done() ? -1 : blocked_on_; }
   bool owes(int rank) const noexcept {

@@ -67,7 +67,8 @@ class HandleCall : public comm::OrderedTask {
   virtual void start() = 0;
   virtual Status step(bool* moved) noexcept = 0;
   virtual bool done() const noexcept = 0;
-  virtual void finish() = 0;  // has been received whole
+  virtual void finish() = 0;          // has been received whole
+  virtual void pause() noexcept = 0;  // the rest follows with another call
   virtual int missing() const noexcept = 0;
   virtual bool depends_on(int rank) const noexcept = 0;
 
@@ -85,7 +86,11 @@ class HandleCall : public comm::OrderedTask {
   }
   Status conclude() noexcept {
     Status status = kOkStatus;
-    if (phases_.receive) status = comm::contained(refused_, [&] { finish(); });
+    if (phases_.receive) {
+      status = comm::contained(refused_, [&] { finish(); });
+    } else {
+      pause();
+    }
     handle_->group_->comm().path().collectives.sent().mask |= parts_->mesh->sent_kinds();
     return status;
   }
@@ -142,6 +147,7 @@ class HandleDispatch final : public HandleCall {
                 "; nothing was written on any rank. Raise config.maxReceiveRows, or choose "
                 "tuttiMoeOverflowDropReport"});
   }
+  void pause() noexcept override { parts().dispatch_sender.pause(); }
   int missing() const noexcept override {
     const int rank = phases().receive ? parts().dispatch_receiver.waiting_for() : -1;
     return rank >= 0 ? rank : parts().dispatch_sender.blocked_on();
@@ -185,6 +191,7 @@ class HandleCombine final : public HandleCall {
   void finish() override {
     if (runs_) add(parts().exchange.counters.combines, 1);
   }
+  void pause() noexcept override {}  // messages are sent whole
   int missing() const noexcept override {
     const int rank = phases().receive ? parts().combine_receiver.waiting_for() : -1;
     return rank >= 0 ? rank : parts().combine_sender.blocked_on();

@@ -254,7 +254,10 @@ Trial make_trial(int number) {
   c.quantization = random() % 2 == 0 ? tuttiMoeQuantE4m3G128F32 : tuttiMoeQuantNone;
   c.experts = random() % 2 == 0 ? Experts::kReplicated : Experts::kEven;
   c.shared = random() % 2 == 0;
-  if (c.shared && c.n_ranks <= 3) c.hidden = 2048;  // large enough to go by reference
+  if (c.shared && c.n_ranks <= 3) {
+    c.hidden = 2048;  // large enough to go by reference
+    c.max_tokens = 40;
+  }
   c.seed = random() % 100000;
   trial.victim = static_cast<int>(random() % static_cast<uint64_t>(c.n_ranks));
   trial.phase = number % (kPhases + 1);

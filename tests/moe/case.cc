@@ -272,6 +272,13 @@ std::vector<Case> named_cases() {
     c.max_tokens = c.n_ranks <= 3 ? 1500 : 100;
     c.layout = tuttiMoeRankMajor;
   });
+  // More than fits into slots, sent in two phases.
+  with([&](Case& c) {
+    c.max_tokens = c.n_ranks <= 3 ? 3000 : 50;
+    c.k = 2;
+    c.routes = Routes::kSkewed;
+    c.calls = Calls::kSplit;
+  });
   return cases;
 }
 

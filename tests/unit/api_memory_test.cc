@@ -76,9 +76,8 @@ TEST(Memory, Shm_EveryMappingIsOnTheAccount) {
       EXPECT_LE(mapped("tutti-connection").resident,
                 ranks.sum(&tuttiCommMemStats_t::connectionBytes))
           << after;
-      EXPECT_EQ(mapped("tutti-memory").bytes,
-                ranks.sum(&tuttiCommMemStats_t::boardBytes) +
-                    ranks.sum(&tuttiCommMemStats_t::peerBoardBytes))
+      EXPECT_EQ(mapped("tutti-memory").bytes, ranks.sum(&tuttiCommMemStats_t::boardBytes) +
+                                                  ranks.sum(&tuttiCommMemStats_t::peerBoardBytes))
           << after;
     });
     EXPECT_GT(ranks.sum(&tuttiCommMemStats_t::recordingBytes), 0u);

@@ -48,11 +48,15 @@ void require(tuttiResult_t result, const char* what) {
   ::_exit(1);  // other threads may be waiting inside the library
 }
 
-void Buffer::Free::operator()(std::byte* memory) const { std::free(memory); }
-
-Buffer::Buffer(size_t bytes) {
+Buffer::Buffer(size_t bytes, bool shared)
+    : memory_(nullptr, [](std::byte* memory) { std::free(memory); }) {
   const size_t whole = std::max(kPage, (bytes + kPage - 1) / kPage * kPage);
-  memory_.reset(static_cast<std::byte*>(std::aligned_alloc(kPage, whole)));
+  void* memory = shared ? nullptr : std::aligned_alloc(kPage, whole);
+  if (shared) {
+    require(tuttiMemAlloc(&memory, whole), "tuttiMemAlloc");
+    memory_ = {nullptr, [](std::byte* m) { require(tuttiMemFree(m), "tuttiMemFree"); }};
+  }
+  memory_.reset(static_cast<std::byte*>(memory));
   if (memory_ == nullptr) {
     std::fprintf(stderr, "a buffer of %zu bytes can't be had; lower --tokens\n", whole);
     ::_exit(1);
@@ -73,7 +77,9 @@ RowBytes::RowBytes(const Options& o)
 }
 
 Input::Input(const Options& o, const Seat& seat, size_t n, std::vector<int64_t> table)
-    : tokens(n), experts(std::move(table)), x(n * static_cast<size_t>(o.hidden) * 2) {
+    : tokens(n),
+      experts(std::move(table)),
+      x(n * static_cast<size_t>(o.hidden) * 2, o.registration != 0) {
   std::mt19937_64 random(o.seed * 31 + static_cast<uint64_t>(seat.rank));
   std::uniform_real_distribution<float> uniform(0.05F, 1.0F);
   for (size_t i = 0; i < experts.size(); ++i) weights.push_back(uniform(random));
@@ -103,7 +109,7 @@ Fused::Fused(const Options& o, const Seat& seat, size_t tokens, const Demand& de
   require(tuttiMoeHandleCreate(&handle_, group_), "tuttiMoeHandleCreate");
   rows_ = Buffer(demand.here * sizes.rowBytes);
   scales_ = Buffer(demand.here * sizes.rowScaleBytes);
-  results_ = Buffer(demand.here * config.hidden * 2);
+  results_ = Buffer(demand.here * config.hidden * 2, o.registration != 0);
   output_ = Buffer(tokens * config.hidden * 2);
   fill_results(results_.data(), demand.here, config.hidden, o.seed * 3 + 1);
 }

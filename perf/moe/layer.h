@@ -22,17 +22,14 @@ struct Seat {
 // Ends the process with the library's message when a call has failed.
 void require(tuttiResult_t result, const char* what);
 
-// Memory on whole pages, touched.
+// Memory on whole pages, touched; `shared`: of tuttiMemAlloc.
 class Buffer {
  public:
-  explicit Buffer(size_t bytes = 0);
+  explicit Buffer(size_t bytes = 0, bool shared = false);
   std::byte* data() const { return memory_.get(); }
 
  private:
-  struct Free {
-    void operator()(std::byte* memory) const;
-  };
-  std::unique_ptr<std::byte, Free> memory_;
+  std::unique_ptr<std::byte, void (*)(std::byte*)> memory_;
 };
 
 // The input of one rank, and what its experts return.

@@ -55,6 +55,10 @@ bool parse(int argc, char** argv, Options* o, int* exit_status) {
       "--lean", o->lean,
       "0/1: the pipeline's rows travel with their scales and weights: three collectives "
       "instead of four (default 0)");
+  line.add_option("-R,--local_register", o->registration,
+                  "0 ordinary memory, 1 tuttiMemAlloc for tokens and experts' results: where rows "
+                  "are not quantised, or rank-major, peers read them in place (default 0)")
+      .range(0, 1);
   line.add_option("--seed", o->seed, "of routings and rows (default 1)");
   line.add_option("-J,--output_file", o->json_file, "also write the results as JSON");
   if (const auto status = line.parse(argc, argv); status.has_value()) {

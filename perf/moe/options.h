@@ -26,7 +26,8 @@ struct Options {
   int warmup = 2;
   bool check = true;
   bool naive = true;
-  bool lean = false;  // the pipeline's rows travel with their scales and weights
+  int registration = 0;  // 1: tokens and results lie in memory of tuttiMemAlloc
+  bool lean = false;     // the pipeline's rows travel with their scales and weights
   std::string routing_file;
   uint64_t seed = 1;
   std::string json_file;

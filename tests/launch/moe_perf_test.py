@@ -45,9 +45,9 @@ def test_threads_and_every_skew():
 
 
 def test_processes_in_every_form():
-    for flags in (["--quant", "none"], ["--quant", "ue8m0"], ["--quant", "mxfp8", "--reduction", "once"],
+    for flags in (["--quant", "none"], ["--quant", "none", "-R", "1", "--hidden", "2048"], ["--quant", "ue8m0"], ["--quant", "mxfp8", "--reduction", "once"],
                   ["--lean", "1", "--reduction", "hier"]):
-        output = run([path("tutti"), "run", "-n", "2", path("moe_perf"), "--tokens", "1,20", *flags, *SMALL])
+        output = run([path("tutti"), "run", "-n", "2", path("moe_perf"), "--tokens", "1,20", *SMALL, *flags])
         assert len(rows(output)) == 2, output
     output = run([path("tutti"), "run", "-n", "2", path("moe_perf"), "--tokens", "20", "--layout", "rank-major", *SMALL])
     assert re.search(r"^\s+20 uniform", output, re.M), output

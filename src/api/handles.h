@@ -116,27 +116,26 @@ struct WindowRef {
   std::shared_ptr<comm::Window> window;  // shared: queued puts keep it
 };
 
+// What the slot of a kind of handle holds.
+template <typename T>
+struct HandleSlot {
+  using Value = T;
+  // Null unless the handle is live; release in publish(), acquire in peek().
+  std::atomic<Resource<T>*> resource{nullptr};
+  // Of the process that made it; relaxed, written before `resource` is.
+  std::atomic<int32_t> pid{0};
+};
+
 }  // namespace tutti::api
 
-// Slots. `resource`: null unless the handle is live; release in publish(), acquire in peek().
-// `pid`: of the process that made it; relaxed, written before `resource` is.
-struct tuttiComm final {
-  using Value = tutti::comm::Handle;
+struct tuttiComm final : tutti::api::HandleSlot<tutti::comm::Handle> {
   static constexpr tutti::api::HandleKind kKind{"communicator", "tuttiCommInit* or tuttiCommSplit"};
-  std::atomic<tutti::api::Resource<Value>*> resource{nullptr};
-  std::atomic<int32_t> pid{0};
 };
-struct tuttiStream final {
-  using Value = tutti::comm::Stream;
+struct tuttiStream final : tutti::api::HandleSlot<tutti::comm::Stream> {
   static constexpr tutti::api::HandleKind kKind{"stream", "tuttiStreamCreate"};
-  std::atomic<tutti::api::Resource<Value>*> resource{nullptr};
-  std::atomic<int32_t> pid{0};
 };
-struct tuttiWindow final {
-  using Value = tutti::api::WindowRef;
+struct tuttiWindow final : tutti::api::HandleSlot<tutti::api::WindowRef> {
   static constexpr tutti::api::HandleKind kKind{"window", "tuttiCommWindowRegister"};
-  std::atomic<tutti::api::Resource<Value>*> resource{nullptr};
-  std::atomic<int32_t> pid{0};
 };
 
 namespace tutti::api {

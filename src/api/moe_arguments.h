@@ -2,7 +2,6 @@
 // Checks of the arguments of MoE calls, and the handles behind them.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -31,16 +30,9 @@ std::vector<bool> mask_of(const uint8_t* active, const moe::Group& group);
 
 }  // namespace tutti::api
 
-// Slots, as those of handles.h.
-struct tuttiMoeGroup final {
-  using Value = tutti::api::MoeGroupRef;
+struct tuttiMoeGroup final : tutti::api::HandleSlot<tutti::api::MoeGroupRef> {
   static constexpr tutti::api::HandleKind kKind{"MoE group", "tuttiMoeGroupCreate"};
-  std::atomic<tutti::api::Resource<Value>*> resource{nullptr};
-  std::atomic<int32_t> pid{0};
 };
-struct tuttiMoeHandle final {
-  using Value = tutti::api::MoeHandleRef;
+struct tuttiMoeHandle final : tutti::api::HandleSlot<tutti::api::MoeHandleRef> {
   static constexpr tutti::api::HandleKind kKind{"MoE handle", "tuttiMoeHandleCreate"};
-  std::atomic<tutti::api::Resource<Value>*> resource{nullptr};
-  std::atomic<int32_t> pid{0};
 };

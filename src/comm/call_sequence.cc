@@ -53,8 +53,7 @@ void CallSequence::refuse(const Error& why) {
   const Collectives& collectives = comm_.path().collectives;
   record_ = recorder.begin(collectives.recorded(), collectives.number(), issued_);
   recorder.fail(record_, -1, static_cast<int>(why.code()));
-  if (!refusal_.has_value())
-    refusal_ = Error(why.code(), describe() + comm_.place() + ": " + why.what());
+  note_refusal(why);
 }
 
 Status CallSequence::progress(bool* advanced) noexcept {
@@ -104,9 +103,10 @@ Status CallSequence::progress(bool* advanced) noexcept {
   return kOkStatus;
 }
 
-void CallSequence::note_refusal(const std::optional<Error>& why) noexcept {
-  if (!why.has_value() || refusal_.has_value()) return;
-  refusal_ = Error(why->code(), describe() + comm_.place() + ": " + why->what());
+// The first one counts.
+void CallSequence::note_refusal(const Error& why) {
+  if (refusal_.has_value()) return;
+  refusal_ = Error(why.code(), describe() + comm_.place() + ": " + why.what());
 }
 
 // Of a call that is no collective, or one that could not even begin.
@@ -130,7 +130,9 @@ void CallSequence::finish() noexcept {
   const bool ran_plan = std::holds_alternative<CollectiveCall>(calls_[next_]);
   const int protocol =
       comm_.stats().publish(collectives.sent(), ran_plan ? collectives.algorithm() : nullptr);
-  if (auto* other = std::get_if<TaskCall>(&calls_[next_])) note_refusal(other->task->refusal());
+  if (auto* other = std::get_if<TaskCall>(&calls_[next_])) {
+    if (const std::optional<Error> why = other->task->refusal()) note_refusal(*why);
+  }
   if (ran_plan && comm_.watch() != nullptr) {
     finish_on_device(protocol);
   } else {

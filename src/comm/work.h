@@ -43,7 +43,7 @@ class CallSequence final : public exec::Task {
   enum class Phase : uint8_t { kBegin, kConnect, kAwaitPeers, kRun };
   std::optional<Error> begin(OrderedCall& call);
   void refuse(const Error& why);
-  void note_refusal(const std::optional<Error>& why) noexcept;
+  void note_refusal(const Error& why);
   void record_other(const OrderedCall& call, const Status& status) noexcept;
   void await_peers() noexcept;
   void finish() noexcept;

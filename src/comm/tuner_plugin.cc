@@ -2,6 +2,7 @@
 // Finding a tuner plugin, and one adapter for what differs between the versions of its interface.
 #include "src/comm/tuner_plugin.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdarg>
 #include <cstdio>
@@ -36,7 +37,10 @@ void take_log(int level, unsigned long, const char* file, int line, const char* 
 
 // The cheapest of a table that the plugin has been at; kUndefined when it has left it as it was.
 abi::Algorithm cheapest(const abi::CostTable& before, const abi::CostTable& after) {
-  if (std::memcmp(before, after, sizeof before) == 0) return abi::kUndefined;
+  const auto same = [](const auto& row, const auto& other) {
+    return std::ranges::equal(row, other);
+  };
+  if (std::ranges::equal(before, after, same)) return abi::kUndefined;
   int best = abi::kUndefined;
   float least = 0;
   for (int a = 0; a < abi::kAlgorithms; ++a) {

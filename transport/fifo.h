@@ -145,7 +145,8 @@ struct SendView {
   FailureWord* own_failure = nullptr;
   const FailureWord* peer_failure = nullptr;
   Doorbell* peer_bell = nullptr;  // rung after each commit
-  uint32_t n_lines = 0;
+  uint64_t n_lines = 0;
+  uint64_t line_mask = 0;  // n_lines - 1
   uint32_t n_areas = 0;
   uint32_t area_bytes = 0;
   int turn_shift = 0;       // log2(n_areas)
@@ -164,6 +165,7 @@ struct SendView {
     areas = base + layout.areas_offset();
     peer_bell = bell;
     n_lines = layout.n_lines;
+    line_mask = n_lines - 1;
     n_areas = layout.n_areas;
     area_bytes = layout.area_bytes;
     turn_shift = std::countr_zero(n_areas);
@@ -209,7 +211,7 @@ struct SendView {
   bool peer_reads() const noexcept {
     return peer_failure->reading.load(std::memory_order_seq_cst) != 0;  // pairs with RecvView
   }
-  SlotLine& line() noexcept { return lines[committed & (n_lines - 1)]; }
+  SlotLine& line() noexcept { return lines[committed & line_mask]; }
   uint32_t area_index() const noexcept { return static_cast<uint32_t>(areas_used & (n_areas - 1)); }
   // Of the next message, which has that size.
   size_t area_offset(size_t bytes) const noexcept {
@@ -223,9 +225,14 @@ struct SendView {
   void commit(uint32_t signature, MessageKind kind) noexcept { commit_at(line(), signature, kind); }
   // `l` is line(), for callers that have written to it.
   void commit_at(SlotLine& l, uint32_t signature, MessageKind kind) noexcept {
-    ++committed;
-    l.header.store(make_header(committed, signature, kind), std::memory_order_release);
+    commit_silently(l, signature, kind);
     if (peer_bell != nullptr) ring(*peer_bell);
+  }
+  // The same for callers that ring the peer's bell themselves.
+  void commit_silently(SlotLine& l, uint32_t signature, MessageKind kind) noexcept {
+    const uint64_t sequence = committed + 1;
+    committed = sequence;
+    l.header.store(make_header(sequence, signature, kind), std::memory_order_release);
   }
   void commit_staged(uint32_t signature, size_t bytes) noexcept {
     commit_staged(signature, bytes, bytes);
@@ -255,7 +262,8 @@ struct RecvView {
   FailureWord* own_failure = nullptr;
   const FailureWord* peer_failure = nullptr;
   Doorbell* peer_bell = nullptr;  // rung after each release
-  uint32_t n_lines = 0;
+  uint64_t n_lines = 0;
+  uint64_t line_mask = 0;  // n_lines - 1
   uint32_t n_areas = 0;
   uint32_t area_bytes = 0;
   uint64_t consumed = 0;  // messages released so far
@@ -269,10 +277,11 @@ struct RecvView {
     areas = base + layout.areas_offset();
     peer_bell = bell;
     n_lines = layout.n_lines;
+    line_mask = n_lines - 1;
     n_areas = layout.n_areas;
     area_bytes = layout.area_bytes;
   }
-  const SlotLine& line() const noexcept { return lines[consumed & (n_lines - 1)]; }
+  const SlotLine& line() const noexcept { return lines[consumed & line_mask]; }
 
   // Is the next message there, and has it the signature that this operation expects? One
   // subtraction decides both.
@@ -311,10 +320,21 @@ struct RecvView {
     return peer_failure->value.load(std::memory_order_seq_cst) == 0;
   }
 
-  void release() noexcept {
-    ++consumed;
-    release_word->released.store(consumed,
+  // Is it there, and inline? One comparison decides all.
+  bool peek_inline(const SlotLine& next, uint32_t signature) const noexcept {
+    const uint64_t header =
+        next.header.load(std::memory_order_acquire);  // pairs with SendView::commit
+    return header == make_header(consumed + 1, signature, MessageKind::kInline);
+  }
+  // release() for callers that ring the peer's bell themselves.
+  void release_silently() noexcept {
+    const uint64_t released = consumed + 1;
+    consumed = released;
+    release_word->released.store(released,
                                  std::memory_order_release);  // pairs with SendView::refresh
+  }
+  void release() noexcept {
+    release_silently();
     if (peer_bell != nullptr && !planted(PlantedBug::kReleaseWithoutRing)) ring(*peer_bell);
   }
 

@@ -87,8 +87,9 @@ void set_up(comm::Communicator& comm, std::function<void()> job) {
   comm::Group::current().set_up(&comm, std::move(job));
 }
 
-DType dtype_of(const tuttiDataType_t& datatype) {
-  const int value = number_of(datatype);
+DType dtype_of(const tuttiDataType_t& datatype) { return dtype_of(number_of(datatype)); }
+
+DType dtype_of(int value) {
   if (value < 0 || value >= tuttiNumTypes) {
     refuse("datatype is " + std::to_string(value) + "; allowed are 0 (tuttiInt8) to " +
            std::to_string(tuttiNumTypes - 1) + " (tuttiFloat8e5m2)");

@@ -54,6 +54,7 @@ void require_host(comm::Communicator& comm, const char* what);
 // with several ranks must have.
 void set_up(comm::Communicator& comm, std::function<void()> job);
 DType dtype_of(const tuttiDataType_t& datatype);
+DType dtype_of(int value);  // of such an argument
 // 0 <= value < n.
 void require_rank(int value, int n, const char* name);
 

@@ -4,6 +4,7 @@
 #include "src/api/guard.h"
 #include "src/api/handles.h"
 #include "src/comm/group.h"
+#include "src/comm/pair_call.h"
 #include "src/comm/repeated_call.h"
 
 namespace tutti::api {
@@ -58,6 +59,11 @@ struct Repeated {
   int root = 0;
 };
 
+[[gnu::noinline]] tuttiResult_t finish(const char* function, comm::Communicator& comm,
+                                       const comm::LatePair& late) noexcept {
+  return guard_call(function, [&] { complete_late(comm, late); });
+}
+
 // True when that was all (see comm::run_repeated).
 [[gnu::always_inline]] inline bool repeated(const Repeated& call, comm::Communicator& comm,
                                             tuttiStream_t stream) {
@@ -72,6 +78,28 @@ struct Repeated {
   return comm::run_repeated(comm, call.name, key, call.input, call.output);
 }
 
+// The body of a C function for what may be the last call once more; `whole` is what it does when it
+// is not.
+template <typename Whole>
+[[gnu::always_inline]] inline tuttiResult_t again_or(const char* function, const comm::PairKey& key,
+                                                     const void* input, void* output,
+                                                     tuttiComm_t comm, tuttiStream_t stream,
+                                                     Whole whole) noexcept {
+  const comm::Handle* const handle = Handles<tuttiComm>::find_own_or_null(comm);
+  comm::Communicator* const c = handle == nullptr ? nullptr : handle->ready_or_null();
+  if (c == nullptr || stream != nullptr) [[unlikely]]
+    return whole();
+  comm::LatePair late;
+  switch (comm::run_pair(*c, key, input, output, &late)) {
+    [[likely]] case comm::PairOutcome::kDone : return tuttiSuccess;
+    case comm::PairOutcome::kLate:
+      return finish(function, *c, late);
+    case comm::PairOutcome::kNotTaken:
+      break;
+  }
+  return whole();
+}
+
 // Of collectives that do not reduce.
 constexpr comm::ResolvedOp kNoOp{};
 
@@ -84,9 +112,11 @@ using namespace tutti::api;  // NOLINT(google-build-using-namespace): the C func
                              // outside of any namespace
 using tutti::plan::Collective;
 
-tuttiResult_t tuttiAllReduce(const void* sendbuff, void* recvbuff, size_t count,
-                             tuttiDataType_t datatype, tuttiRedOp_t op, tuttiComm_t comm,
-                             tuttiStream_t stream) {
+namespace {
+
+[[gnu::noinline]] tuttiResult_t all_reduce(const void* sendbuff, void* recvbuff, size_t count,
+                                           int datatype, int op, tuttiComm_t comm,
+                                           tuttiStream_t stream) noexcept {
   return guard_call("tuttiAllReduce", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
     if (repeated({.name = "AllReduce",
@@ -94,8 +124,8 @@ tuttiResult_t tuttiAllReduce(const void* sendbuff, void* recvbuff, size_t count,
                   .input = sendbuff,
                   .output = recvbuff,
                   .count = count,
-                  .dtype = number_of(datatype),
-                  .op = number_of(op)},
+                  .dtype = datatype,
+                  .op = op},
                  c, stream))
       return;
     const tutti::DType dtype = dtype_of(datatype);
@@ -103,8 +133,20 @@ tuttiResult_t tuttiAllReduce(const void* sendbuff, void* recvbuff, size_t count,
          .collective = Collective::kAllReduce,
          .in = {"sendbuff", sendbuff},
          .out = {"recvbuff", recvbuff}},
-        count, dtype, c.red_ops().resolve(number_of(op), dtype, c.n_ranks()), c, stream);
+        count, dtype, c.red_ops().resolve(op, dtype, c.n_ranks()), c, stream);
   });
+}
+
+}  // namespace
+
+tuttiResult_t tuttiAllReduce(const void* sendbuff, void* recvbuff, size_t count,
+                             tuttiDataType_t datatype, tuttiRedOp_t op, tuttiComm_t comm,
+                             tuttiStream_t stream) {
+  const int type = number_of(datatype);
+  const int operation = number_of(op);
+  return again_or(
+      "tuttiAllReduce", {"AllReduce", count, type, operation}, sendbuff, recvbuff, comm, stream,
+      [&] { return all_reduce(sendbuff, recvbuff, count, type, operation, comm, stream); });
 }
 
 tuttiResult_t tuttiReduce(const void* sendbuff, void* recvbuff, size_t count,
@@ -204,9 +246,11 @@ tuttiResult_t tuttiAllGather(const void* sendbuff, void* recvbuff, size_t sendco
   });
 }
 
-tuttiResult_t tuttiReduceScatter(const void* sendbuff, void* recvbuff, size_t recvcount,
-                                 tuttiDataType_t datatype, tuttiRedOp_t op, tuttiComm_t comm,
-                                 tuttiStream_t stream) {
+namespace {
+
+[[gnu::noinline]] tuttiResult_t reduce_scatter(const void* sendbuff, void* recvbuff,
+                                               size_t recvcount, int datatype, int op,
+                                               tuttiComm_t comm, tuttiStream_t stream) noexcept {
   return guard_call("tuttiReduceScatter", [&] {
     tutti::comm::Communicator& c = open_comm(comm);
     if (repeated({.name = "ReduceScatter",
@@ -214,8 +258,8 @@ tuttiResult_t tuttiReduceScatter(const void* sendbuff, void* recvbuff, size_t re
                   .input = sendbuff,
                   .output = recvbuff,
                   .count = recvcount,
-                  .dtype = number_of(datatype),
-                  .op = number_of(op)},
+                  .dtype = datatype,
+                  .op = op},
                  c, stream))
       return;
     const tutti::DType dtype = dtype_of(datatype);
@@ -224,8 +268,21 @@ tuttiResult_t tuttiReduceScatter(const void* sendbuff, void* recvbuff, size_t re
          .in = {.name = "sendbuff", .base = sendbuff, .n_blocks = blocks_if(true, c.n_ranks())},
          .out = {"recvbuff", recvbuff},
          .in_own = c.rank()},
-        recvcount, dtype, c.red_ops().resolve(number_of(op), dtype, c.n_ranks()), c, stream);
+        recvcount, dtype, c.red_ops().resolve(op, dtype, c.n_ranks()), c, stream);
   });
+}
+
+}  // namespace
+
+tuttiResult_t tuttiReduceScatter(const void* sendbuff, void* recvbuff, size_t recvcount,
+                                 tuttiDataType_t datatype, tuttiRedOp_t op, tuttiComm_t comm,
+                                 tuttiStream_t stream) {
+  const int type = number_of(datatype);
+  const int operation = number_of(op);
+  return again_or(
+      "tuttiReduceScatter", {"ReduceScatter", recvcount, type, operation}, sendbuff, recvbuff, comm,
+      stream,
+      [&] { return reduce_scatter(sendbuff, recvbuff, recvcount, type, operation, comm, stream); });
 }
 
 tuttiResult_t tuttiAllToAll(const void* sendbuff, void* recvbuff, size_t count,

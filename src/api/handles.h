@@ -5,6 +5,7 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -79,6 +80,11 @@ class Handles {
     }
     return Owner(resource);
   }
+  // Null for what no live handle is. Whoever goes on knows that it was made by this process.
+  static Value* find_own_or_null(Slot* handle) noexcept {
+    Resource<Value>* const resource = peek(handle);
+    return resource == nullptr ? nullptr : &resource->value;
+  }
   // Null for what find() would refuse.
   static Value* find_if_live(Slot* handle) noexcept {
     Resource<Value>* resource = peek(handle);
@@ -91,7 +97,9 @@ class Handles {
   static Resource<Value>* peek(Slot* handle) noexcept {
     const uintptr_t offset =
         reinterpret_cast<uintptr_t>(handle) - reinterpret_cast<uintptr_t>(slots_.data());
-    if (offset >= sizeof slots_ || offset % sizeof(Slot) != 0) return nullptr;
+    // Turned right, so that what is no multiple of the size is too large as well.
+    static_assert(std::has_single_bit(sizeof(Slot)));
+    if (std::rotr(offset, std::countr_zero(sizeof(Slot))) >= kMost) return nullptr;
     return handle->resource.load(std::memory_order_acquire);  // pairs with publish()
   }
   static Resource<Value>* checked(Slot* handle, const char* name) {

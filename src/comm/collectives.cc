@@ -102,6 +102,7 @@ uint32_t agreed_digest(const CallFacts& facts) {
 
 std::optional<Error> Collectives::begin(CollectiveCall& call) {
   call_ = &call;
+  forget_last();
   begun_.store(begun() + 1, std::memory_order_relaxed);
   if (call.late_scalar != nullptr && place_.device == nullptr)
     std::memcpy(call.scaling.pre, call.late_scalar, size_of(call.dtype));

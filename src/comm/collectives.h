@@ -47,6 +47,16 @@ constexpr CallKey make_key(size_t count, plan::Collective collective, DType dtyp
                      static_cast<uint64_t>(op)};
 }
 
+// A call as the user has made it; the name says which collective. Numbers of types and operations
+// may be any.
+struct PairKey {
+  const char* name = nullptr;  // null: no call
+  size_t count = 0;
+  int dtype = 0;
+  int op = 0;
+  bool operator==(const PairKey&) const = default;
+};
+
 // How much memory a call with even blocks reads and writes on this rank, and where its own block
 // lies in each buffer; what the checks of buffers depend on besides their addresses. Bytes.
 struct CallExtents {
@@ -153,8 +163,23 @@ class Collectives {
     if (call.key != key || call.line == nullptr) return nullptr;
     const bool as_it_was =
         call.recorded->name == name && journal_.lasts(call.described) && !links_.resting();
-    return as_it_was ? &call : nullptr;
+    forget_last();
+    if (!as_it_was) return nullptr;
+    if (call.line->pair() != nullptr)
+      last_ = {{name, key.count, static_cast<int>(key.dtype()), static_cast<int>(key.op())},
+               &call,
+               call.line->pair()};
+    return &call;
   }
+  // What recall() has found last and would find again, if its line is a pair exchange.
+  struct LastPair {
+    PairKey key;
+    Prepared* call = nullptr;
+    const exec::PairExchange* pair = nullptr;
+  };
+  const LastPair& last_pair() const noexcept { return last_; }
+  // Something happens on which recall() depends, or another call is made.
+  void forget_last() noexcept { last_ = {}; }
   // Returns the call's signature, which its messages carry; begin_again() follows before anybody
   // waits.
   uint32_t extend_history(const Prepared& call) noexcept {
@@ -165,6 +190,14 @@ class Collectives {
     const uint64_t number = begun();
     begun_.store(number + 1, std::memory_order_relaxed);
     journal_.begin(number, call.described);
+    return number;
+  }
+  // Both in one, of a call that has not waited. Returns its number.
+  uint64_t note_again(const Prepared& call) noexcept {
+    const uint64_t number = begun();
+    begun_.store(number + 1, std::memory_order_relaxed);
+    ended_.store(number + 1, std::memory_order_relaxed);
+    journal_.note(number, call.described);
     return number;
   }
   void end_again(uint64_t number) noexcept {
@@ -247,6 +280,8 @@ class Collectives {
   std::array<Prepared, kRemembered> remembered_;
   Prepared uneven_;
   Prepared* current_ = &uneven_;
+  LastPair
+      last_;  // forgotten with every call that goes the long way, and when memory is given back
   std::array<exec::StraightLine, kLines> lines_;
   std::array<Prepared*, kLines> line_owners_{};  // parallel to lines_; null: nobody
   size_t lines_made_ = 0;

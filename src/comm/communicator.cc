@@ -291,6 +291,8 @@ Communicator::Communicator(const Seat& seat, const Options& options,
       options_(options),
       local_(std::move(local)),
       path_(std::move(path)),
+      bell_(local_->bell.bell()),
+      notices_(local_->board.notice_count()),
       idle_policy_(IdlePolicy::for_load(path_->facts.local_ranks, path_->facts.cores)),
       team_(seat.comm_id, owner) {
   if (path_->device != nullptr)
@@ -323,6 +325,7 @@ size_t Communicator::rest() noexcept {
   if (watch_ != nullptr) return 0;  // kernels use the slots whoever's turn it is
   if (!order_.try_take(&ticket)) return 0;
   const size_t bytes = path_->links.rest();
+  path_->collectives.forget_last();
   noted_staging_bytes_ = 0;  // so that taking them again is noted
   order_.leave(ticket, bell());
   return bytes;

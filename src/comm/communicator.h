@@ -116,7 +116,9 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   DataPath& path() noexcept { return *path_; }
   // Of what runs on the rank's GPU; null: a host rank.
   DeviceWatch* watch() noexcept { return watch_.get(); }
-  Doorbell& bell() const noexcept { return local_->bell.bell(); }
+  Doorbell& bell() const noexcept { return bell_; }
+  // Peers have posted notices. Two loads.
+  bool has_notices() const noexcept { return notices_.load(std::memory_order_acquire) != 0; }
   // How to wait for peers.
   const IdlePolicy& idle_policy() const noexcept { return idle_policy_; }
   // Silence after which a wait fails; 0: never.
@@ -177,6 +179,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
   Options options_;
   std::unique_ptr<LocalEnd> local_;
   std::unique_ptr<DataPath> path_;
+  Doorbell& bell_;
+  std::atomic_ref<uint64_t> notices_;  // of the board: how many; acquire pairs with those who post
   IdlePolicy idle_policy_;
   Health health_;
   IssueOrder order_;

@@ -175,7 +175,8 @@ Group::Pending& Group::pending_for(Communicator& comm, Stream* stream) {
 void Group::end() {
   if (!active())
     throw Error(StatusCode::kInvalidUsage, "tuttiGroupEnd without tuttiGroupStart on this thread");
-  if (--this_caller.group_depth > 0) return;
+  this_caller.close_group();
+  if (active()) return;
   Contents contents = std::exchange(contents_, {});
   if (contents.pid != 0 && contents.pid != own_pid()) {
     const int32_t owner = contents.pid;

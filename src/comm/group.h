@@ -40,7 +40,7 @@ class Group {
 
   // Of the calling thread.
   static bool active() noexcept { return this_caller.group_depth > 0; }
-  static void start() noexcept { ++this_caller.group_depth; }
+  static void start() noexcept { this_caller.open_group(); }
   // At the outermost level: first all set-ups concurrently, then posts all calls, then runs those
   // without a stream. A group in which a call was refused does nothing and throws the first
   // refusal. Throws the first error. InvalidUsage without a start().

@@ -32,6 +32,10 @@ class Handle {
       throw_not_ready();
     return *comm;
   }
+  // Null instead.
+  Communicator* ready_or_null() const noexcept {
+    return comm_.load(std::memory_order_acquire);  // pairs with make()
+  }
   std::shared_ptr<Communicator> share() const { return ready().shared_from_this(); }
 
   void finalize();        // waits

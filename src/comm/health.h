@@ -37,7 +37,7 @@ class Health {
   Error error() const { return {code_, message_}; }
 
  private:
-  enum class State : int { kOpen, kClosed, kBroken };
+  enum class State : int { kClosed, kOpen, kBroken };
   std::atomic<State> state_{
       State::kOpen};    // release in fail(), close(); acquire in the readers above
   std::mutex failing_;  // one writer of what follows

@@ -31,8 +31,13 @@ class IssueOrder {
   // Ends the work with this ticket and wakes those that wait for their turn on `bell`; the last
   // touch of the communicator. Only on a broken communicator may a work leave before its turn.
   void leave(uint64_t ticket, Doorbell& bell) noexcept {
-    if (is_turn(ticket))
-      served_.store(ticket + 1, std::memory_order_release);  // pairs with is_turn()
+    if (is_turn(ticket)) return leave_turn(ticket, bell);
+    ring(bell);
+    left_.fetch_add(1, std::memory_order_release);  // pairs with drained()
+  }
+  // The same for one that has its turn, or got it by try_take(): then all before it have left.
+  void leave_turn(uint64_t ticket, Doorbell& bell) noexcept {
+    served_.store(ticket + 1, std::memory_order_release);  // pairs with is_turn()
     ring(bell);
     left_.fetch_add(1, std::memory_order_release);  // pairs with drained()
   }

@@ -66,18 +66,24 @@ class Journal {
   bool lasts(uint64_t version) const noexcept { return version_ - version < kSlots - kCalls; }
   // On the path of every collective.
   void begin(uint64_t number, uint64_t version) noexcept {
-    uint64_t* const call = words_ + call_word(number);
+    uint64_t* const call = call_words(number);
     put(call[1], number << 48 | version);
     put(call[0], (number + 1) << 1);
   }
-  void end(uint64_t number) noexcept { put(words_[call_word(number)], (number + 1) << 1 | 1); }
+  // begin() and end() in one.
+  void note(uint64_t number, uint64_t version) noexcept {
+    uint64_t* const call = call_words(number);
+    put(call[1], number << 48 | version);
+    put(call[0], (number + 1) << 1 | 1);
+  }
+  void end(uint64_t number) noexcept { put(call_words(number)[0], (number + 1) << 1 | 1); }
   // The `ordinal`-th send to the peer (from 0).
   void note_send(uint32_t ordinal, int peer, const SendFacts& facts) noexcept;
   void close() noexcept { store(0, 1); }
 
  private:
-  static size_t call_word(uint64_t number) noexcept {
-    return kFirstCall + (number & (kCalls - 1)) * 2;
+  uint64_t* call_words(uint64_t number) const noexcept {
+    return words_ + (number & (kCalls - 1)) * 2 + kFirstCall;
   }
   static void put(uint64_t& word, uint64_t value) noexcept {
     // release: pairs with the acquire loads of RemoteRegion::read()

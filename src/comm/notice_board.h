@@ -73,6 +73,7 @@ class NoticeBoard {
   void copy_journal(JournalCopy* copy) const noexcept;
   // Peers have posted notices. One load.
   bool any_notice() const noexcept { return load(count_offset()) != 0; }
+  uint64_t& notice_count() noexcept { return words_[count_offset() / sizeof(uint64_t)]; }
   // A signal of this rank to itself.
   void signal_self(int rank, int signal) noexcept;
 

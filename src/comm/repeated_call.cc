@@ -26,10 +26,11 @@ CollectiveCall whole(const Collectives::Prepared& known, const exec::CallBuffers
 }
 
 [[gnu::noinline]] void wait_on(Communicator& comm, Collectives::Prepared& known,
-                               const exec::CallBuffers& buffers, const BegunCall& begun) {
+                               const exec::CallBuffers& buffers, const BegunCall& begun,
+                               uint64_t record) {
   OrderedCall ordered = whole(known, buffers, comm.n_ranks());
   comm.path().collectives.go_on(known, std::get<CollectiveCall>(ordered), begun.step);
-  Work work(comm, ordered, {begun.ticket, begun.record});
+  Work work(comm, ordered, {begun.ticket, record});
   Work* const one = &work;
   drive({&one, 1});
   if (work.error().has_value()) throw *work.error();
@@ -38,14 +39,17 @@ CollectiveCall whole(const Collectives::Prepared& known, const exec::CallBuffers
 }  // namespace
 
 void complete_late(Communicator& comm, Collectives::Prepared& known,
-                   const exec::CallBuffers& buffers, const BegunCall& begun) {
-  Collectives& collectives = comm.path().collectives;
+                   const exec::CallBuffers& buffers, BegunCall begun) {
   exec::StraightLine& line = *known.line;
-  BegunCall late = begun;
-  late.step =
-      line.poll(buffers, collectives.signature(), late.step, comm.idle_policy().spin_rounds);
-  if (late.step != line.n_steps()) return wait_on(comm, known, buffers, late);
-  complete(comm, known, collectives.number(), late);
+  const uint64_t number = comm.path().collectives.begin_again(known);
+  const uint64_t record = comm.recorder().begin(*known.recorded, number, 0);
+  begun.step = line.poll(buffers, begun.signature, begun.step, 1 + comm.idle_policy().spin_rounds);
+  if (begun.step != line.n_steps()) return wait_on(comm, known, buffers, begun, record);
+  comm.path().collectives.end_again(number);
+  const int protocol = std::bit_width(line.sent_mask());
+  comm.stats().publish(protocol, known.algorithm);
+  comm.recorder().end(record, protocol);
+  comm.order().leave(begun.ticket, comm.bell());
 }
 
 }  // namespace tutti::comm

@@ -26,25 +26,24 @@ inline Placing placing(const CallExtents& extents, const void* input, const void
   return own ? Placing::kInPlace : Placing::kRefused;
 }
 
-// A call that has begun and whose next step has to wait.
+// A call that has its turn.
 struct BegunCall {
   uint64_t ticket = 0;
-  uint64_t record = 0;
-  uint32_t step = 0;
+  uint32_t signature = 0;
+  uint32_t step = 0;  // the first that has not been done
 };
-// The last touch of the communicator.
-inline void complete(Communicator& comm, const Collectives::Prepared& known, uint64_t number,
-                     const BegunCall& begun) noexcept {
-  comm.path().collectives.end_again(number);
-  const int protocol = std::bit_width(known.line->sent_mask());
-  comm.stats().publish(protocol, known.algorithm);
-  comm.recorder().end(begun.record, protocol);
-  comm.order().leave(begun.ticket, comm.bell());
+// A call that went through without a wait: it is written down once, as ended. The last touch of the
+// communicator. `protocol`: see Stats::publish(), which comes first.
+inline void complete_at_once(Communicator& comm, const Collectives::Prepared& known,
+                             uint64_t ticket, int protocol) noexcept {
+  const uint64_t number = comm.path().collectives.note_again(known);
+  comm.recorder().note(*known.recorded, number, protocol);
+  comm.order().leave_turn(ticket, comm.bell());
 }
-// Looks a while longer, then waits as every call does, with deadlines and an eye on failures.
-// Throws Error.
+// Writes the call down while its messages are on their way, looks for its peers' a while, then
+// waits as every call does, with deadlines and an eye on failures. Throws Error.
 void complete_late(Communicator& comm, Collectives::Prepared& known,
-                   const exec::CallBuffers& buffers, const BegunCall& begun);
+                   const exec::CallBuffers& buffers, BegunCall begun);
 
 // Runs a collective with even blocks on the calling thread, to its end, if this communicator has
 // made one like it before (then its arguments are right, but for the buffers, which are checked),
@@ -52,7 +51,7 @@ void complete_late(Communicator& comm, Collectives::Prepared& known,
 // and nothing has been done. Throws Error when it fails. Not in a group, and without a stream; the
 // communicator is open. `name`: a literal, as the user has called it.
 //
-// What the peer waits for goes first: the call is written down while the messages are on their way.
+// What the peer waits for goes first: the call is written down afterwards.
 [[gnu::always_inline]] inline bool run_repeated(Communicator& comm, const char* name,
                                                 const CallKey& key, const void* input,
                                                 void* output) {
@@ -73,18 +72,16 @@ void complete_late(Communicator& comm, Collectives::Prepared& known,
   const exec::CallBuffers buffers{static_cast<const std::byte*>(input),
                                   static_cast<std::byte*>(output), placed == Placing::kInPlace};
   exec::StraightLine& line = *known->line;
+  begun.signature = collectives.extend_history(*known);
   line.start();
-  const uint32_t signature = collectives.extend_history(*known);
-  begun.step = line.run(buffers, signature, 0);
-  trace::Recorder& recorder = comm.recorder();
-  const uint64_t number = collectives.begin_again(*known);
-  begun.record = recorder.begin(*known->recorded, number, 0);
-  if (begun.step != line.n_steps()) begun.step = line.run_on(buffers, signature, begun.step);
-  if (begun.step != line.n_steps()) [[unlikely]] {
-    complete_late(comm, *known, buffers, begun);
+  begun.step = line.run(buffers, begun.signature, 0);
+  if (begun.step == line.n_steps()) {
+    const int protocol = std::bit_width(line.sent_mask());
+    comm.stats().publish(protocol, known->algorithm);
+    complete_at_once(comm, *known, begun.ticket, protocol);
     return true;
   }
-  complete(comm, *known, number, begun);
+  complete_late(comm, *known, buffers, begun);
   return true;
 }
 

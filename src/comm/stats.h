@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "src/base/traffic.h"
 #include "src/exec/task.h"
 
 namespace tutti::comm {
@@ -24,10 +25,13 @@ class Stats {
     publish(protocol, algorithm != nullptr ? algorithm : this->algorithm());
     return protocol;
   }
-  // `protocol` is what the above returns.
-  void publish(int protocol, const char* algorithm) noexcept {
-    operations_.store(operations_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  // `protocol` is what the above returns. By the algorithm that is published already.
+  void publish(int protocol) noexcept {
+    add(operations_, 1);
     protocol_.store(protocol, std::memory_order_relaxed);
+  }
+  void publish(int protocol, const char* algorithm) noexcept {
+    publish(protocol);
     algorithm_.store(algorithm, std::memory_order_relaxed);
   }
 

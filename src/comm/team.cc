@@ -2,6 +2,8 @@
 // Teams by communicator, one table per process.
 #include "src/comm/team.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <map>
 
@@ -16,9 +18,17 @@ struct Teams {
 
 }  // namespace
 
-uint64_t new_thread_token() noexcept {
+void name_this_thread() noexcept {
   static constinit std::atomic<uint64_t> last{0};  // relaxed: a number
-  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+  // A child's thread is another one, and what it inherits is not its own.
+  static const int registered = ::pthread_atfork(nullptr, nullptr, [] {
+    this_caller.token = 0;
+    this_caller.known = this_caller.solo = Caller::kNobody;
+  });
+  this_caller.token = last.fetch_add(1, std::memory_order_relaxed) + 1;
+  if (registered != 0) return;
+  this_caller.known = this_caller.token;
+  if (this_caller.group_depth == 0) this_caller.solo = this_caller.known;
 }
 
 std::shared_ptr<Team> Team::join(uint64_t comm_id) {
@@ -52,7 +62,7 @@ int Team::owned_by(uint64_t thread) const noexcept {
 }
 
 TeamMember::TeamMember(uint64_t comm_id, uint64_t owner)
-    : team_(Team::join(comm_id)), slot_(team_->enter(owner)), owner_(owner) {}
+    : team_(Team::join(comm_id)), version_(team_->version_word()), slot_(team_->enter(owner)), owner_(owner) {}
 
 TeamMember::~TeamMember() { team_->leave(slot_); }
 

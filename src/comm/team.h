@@ -13,11 +13,12 @@
 
 namespace tutti::comm {
 
-// Names the calling thread; never 0, and never used again for another thread.
-uint64_t new_thread_token() noexcept;
+// Gives the calling thread its token, which is never 0 and never another thread's, also of a forked
+// child.
+void name_this_thread() noexcept;
 inline uint64_t this_thread_token() noexcept {
   if (this_caller.token == 0) [[unlikely]]
-    this_caller.token = new_thread_token();
+    name_this_thread();
   return this_caller.token;
 }
 
@@ -39,6 +40,7 @@ class Team {
   // Changes with every change of ownership. relaxed: a missed change costs a later check, not
   // safety.
   uint64_t version() const noexcept { return version_.load(std::memory_order_relaxed); }
+  const std::atomic<uint64_t>& version_word() const noexcept { return version_; }
 
  private:
   mutable std::mutex mutex_;
@@ -61,6 +63,13 @@ class TeamMember {
     if (owner_.load(std::memory_order_relaxed) != me) [[unlikely]]
       take_over(me);
   }
+  // It was the last to do so, is in no group, was found to own no further rank, and has not been
+  // forked since: neither claim() nor crowded() would find anything to do.
+  bool goes_on() const noexcept {
+    return owner_.load(std::memory_order_relaxed) == this_caller.solo &&
+           checked_version_.load(std::memory_order_relaxed) ==
+               version_.load(std::memory_order_relaxed);
+  }
   // True when the calling thread owns further ranks of this communicator. Call claim() first.
   bool crowded() noexcept {
     const uint64_t version = team_->version();
@@ -72,6 +81,7 @@ class TeamMember {
   bool look_around(uint64_t version) noexcept;
 
   std::shared_ptr<Team> team_;
+  const std::atomic<uint64_t>& version_;  // the team's
   int slot_ = 0;
   std::atomic<uint64_t>
       owner_;  // relaxed: a copy of the team's entry for the calling thread's own check

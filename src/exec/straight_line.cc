@@ -224,12 +224,34 @@ bool StraightLine::make(const Program& program, const Connections& connections,
                         int32_t post_divisor) noexcept {
   n_steps_ = 0;
   n_sources_ = n_sinks_ = 0;
-  folds_ = refers_ = false;
+  folds_ = refers_ = is_pair_ = false;
   sent_mask_ = referred_mask_ = 0;
   kernel_ = kernels::reduce_copy_for(size.dtype, size.op);
+  fold_pair_ = kernels::fold_pair_for(size.dtype, size.op);
   scaling_.post_divisor = post_divisor;
   if (!Builder(*this, program, connections, tiling, size, policy).build()) n_steps_ = 0;
+  set_pair();
   return n_steps_ != 0;
+}
+
+void StraightLine::set_pair() noexcept {
+  const Step& first = steps_[0];
+  const Step& last = steps_[1];
+  is_pair_ = n_steps_ == 2 && first.form == Form::kSend && last.form == Form::kFold &&
+             !first.output && !last.output && first.counted == last.counted &&
+             first.bytes == last.bytes && first.bytes != 0;
+  if (!is_pair_) return;
+  is_pair_ = fold_pair_ != nullptr && first.send->peer_bell != nullptr &&
+             last.receive->peer_bell != nullptr;
+  pair_.set({.send = first.send,
+             .receive = last.receive,
+             .counted = first.counted,
+             .fold = fold_pair_,
+             .bytes = first.bytes,
+             .sent = first.from,
+             .own = last.from,
+             .to = last.to,
+             .peer_second = last.second});
 }
 
 inline const std::byte* StraightLine::local(const Operand& operand,

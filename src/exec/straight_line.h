@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "src/exec/operation.h"
+#include "src/exec/pair_exchange.h"
 
 namespace tutti::exec {
 
@@ -71,6 +72,9 @@ class StraightLine {
   uint32_t sent_mask() const noexcept { return sent_mask_ | referred_mask_; }
   // It may send references, to any of its peers.
   bool refers() const noexcept { return refers_; }
+  // The same two steps in a form of its own, which keeps nothing in between: either may be done by
+  // it, or by run(). Null: the line is longer, or of another form.
+  const PairExchange* pair() const noexcept { return is_pair_ ? &pair_ : nullptr; }
 
  private:
   static constexpr size_t kMostSteps = 16;
@@ -115,6 +119,7 @@ class StraightLine {
   class Builder;
 
   void set_form(Step& step) noexcept;
+  void set_pair() noexcept;
   bool run_step(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
   bool run_any(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
   static bool send(const Step& step, const CallBuffers& buffers, uint32_t signature) noexcept;
@@ -140,9 +145,11 @@ class StraightLine {
   uint8_t n_sinks_ = 0;
   bool folds_ = false;
   bool refers_ = false;
+  bool is_pair_ = false;
   uint32_t sent_mask_ = 0;
   uint32_t referred_mask_ = 0;  // of the run: kMapped, once it has sent a reference
   kernels::ReduceCopyFn kernel_ = nullptr;
+  kernels::FoldPairFn fold_pair_ = nullptr;
   kernels::ReduceCopy fold_;  // of the only step of that form, but for the addresses in from_, to_
   kernels::Scaling scaling_;
   std::array<Step, kMostSteps> steps_;
@@ -153,6 +160,7 @@ class StraightLine {
   std::array<kernels::Sink, kMostOperands> to_;
   std::array<IncomingMessage, kMostOperands> incoming_;
   std::array<OutgoingMessage, kMostOperands> outgoing_;
+  alignas(kCacheLineBytes) PairExchange pair_;
 };
 
 // The rest is inlined where the calls begin: prologues would cost more than the work.

@@ -34,5 +34,14 @@ ReduceCopyFn reduce_copy_for(DType dtype, Op op) noexcept {
   return kRows[static_cast<size_t>(dtype)](op);
 }
 
+FoldPairFn fold_pair_for(DType dtype, Op op) noexcept {
+  static constexpr std::array<FoldPairFn (*)(Op) noexcept, kDTypeCount> kRows = {
+#define X(id, value, bytes, name, acc) &fold_pair_##id,
+      TUTTI_DTYPE_ROWS(X)
+#undef X
+  };
+  return kRows[static_cast<size_t>(dtype)](op);
+}
+
 }  // namespace tutti::kernels
 #endif  // HWY_ONCE

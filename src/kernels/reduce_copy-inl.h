@@ -222,6 +222,57 @@ ReduceCopyFn kernel(Op op) {
   return kRow[static_cast<size_t>(op)];
 }
 
+template <class F>
+HWY_INLINE ReduceCopy pair_call(const Source* sources, const Sink* sink, size_t bytes) {
+  return {.sources = sources,
+          .n_sources = 2,
+          .sinks = sink,
+          .n_sinks = 1,
+          .count = bytes / F::kElementBytes};
+}
+
+// What is not all in pieces; apart, so that the other has no call in memory.
+template <class Codec, Op kOp>
+HWY_NOINLINE void fold_other_pair(const void* left, const void* right, void* to,
+                                  size_t bytes) noexcept {
+  using F = Fold<typename CodecFor<Codec, kOp>::type, kOp>;
+  const Source sources[] = {{left}, {right}};
+  const Sink sink{to};
+  fold_all<F, typename LargeFold<Codec, kOp>::type>(pair_call<F>(sources, &sink, bytes));
+}
+
+template <class Codec, Op kOp>
+void fold_pair(const void* left, const void* right, void* to, size_t bytes) noexcept {
+  using F = Fold<typename CodecFor<Codec, kOp>::type, kOp>;
+  if constexpr (kInPieces<F> && kSmallBytes<F> >= kPairBytes) {
+    const Source sources[] = {{left}, {right}};
+    const Sink sink{to};
+    const ReduceCopy call = pair_call<F>(sources, &sink, bytes);
+    all_pieces<F, true>(F(call), call, 0, bytes);
+  } else {
+    fold_other_pair<Codec, kOp>(left, right, to, bytes);
+  }
+}
+
+// As kernel().
+template <class Codec>
+FoldPairFn pair_kernel(Op op) {
+  switch (op) {
+    case Op::kSum:
+      return &fold_pair<Codec, Op::kSum>;
+    case Op::kProd:
+      return &fold_pair<Codec, Op::kProd>;
+    case Op::kMax:
+      return &fold_pair<Codec, Op::kMax>;
+    case Op::kMin:
+      return &fold_pair<Codec, Op::kMin>;
+    case Op::kAvg:
+    case Op::kPreMulSum:
+      break;
+  }
+  return nullptr;
+}
+
 }  // namespace tutti::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

@@ -63,6 +63,13 @@ using ReduceCopyFn = void (*)(const ReduceCopy&) noexcept;
 // per call. Never null.
 ReduceCopyFn reduce_copy_for(DType dtype, Op op) noexcept;
 
+// to[] <- reduce(left[], right[]), `bytes` of whole elements, 1 to kPairBytes; operands as above.
+// The kernel of two sources and one sink, without Scaling, for messages that fit into a line:
+// everything is in registers. Null for PreMulSum and Avg, which scale.
+inline constexpr size_t kPairBytes = 56;
+using FoldPairFn = void (*)(const void* left, const void* right, void* to, size_t bytes) noexcept;
+FoldPairFn fold_pair_for(DType dtype, Op op) noexcept;
+
 // More than kSmallCopyBytes, to other memory than they are in; for copy_bytes.
 void copy_large(void* sink, const void* source, size_t bytes, bool streaming) noexcept;
 

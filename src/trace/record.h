@@ -93,7 +93,7 @@ constexpr uint64_t make_version(uint64_t sequence, State state) noexcept {
 }
 // `version` has no state yet.
 constexpr uint64_t with_state(uint64_t version, State state, int outcome = 0) noexcept {
-  return version | static_cast<uint64_t>(outcome) << 3 | static_cast<uint64_t>(state);
+  return version + (static_cast<uint64_t>(outcome) << 3 | static_cast<uint64_t>(state));
 }
 constexpr size_t ring_index(uint64_t version, uint64_t entries) noexcept {
   return version / kVersionStep & (entries - 1);

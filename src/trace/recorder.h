@@ -87,12 +87,28 @@ class Recorder {
     put(record, kRanks, call.ranks);
     put(record, kDetails, call.details);
     publish(record, with_state(version, State::kRunning));
-    CallCounters& counters = *call.counters;
-    add(counters.begun, 1);
-    add(counters.bytes, call.bytes);
+    count(call);
     if ((version & kAnchorMask) == 0) [[unlikely]]
       refresh_anchor();
     return version;
+  }
+  // begin() and end() in one, of a call that has not waited: it has begun and ended now.
+  void note(const Described& call, uint64_t number, int protocol) noexcept {
+    const uint64_t version = last_ += kVersionStep;
+    Record& record = at(version);
+    put(record, kVersion, with_state(version, State::kWriting));
+    put(record, kIssued, 0);
+    const uint64_t now = read_ticks(by_counter_);
+    put(record, kBegun, now);
+    put(record, kEnded, now);
+    put(record, kCount, call.count);
+    put(record, kFacts, number << 24 | call.facts);
+    put(record, kRanks, call.ranks);
+    put(record, kDetails, call.details);
+    count(call);
+    publish(record, with_state(version, State::kDone, protocol));
+    if ((version & kAnchorMask) == 0) [[unlikely]]
+      refresh_anchor();
   }
   // Complete. `protocol`: 0 none, else 1 + the most direct kind of message that it sent.
   void end(uint64_t version, int protocol) noexcept {
@@ -145,6 +161,11 @@ class Recorder {
   static void publish(Record& record, uint64_t version) noexcept {
     // Pairs with the readers' acquire load (see record.h).
     record.words[kVersion].store(version, std::memory_order_release);
+  }
+  static void count(const Described& call) noexcept {
+    CallCounters& counters = *call.counters;
+    add(counters.begun, 1);
+    add(counters.bytes, call.bytes);
   }
   static bool still_there(const Record& record, uint64_t version) noexcept {
     return record.words[kVersion].load(std::memory_order_relaxed) / kVersionStep ==

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calls that are made again and again, which go a shorter way from the second time on: the same
 // results, checks and errors.
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <sys/wait.h>
 
 #include "tests/unit/api_support.h"
 
@@ -150,6 +156,32 @@ tuttiResult_t sum(tuttiComm_t comm, int32_t* in, int32_t* out, size_t count = 1)
   return tuttiAllReduce(in, out, count, tuttiInt32, tuttiSum, comm, nullptr);
 }
 
+// What a C caller can pass.
+template <typename Enum>
+Enum as(int number) {
+  Enum argument;
+  std::memcpy(&argument, &number, sizeof argument);
+  return argument;
+}
+
+// Ranks with a deadline of their own.
+void with_timeout(double seconds, const std::function<void(int rank, tuttiComm_t comm)>& body) {
+  tuttiUniqueId id;
+  EXPECT_TUTTI(tuttiGetUniqueId(&id));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < 2; ++rank) {
+    threads.emplace_back([&, rank] {
+      tuttiConfig_t config = TUTTI_CONFIG_INITIALIZER;
+      config.timeoutSeconds = seconds;
+      tuttiComm_t comm = nullptr;
+      EXPECT_TUTTI(tuttiCommInitRankConfig(&comm, 2, id, rank, &config));
+      body(rank, comm);
+      EXPECT_TUTTI(tuttiCommDestroy(comm));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
 TEST(RepeatedCall, WrongBuffers_AreRefusedAndNothingBreaks) {
   World world(2);
   world.each([](int rank, tuttiComm_t comm) {
@@ -160,6 +192,101 @@ TEST(RepeatedCall, WrongBuffers_AreRefusedAndNothingBreaks) {
     expect_error(sum(comm, in, nullptr, 2), tuttiInvalidArgument, {"recvbuff is NULL"});
     EXPECT_TUTTI(sum(comm, in, in, 2));
     EXPECT_EQ(in[0], 1);
+  });
+}
+
+// Every size that goes in a line, both collectives whose ranks exchange one message each, in place
+// and apart, again and again.
+TEST(RepeatedCall, OfEverySmallSize_GivesTheRightResults) {
+  World world(2);
+  world.each([](int rank, tuttiComm_t comm) {
+    std::array<int8_t, 128> in{}, out{};
+    for (size_t count = 1; count <= 60; ++count) {
+      for (int time = 0; time < 6; ++time) {
+        for (size_t i = 0; i < 2 * count; ++i) in[i] = static_cast<int8_t>(value(rank, i, time));
+        const auto sum_of = [&](size_t i) {
+          return static_cast<int8_t>(value(0, i, time) + value(1, i, time));
+        };
+        out.fill(77);
+        EXPECT_TUTTI(
+            tuttiReduceScatter(in.data(), out.data(), count, tuttiInt8, tuttiSum, comm, nullptr));
+        for (size_t i = 0; i < count; ++i)
+          ASSERT_EQ(out[i], sum_of(static_cast<size_t>(rank) * count + i)) << count << " " << i;
+        ASSERT_EQ(out[count], 77);
+        auto& to = time % 2 == 0 ? out : in;
+        to[count] = 78;
+        EXPECT_TUTTI(
+            tuttiAllReduce(in.data(), to.data(), count, tuttiInt8, tuttiSum, comm, nullptr));
+        for (size_t i = 0; i < count; ++i) ASSERT_EQ(to[i], sum_of(i)) << count << " " << i;
+        ASSERT_EQ(to[count], 78);
+      }
+    }
+  });
+}
+
+// Arguments that would name another call if only a part of them were looked at.
+TEST(RepeatedCall, WithArgumentsThatAreNone_IsRefused) {
+  World world(2);
+  world.each([](int rank, tuttiComm_t comm) {
+    int32_t in = rank, out = 0;
+    for (int i = 0; i < 5; ++i) EXPECT_TUTTI(sum(comm, &in, &out));
+    for (const int beyond : {0x100, 0x10000, -256}) {
+      const auto dtype = static_cast<int>(tuttiInt32) + beyond;
+      const auto op = static_cast<int>(tuttiSum) + beyond;
+      expect_error(
+          tuttiAllReduce(&in, &out, 1, as<tuttiDataType_t>(dtype), tuttiSum, comm, nullptr),
+          tuttiInvalidArgument, {"datatype"});
+      expect_error(tuttiAllReduce(&in, &out, 1, tuttiInt32, as<tuttiRedOp_t>(op), comm, nullptr),
+                   tuttiInvalidArgument, {"op"});
+    }
+    EXPECT_TUTTI(sum(comm, &in, &out));
+    EXPECT_EQ(out, 1);
+  });
+}
+
+TEST(RepeatedCall, OnAHandleThatIsNone_IsRefused) {
+  World world(2);
+  world.each([](int rank, tuttiComm_t comm) {
+    int32_t in = rank, out = 0;
+    for (int i = 0; i < 5; ++i) EXPECT_TUTTI(sum(comm, &in, &out));
+    expect_error(sum(nullptr, &in, &out), tuttiInvalidArgument, {"comm is NULL"});
+    const auto beside = [&](ptrdiff_t bytes) {
+      return reinterpret_cast<tuttiComm_t>(reinterpret_cast<uintptr_t>(comm) +
+                                           static_cast<uintptr_t>(bytes));
+    };
+    for (const ptrdiff_t bytes : {1, 8, -8, 1 << 30, -(1 << 30)})
+      expect_error(sum(beside(bytes), &in, &out), tuttiInvalidArgument, {"comm"});
+    EXPECT_TUTTI(sum(comm, &in, &out));
+  });
+}
+
+TEST(RepeatedCall, AfterAnAbort_IsRefused) {
+  with_timeout(5, [](int rank, tuttiComm_t comm) {
+    int32_t in = rank, out = 0;
+    for (int i = 0; i < 5; ++i) EXPECT_TUTTI(sum(comm, &in, &out));
+    EXPECT_TUTTI(tuttiCommRevoke(comm, 0));
+    EXPECT_NE(sum(comm, &in, &out), tuttiSuccess);
+  });
+}
+
+// A child inherits handle, memory and what is known of its thread, but takes no rank's place.
+TEST(RepeatedCall, InAForkedChild_IsRefused) {
+  World world(2);
+  world.each([](int rank, tuttiComm_t comm) {
+    int32_t in = rank, out = 0;
+    for (int i = 0; i < 5; ++i) EXPECT_TUTTI(sum(comm, &in, &out));
+    if (rank == 0) {
+      const pid_t child = ::fork();
+      if (child == 0) {
+        const bool refused = sum(comm, &in, &out) == tuttiInvalidUsage;
+        ::_exit(refused ? 0 : 1);
+      }
+      int status = -1;
+      ASSERT_EQ(::waitpid(child, &status, 0), child);
+      EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    EXPECT_TUTTI(sum(comm, &in, &out));
+    EXPECT_EQ(out, 1);
   });
 }
 
@@ -180,24 +307,6 @@ TEST(RepeatedCall, WithAStreamOrInAGroup_KeepsItsPlaceInTheOrder) {
       ASSERT_EQ(queued, 2);
     }
   });
-}
-
-// Ranks with a deadline of their own.
-void with_timeout(double seconds, const std::function<void(int rank, tuttiComm_t comm)>& body) {
-  tuttiUniqueId id;
-  EXPECT_TUTTI(tuttiGetUniqueId(&id));
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < 2; ++rank) {
-    threads.emplace_back([&, rank] {
-      tuttiConfig_t config = TUTTI_CONFIG_INITIALIZER;
-      config.timeoutSeconds = seconds;
-      tuttiComm_t comm = nullptr;
-      EXPECT_TUTTI(tuttiCommInitRankConfig(&comm, 2, id, rank, &config));
-      body(rank, comm);
-      EXPECT_TUTTI(tuttiCommDestroy(comm));
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
 }
 
 TEST(RepeatedCall, WhosePeerComesLate_Completes) {

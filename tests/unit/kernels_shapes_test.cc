@@ -141,6 +141,43 @@ TEST_P(Shapes, EveryCount_TwoSources_EqualReference) {
   });
 }
 
+// The kernel of messages in lines, and what it is one of: two sources, one sink, either order.
+void expect_pair_agrees(DType dtype, Op op, size_t count, size_t misalignment, int alias) {
+  const size_t bytes = count * size_of(dtype);
+  const Shape shape{
+      .dtype = dtype, .op = op, .count = count, .misalignment = misalignment, .alias = alias};
+  Guarded left(bytes, misalignment), right(bytes, misalignment + 1), to(bytes, misalignment + 2);
+  const Bytes first = random_bytes(bytes, 1), second = random_bytes(bytes, 2);
+  std::copy(first.begin(), first.end(), left.data());
+  std::copy(second.begin(), second.end(), right.data());
+  Bytes want(bytes);
+  const kernels::Source sources[] = {{first.data()}, {second.data()}};
+  const kernels::Sink sink{want.data()};
+  kernels::reduce_copy_for(dtype, op)(
+      {.sources = sources, .n_sources = 2, .sinks = &sink, .n_sinks = 1, .count = count});
+  Guarded& out = alias < 0 ? to : alias == 0 ? left : right;
+  kernels::fold_pair_for(dtype, op)(left.data(), right.data(), out.data(), bytes);
+  EXPECT_EQ(std::memcmp(out.data(), want.data(), bytes), 0) << describe(shape);
+  EXPECT_TRUE(left.guards_intact() && right.guards_intact() && to.guards_intact())
+      << describe(shape);
+}
+
+TEST_P(Shapes, Pairs_EqualTheGeneralKernel) {
+  for_each_kernel([](const Shape& shape) {
+    if (shape.op == Op::kAvg || shape.op == Op::kPreMulSum) {
+      EXPECT_EQ(kernels::fold_pair_for(shape.dtype, shape.op), nullptr);
+      return;
+    }
+    const size_t most = kernels::kPairBytes / size_of(shape.dtype);
+    for (size_t count = 1; count <= most; ++count) {
+      for (const size_t misalignment : {0, 1, 5}) {
+        for (const int alias : {-1, 0, 1})
+          expect_pair_agrees(shape.dtype, shape.op, count, misalignment, alias);
+      }
+    }
+  });
+}
+
 TEST_P(Shapes, SourcesTimesSinks_AtBoundaries_EqualReference) {
   for_each_kernel([this](Shape shape) {
     for (const size_t n_sources : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16}) {

@@ -62,7 +62,10 @@ int Team::owned_by(uint64_t thread) const noexcept {
 }
 
 TeamMember::TeamMember(uint64_t comm_id, uint64_t owner)
-    : team_(Team::join(comm_id)), version_(team_->version_word()), slot_(team_->enter(owner)), owner_(owner) {}
+    : team_(Team::join(comm_id)),
+      version_(team_->version_word()),
+      slot_(team_->enter(owner)),
+      owner_(owner) {}
 
 TeamMember::~TeamMember() { team_->leave(slot_); }
 

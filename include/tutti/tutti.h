@@ -572,5 +572,7 @@ TUTTI_API tuttiResult_t tuttiStreamDestroy(tuttiStream_t stream);
 
 /* Dispatch and combine of MoE layers. */
 #include "tutti/moe.h"
+/* One-sided transfers between agents. */
+#include "tutti/transfer.h"
 
 #endif /* TUTTI_TUTTI_H_ */

@@ -21,7 +21,8 @@ ALLOWED = {
     "src/comm": {"src/plan", "src/planner", "src/verify", "src/device", "src/kernels", "src/exec", "src/bootstrap",
                  "src/trace", "transport", "topology"},
     "src/moe": {"src/comm", "src/kernels", "src/trace", "transport"},
-    "src/api": {"src/comm", "src/moe", "src/plan", "src/planner", "src/kernels", "src/device", "src/exec", "src/bootstrap",
+    "src/transfer": {"src/device", "transport"},
+    "src/api": {"src/comm", "src/moe", "src/transfer", "src/plan", "src/planner", "src/kernels", "src/device", "src/exec", "src/bootstrap",
                 "src/trace", "transport", "topology"},
     "src/api/nccl": {"src/api", "transport"},
 }

@@ -21,8 +21,10 @@ using State = SessionPath::State;
 
 }  // namespace
 
-Endpoint::Endpoint(const TransportOptions& options, std::unique_ptr<Carrier> carrier)
+Endpoint::Endpoint(const TransportOptions& options, std::unique_ptr<Carrier> carrier,
+                   Transfers* transfers)
     : options_(options),
+      transfers_(transfers),
       encrypts_(options.config != nullptr && options.config->encrypt),
       patience_ns_(options.config != nullptr && options.config->net_timeout_ns > 0
                        ? options.config->net_timeout_ns
@@ -89,6 +91,25 @@ Status Endpoint::poll(Session& session, bool all_credits) noexcept {
   return status;
 }
 
+Status Endpoint::poll_all() noexcept {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock()) return kOkStatus;
+  const Status status = move(nullptr, true);
+  if (!caller_sleeps()) ++polls_;
+  leave_to_thread();
+  return status;
+}
+
+void Endpoint::drop_session(int peer) noexcept {
+  const auto at = sessions_.find(peer);
+  if (at == sessions_.end()) return;
+  at->second->say_goodbye();
+  bool moved = false;
+  (void)carrier_->progress(&moved);
+  at->second->close();
+  sessions_.erase(at);
+}
+
 void Endpoint::leave_to_thread() noexcept {
   // Everything when the caller sleeps, what finds no room in any case.
   if (thread_ == nullptr) return;
@@ -135,6 +156,15 @@ Status Endpoint::move(Session* only, bool all_credits) noexcept {
     return only->status();
   }
   for (auto& [peer, session] : sessions_) session->pump(all_credits);
+  if (transfers_ != nullptr) {
+    std::erase_if(sessions_, [&](const auto& entry) {
+      const auto& [peer, session] = entry;
+      if (session->status().ok() && !session->peer_left()) return false;
+      if (!transfers_->may_forget(peer)) return false;
+      session->close();
+      return true;
+    });
+  }
   return kOkStatus;
 }
 
@@ -177,12 +207,22 @@ void Endpoint::close() noexcept {
 }
 
 Hello Endpoint::hello_to(int peer) noexcept {
-  return {.from = rank(),
-          .to = peer,
-          .encrypted = encrypts_ ? 1U : 0U,
-          .comm_id = comm_id(),
-          .path_id = uint64_t{static_cast<uint32_t>(rank())} << 32 | ++paths_named_,
-          .nonce = fresh_nonce()};
+  Hello hello{.from = rank(),
+              .to = peer,
+              .encrypted = encrypts_ ? 1U : 0U,
+              .comm_id = comm_id(),
+              .path_id = uint64_t{static_cast<uint32_t>(rank())} << 32 | ++paths_named_,
+              .nonce = fresh_nonce()};
+  if (transfers_ != nullptr) transfers_->fill_hello(peer, &hello);
+  return hello;
+}
+
+// The session that a stranger belongs to, -1: none.
+int Endpoint::admit(const Hello& hello) noexcept {
+  if (transfers_ != nullptr) return transfers_->admit(hello);
+  const bool known = hello.comm_id == comm_id() && hello.to == rank() && hello.from >= 0 &&
+                     (options_.n_ranks == 0 || hello.from < options_.n_ranks);
+  return known ? hello.from : -1;
 }
 
 std::shared_ptr<RecvStream> Endpoint::make_receiver(const ConnectionId& id, uint32_t number,
@@ -250,9 +290,8 @@ void Endpoint::settle_strangers() noexcept {
       (void)answer({.kind = FrameKind::kRefuse, .word = static_cast<uint32_t>(why)}, nullptr);
       stranger->state = State::kBroken;
     };
-    const bool known = hello.comm_id == comm_id() && hello.to == rank() && hello.from >= 0 &&
-                       (options_.n_ranks == 0 || hello.from < options_.n_ranks);
-    if (!known) {
+    const int peer = admit(hello);
+    if (peer < 0) {
       refuse(Refusal::kUnknown);
       continue;
     }
@@ -260,14 +299,14 @@ void Endpoint::settle_strangers() noexcept {
       refuse(Refusal::kEncryption);
       continue;
     }
-    Session& session = session_with(hello.from);
+    Session& session = session_with(peer);
     if (!session.wants_stranger()) {
       refuse(Refusal::kMineWins);
       continue;
     }
     stranger->acceptor_nonce = fresh_nonce();
     stranger->welcome = {stranger->acceptor_nonce,
-                         prove(secret(), Step::kWelcome, hello, stranger->acceptor_nonce)};
+                         prove(secret_of(peer), Step::kWelcome, hello, stranger->acceptor_nonce)};
     if (!answer({.payload_bytes = sizeof(Welcome), .kind = FrameKind::kWelcome},
                 &stranger->welcome)) {
       stranger->state = State::kBroken;

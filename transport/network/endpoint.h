@@ -16,6 +16,7 @@
 #include "transport/network/carrier.h"
 #include "transport/network/network_thread.h"
 #include "transport/network/session.h"
+#include "transport/network/transfers.h"
 #include "transport/network/windows.h"
 
 namespace tutti::transport::network {
@@ -25,7 +26,9 @@ enum class Armed : uint8_t { kNot, kReading, kReadingAndWriting };
 
 class Endpoint final : public PathAcceptor {
  public:
-  Endpoint(const TransportOptions& options, std::unique_ptr<Carrier> carrier);
+  // `transfers`: its peers are agents, not ranks; outlives the endpoint.
+  Endpoint(const TransportOptions& options, std::unique_ptr<Carrier> carrier,
+           Transfers* transfers = nullptr);
   ~Endpoint() override;
 
   // From now on the network thread looks after it; before, it moves only when it is called. Throws
@@ -39,7 +42,13 @@ class Endpoint final : public PathAcceptor {
   int rank() const noexcept { return options_.rank; }
   uint64_t comm_id() const noexcept { return options_.comm_id; }
   MemoryBudget& budget() const noexcept { return *options_.budget; }
-  const Key& secret() const noexcept { return options_.secret; }
+  const Key& secret_of(int peer) const noexcept {
+    return transfers_ != nullptr ? transfers_->secret_of(peer) : options_.secret;
+  }
+  std::string name_of(int peer) const {
+    return transfers_ != nullptr ? transfers_->name_of(peer) : "rank " + std::to_string(peer);
+  }
+  Transfers* transfers() const noexcept { return transfers_; }
   bool encrypts() const noexcept { return encrypts_; }
   int64_t patience_ns() const noexcept { return patience_ns_; }
   Carrier& carrier() const noexcept { return *carrier_; }
@@ -56,6 +65,10 @@ class Endpoint final : public PathAcceptor {
   // For the caller that drives the communicator; takes the lock, unless the network thread has it
   // and so does the work already. `all_credits`: nothing else is left to do.
   Status poll(Session& session, bool all_credits) noexcept;
+  // The same for all sessions at once.
+  Status poll_all() noexcept;
+  // Ends a session: what it has queued goes nowhere.
+  void drop_session(int peer) noexcept;
   // Takes the lock. A failure of the peer that the network has noticed.
   Status peer_failure(int peer) noexcept;
   Exports& exports() noexcept { return exports_; }
@@ -91,11 +104,13 @@ class Endpoint final : public PathAcceptor {
 
  private:
   Session& session_with(int peer);
+  int admit(const Hello& hello) noexcept;
   void tick(int64_t now) noexcept;
   void settle_strangers() noexcept;
 
   std::mutex mutex_;
   const TransportOptions options_;
+  Transfers* const transfers_;
   const bool encrypts_;
   const int64_t patience_ns_;
   // Declared before the sessions, whose paths are the carrier's.

@@ -34,6 +34,9 @@ enum class FrameKind : uint16_t {
   kAbandoned,  // the answer: nothing that comes by that path is written to memory any more.
                // payload: Arrivals, so that only what has not arrived is sent again
   kBye,        // unsequenced: the sender has no further use for the session; nothing follows
+  // Of one-sided transfers (src/transfer/wire.h), sequenced.
+  kTransferData,  // bytes that belong at one place; stream, word, number, place: which
+  kTransferNote,  // anything else; word: which
 };
 
 // In front of each payload.

@@ -202,6 +202,7 @@ void Session::pump(bool all_credits) noexcept {
   bool room = pump_lost() && pump_posted();
   for (auto& stream : sends_) room = room && pump_stream(*stream);
   for (auto& [number, stream] : receives_) room = room && pump_credits(*stream, all_credits);
+  room = room && pump_transfers();
   blocked_ = !room;
   pump_ack(all_credits ? 1 : kAckBatch);
 }

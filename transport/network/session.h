@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -22,6 +23,7 @@
 #include "transport/network/ledger.h"
 #include "transport/network/rail_load.h"
 #include "transport/network/stream.h"
+#include "transport/network/transfers.h"
 #include "transport/network/windows.h"
 
 namespace tutti::transport::network {
@@ -55,6 +57,7 @@ struct SessionPath final : FrameSink {
   int64_t since_ns = 0;
   Hello hello{};
   Nonce acceptor_nonce{};
+  uint64_t placing = 0;  // Placement::tag of the payload that is arriving; 0: none
   std::array<std::byte, 64> greeting{};  // a greeting's payload arrives here
   Welcome welcome{};                     // what is said, which the path may still be reading
   Confirm confirm{};
@@ -105,6 +108,15 @@ class Session {
   void say_goodbye() noexcept;
 
   Inquiries& inquiries() noexcept { return inquiries_; }
+
+  // For one-sided transfers.
+  // Frames that match are not sent again. False while a path still reads the payload of one.
+  bool withdraw(const std::function<bool(const OutgoingFrame&)>& matches);
+  // A path may write to what its placement has this tag.
+  bool is_placing(uint64_t tag) const noexcept;
+  // Breaks the paths that withdraw() or is_placing() has found busy; pump() then ends them.
+  void break_paths(const std::function<bool(const OutgoingFrame&)>& reading, uint64_t placing,
+                   const std::string& why);
   std::vector<PathReport> open_paths() const;
   // For tests: breaks the n-th open path.
   bool sabotage(size_t nth) noexcept;
@@ -137,6 +149,7 @@ class Session {
   bool send(const OutgoingFrame& frame) noexcept;  // whose payload somebody else keeps
   bool hand_over(Sent& sent, SessionPath& path) noexcept;
   bool resend(Sent& sent) noexcept;
+  bool pump_transfers() noexcept;
   SessionPath* best_path(size_t bytes) noexcept;
   void observe_rails() noexcept;
   size_t part_bytes(const FifoLayout& layout) const noexcept;

@@ -11,7 +11,9 @@ namespace {
 
 constexpr size_t kMaxOwnedPayload = 1 << 20;  // of frames that are not messages
 
-bool has_to_wait_for_earlier(FrameKind kind) noexcept {
+bool has_to_wait_for_earlier(const FrameHeader& header) noexcept {
+  const FrameKind kind = header.kind;
+  if (kind == FrameKind::kTransferNote) return (header.flags & kInOrder) != 0;
   // Puts too: an earlier one that is sent again must not overwrite a later one.
   return kind == FrameKind::kPut || kind == FrameKind::kSignal || kind == FrameKind::kRead ||
          kind == FrameKind::kWords || kind == FrameKind::kFailure;
@@ -46,6 +48,12 @@ std::byte* Session::place(SessionPath& from, const FrameHeader& header) noexcept
     RecvStream* const stream = find_recv(header.stream);
     return stream == nullptr ? nullptr : stream->place(header);
   }
+  if (header.kind == FrameKind::kTransferData) {
+    if (endpoint_.transfers() == nullptr) return nullptr;
+    const Placement placement = endpoint_.transfers()->place(peer_, header);
+    from.placing = placement.at != nullptr ? placement.tag : 0;
+    return placement.at;
+  }
   if (header.payload_bytes > kMaxOwnedPayload) return nullptr;
   auto& buffer = from.arriving[header.sequence];
   buffer = std::make_unique<std::byte[]>(header.payload_bytes);
@@ -62,6 +70,7 @@ void Session::arrived(SessionPath& from, const FrameHeader& header,
     return;
   }
   if (header.sequence == 0) return greet(from, header);
+  from.placing = 0;
   std::unique_ptr<std::byte[]> owned;
   if (const auto at = from.arriving.find(header.sequence); at != from.arriving.end()) {
     owned = std::move(at->second);
@@ -70,9 +79,11 @@ void Session::arrived(SessionPath& from, const FrameHeader& header,
   }
   if (!inbox_.is_new(header.sequence)) return;
   inbox_.mark(header.sequence);
-  if (payload == nullptr && header.payload_bytes != 0 && header.kind != FrameKind::kMessage)
-    return fail("rank " + std::to_string(peer_) + " sent a frame that is too large");
-  const bool early = has_to_wait_for_earlier(header.kind) && inbox_.cumulative() < header.sequence;
+  const bool placed =
+      header.kind == FrameKind::kMessage || header.kind == FrameKind::kTransferData;
+  if (payload == nullptr && header.payload_bytes != 0 && !placed)
+    return fail(endpoint_.name_of(peer_) + " sent a frame that is too large");
+  const bool early = has_to_wait_for_earlier(header) && inbox_.cumulative() < header.sequence;
   if (early) {
     if (owned == nullptr && header.payload_bytes != 0) {
       owned = std::make_unique<std::byte[]>(header.payload_bytes);
@@ -100,12 +111,12 @@ void Session::dispatch(const FrameHeader& header, const std::byte* payload) noex
     case FrameKind::kMessage: {
       RecvStream* const stream = find_recv(header.stream);
       if (stream == nullptr || !stream->arrived(header, payload))
-        return fail("rank " + std::to_string(peer_) + " sent a message that fits no slot here");
+        return fail(endpoint_.name_of(peer_) + " sent a message that fits no slot here");
       return endpoint_.ring_own_bell();
     }
     case FrameKind::kCredit:
       if (header.stream >= sends_.size() || !sends_[header.stream]->released(header.number))
-        return fail("rank " + std::to_string(peer_) + " gave credit for what it never got");
+        return fail(endpoint_.name_of(peer_) + " gave credit for what it never got");
       return endpoint_.ring_own_bell();
     case FrameKind::kOpen:
       return on_open(header, payload);
@@ -118,7 +129,7 @@ void Session::dispatch(const FrameHeader& header, const std::byte* payload) noex
     case FrameKind::kAbandon:
     case FrameKind::kAbandoned:
       if (header.payload_bytes != sizeof(Arrivals))
-        return fail("rank " + std::to_string(peer_) + " does not say what has arrived");
+        return fail(endpoint_.name_of(peer_) + " does not say what has arrived");
       return header.kind == FrameKind::kAbandon
                  ? on_abandon(header.number, decode<Arrivals>(payload))
                  : on_abandoned(header.number, decode<Arrivals>(payload));
@@ -129,8 +140,15 @@ void Session::dispatch(const FrameHeader& header, const std::byte* payload) noex
     case FrameKind::kSignal:
     case FrameKind::kRead:
       return endpoint_.serve_window(*this, header, payload);
+    case FrameKind::kTransferData:
+    case FrameKind::kTransferNote:
+      if (endpoint_.transfers() == nullptr)
+        return fail(endpoint_.name_of(peer_) + " sent a transfer to a communicator");
+      if (header.kind == FrameKind::kTransferNote)
+        return endpoint_.transfers()->noted(*this, header, payload);
+      return endpoint_.transfers()->arrived(*this, header, payload);
     default:
-      return fail("rank " + std::to_string(peer_) + " sent a frame of unknown kind");
+      return fail(endpoint_.name_of(peer_) + " sent a frame of unknown kind");
   }
 }
 

@@ -58,7 +58,7 @@ void Session::pump_greetings() noexcept {
       path.state = State::kGreeting;
     } else if (path.state == State::kWelcomed) {
       path.confirm.proof =
-          prove(endpoint_.secret(), Step::kConfirm, path.hello, path.acceptor_nonce);
+          prove(endpoint_.secret_of(peer_), Step::kConfirm, path.hello, path.acceptor_nonce);
       if (send_unsequenced(path, {.kind = FrameKind::kConfirm}, &path.confirm, sizeof path.confirm))
         opened(path);
     }
@@ -66,7 +66,7 @@ void Session::pump_greetings() noexcept {
 }
 
 void Session::greet(SessionPath& from, const FrameHeader& header) noexcept {
-  const Key& secret = endpoint_.secret();
+  const Key& secret = endpoint_.secret_of(peer_);
   const bool greeting = from.state == State::kGreeting;
   // Only on an open path the peer may have received what it has to tell of.
   const auto refuse = [&](const std::string& why) { lost(from, why, from.state != State::kOpen); };
@@ -93,7 +93,7 @@ void Session::greet(SessionPath& from, const FrameHeader& header) noexcept {
       yield_until_ns_ = now_ns() + kYieldNs;
     } else {
       const bool encryption = header.word == static_cast<uint32_t>(Refusal::kEncryption);
-      fail("rank " + std::to_string(peer_) + " refuses paths of this rank: " +
+      fail(endpoint_.name_of(peer_) + " refuses paths of this rank: " +
            (encryption ? "TUTTI_ENCRYPT is not the same on both; set it alike on all ranks"
                        : "it does not belong to this communicator"));
     }
@@ -104,7 +104,7 @@ void Session::greet(SessionPath& from, const FrameHeader& header) noexcept {
 
 void Session::opened(SessionPath& path) noexcept {
   if (endpoint_.encrypts()) {
-    const PathKeys keys = derive_keys(endpoint_.secret(), path.hello, path.acceptor_nonce);
+    const PathKeys keys = derive_keys(endpoint_.secret_of(peer_), path.hello, path.acceptor_nonce);
     const bool sealed = path.dialled ? path.path->encrypt(keys.dialler_sends, keys.acceptor_sends)
                                      : path.path->encrypt(keys.acceptor_sends, keys.dialler_sends);
     if (!sealed) return lost(path, "it can't be encrypted", true);
@@ -229,12 +229,12 @@ void Session::tick(int64_t now) noexcept {
   if (any_path(State::kOpen)) return;
   if (down_since_ns_ == 0) down_since_ns_ = now;
   if (refusals_ >= kRefusalsOfTheGone) {
-    return fail("rank " + std::to_string(peer_) + " is gone: its machine answers, but nobody " +
+    return fail(endpoint_.name_of(peer_) + " is gone: its machine answers, but nobody " +
                 "listens there any more; last: " + last_break_);
   }
   const int64_t down_ns = now - down_since_ns_;
   if (down_ns < endpoint_.patience_ns()) return;
-  fail("rank " + std::to_string(peer_) + " can't be reached: no " +
+  fail(endpoint_.name_of(peer_) + " can't be reached: no " +
        std::string(endpoint_.carrier().name()) + " path to it has worked for " +
        std::to_string(down_ns / kNsPerSecond) +
        " s; last: " + (last_break_.empty() ? "none was ever made" : last_break_) +

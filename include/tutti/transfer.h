@@ -53,10 +53,10 @@ typedef struct tuttiAgentConfig_v1 {
   const char* transport; /* as TUTTI_TRANSPORT */
   const char* socketIfname; /* as TUTTI_SOCKET_IFNAME */
 } tuttiAgentConfig_t;
-#define TUTTI_AGENT_CONFIG_INITIALIZER                                                  \
-  {                                                                                     \
-    sizeof(tuttiAgentConfig_t), TUTTI_CONFIG_UNDEF_PTR, TUTTI_CONFIG_UNDEF_PTR,         \
-        TUTTI_CONFIG_UNDEF_PTR                                                          \
+#define TUTTI_AGENT_CONFIG_INITIALIZER                                          \
+  {                                                                             \
+    sizeof(tuttiAgentConfig_t), TUTTI_CONFIG_UNDEF_PTR, TUTTI_CONFIG_UNDEF_PTR, \
+        TUTTI_CONFIG_UNDEF_PTR                                                  \
   }
 
 /* An agent with a listener of its own. config may be NULL. tuttiInvalidUsage: the transport named
@@ -72,9 +72,9 @@ TUTTI_API tuttiResult_t tuttiAgentDestroy(tuttiAgent_t agent);
 TUTTI_API tuttiResult_t tuttiAgentRegister(tuttiAgent_t agent, void* base, size_t bytes,
                                            uint32_t* region);
 /* When it returns nobody writes to the memory or reads it any more; operations of peers on it fail,
- * naming the region. Within a second or two: who is stopped in the middle of a piece loses its path,
- * and on one host the whole allocation is withdrawn from other processes (register it again to have
- * it back). tuttiInvalidArgument: there is no such region. */
+ * naming the region. Within a second or two: who is stopped in the middle of a piece loses its
+ * path, and on one host the whole allocation is withdrawn from other processes (register it again
+ * to have it back). tuttiInvalidArgument: there is no such region. */
 TUTTI_API tuttiResult_t tuttiAgentDeregister(tuttiAgent_t agent, uint32_t region);
 
 /* Writes the agent's blob, with the regions registered now, to `blob`, and its bytes to *bytes.
@@ -101,8 +101,10 @@ typedef struct tuttiAgentPeerInfo_v1 {
   size_t numRegions;
   char how[512]; /* for people: what is mapped, which paths are open, why not by memory */
 } tuttiAgentPeerInfo_t;
-#define TUTTI_AGENT_PEER_INFO_INITIALIZER \
-  { sizeof(tuttiAgentPeerInfo_t), {0}, 0, 0, 0, { 0 } }
+#define TUTTI_AGENT_PEER_INFO_INITIALIZER             \
+  {                                                   \
+    sizeof(tuttiAgentPeerInfo_t), {0}, 0, 0, 0, { 0 } \
+  }
 TUTTI_API tuttiResult_t tuttiAgentPeerGetInfo(tuttiAgentPeer_t peer, tuttiAgentPeerInfo_t* info);
 /* The peer's i-th region, i < numRegions, in the order of registration. Pointers may be NULL. */
 TUTTI_API tuttiResult_t tuttiAgentPeerGetRegion(tuttiAgentPeer_t peer, size_t i, uint32_t* region,
@@ -141,16 +143,17 @@ TUTTI_API tuttiResult_t tuttiPutv(tuttiAgentPeer_t peer, const tuttiTransferDesc
 TUTTI_API tuttiResult_t tuttiGetv(tuttiAgentPeer_t peer, const tuttiTransferDesc_t* descs,
                                   size_t nDescs, unsigned int flags, tuttiTransfer_t* transfer);
 
-/* tuttiInProgress while the transfer runs, else its result: tuttiSuccess; tuttiRemoteError: the peer
- * died, left or was lost (within TUTTI_NET_TIMEOUT, on one host at once); tuttiInvalidUsage: the
- * peer has deregistered a region (named), or the transfer was cancelled. Never waits; moves a piece
- * of what is to be moved. */
+/* tuttiInProgress while the transfer runs, else its result: tuttiSuccess; tuttiRemoteError: the
+ * peer died, left or was lost (within TUTTI_NET_TIMEOUT, on one host at once); tuttiInvalidUsage:
+ * the peer has deregistered a region (named), or the transfer was cancelled. Never waits; moves a
+ * piece of what is to be moved. */
 TUTTI_API tuttiResult_t tuttiTransferTest(tuttiTransfer_t transfer);
-/* The same after at most timeoutSeconds; < 0: TUTTI_TIMEOUT. A transfer that has not ended goes on. */
+/* The same after at most timeoutSeconds; < 0: TUTTI_TIMEOUT. A transfer that has not ended goes on.
+ */
 TUTTI_API tuttiResult_t tuttiTransferWait(tuttiTransfer_t transfer, double timeoutSeconds);
 /* Ends the transfer, within about a second: its local memory is the caller's again when this
- * returns. What has arrived stays; a signal is raised only for a put that was whole. Test then tells
- * how it ended. */
+ * returns. What has arrived stays; a signal is raised only for a put that was whole. Test then
+ * tells how it ended. */
 TUTTI_API tuttiResult_t tuttiTransferCancel(tuttiTransfer_t transfer);
 /* Frees the handle; cancels first what has not ended. */
 TUTTI_API tuttiResult_t tuttiTransferRelease(tuttiTransfer_t transfer);

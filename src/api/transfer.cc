@@ -96,8 +96,8 @@ Deadline deadline_of(double seconds, const transfer::Agent& agent) {
     const int64_t timeout_ns = agent.config().timeout_ns;
     return timeout_ns > 0 ? Deadline::after_ns(timeout_ns) : Deadline::never();
   }
-  return Deadline::after_ns(static_cast<int64_t>(std::min(seconds, 1e9) *
-                                                 static_cast<double>(kNsPerSecond)));
+  return Deadline::after_ns(
+      static_cast<int64_t>(std::min(seconds, 1e9) * static_cast<double>(kNsPerSecond)));
 }
 
 tuttiResult_t result_of(const char* function, const transfer::Request& request) {

@@ -90,8 +90,8 @@ void Agent::open_endpoint() {
                                               .bell = &bell_,
                                               .secret = secret_,
                                               .config = &options_.config.local};
-  auto carrier = rdma ? transport::rdma::make_carrier(transport)
-                      : transport::tcp::make_carrier(transport);
+  auto carrier =
+      rdma ? transport::rdma::make_carrier(transport) : transport::tcp::make_carrier(transport);
   endpoint_ = std::make_unique<network::Endpoint>(transport, std::move(carrier), this);
 }
 
@@ -165,8 +165,8 @@ std::shared_ptr<RemoteAgent> Agent::import_blob(std::span<const std::byte> bytes
   const Lock lock(endpoint_->mutex());
   network::Carrier& carrier = endpoint_->carrier();
   if (blob.carrier != carrier.name()) {
-    throw Error(StatusCode::kInvalidUsage, who + "it listens by " + blob.carrier + ", this one by " +
-                                               std::string(carrier.name()) +
+    throw Error(StatusCode::kInvalidUsage, who + "it listens by " + blob.carrier +
+                                               ", this one by " + std::string(carrier.name()) +
                                                "; set TUTTI_TRANSPORT alike for both");
   }
   last_number_ += 2;
@@ -221,7 +221,8 @@ std::string Agent::describe(RemoteAgent& remote) {
     text = remote.blob.carrier + " (not by memory: " + remote.why_not_near + ")";
   }
   const Lock lock(endpoint_->mutex());
-  if (const network::Session* session = endpoint_->find_session(remote.number); session != nullptr) {
+  if (const network::Session* session = endpoint_->find_session(remote.number);
+      session != nullptr) {
     for (const transport::PathReport& path : session->open_paths()) text += "; " + path.what;
   }
   return text;

@@ -4,7 +4,8 @@
 // imported, which it writes to and reads from.
 //
 // The agent's lock is its endpoint's. Whoever waits moves the endpoint; while nobody does, the
-// process's network thread serves what comes, and the mover's thread copies (docs/design/transfer.md).
+// process's network thread serves what comes, and the mover's thread copies
+// (docs/design/transfer.md).
 #pragma once
 
 #include <algorithm>
@@ -205,7 +206,7 @@ class Agent final : public network::Transfers {
   // All below: under the endpoint's lock.
   Regions regions_;
   std::map<int, std::shared_ptr<RemoteAgent>> remotes_;
-  std::map<int, Caller> callers_;  // odd
+  std::map<int, Caller> callers_;                              // odd
   std::map<std::pair<int32_t, int32_t>, int> caller_numbers_;  // -1: has left, and can't come back
   int last_number_ = 0;
   uint64_t last_operation_ = 0;

@@ -61,8 +61,8 @@ class PullWork final : public LocalWork {
       into = region->base + range.to.offset + offset;
       ++region->pulling;
     }
-    const Status read = transport::shm::read_memory(
-        *process_, {head_.word_address, head_.word}, range.address + offset, into, bytes);
+    const Status read = transport::shm::read_memory(*process_, {head_.word_address, head_.word},
+                                                    range.address + offset, into, bytes);
     const Agent::Lock lock(agent_.endpoint_->mutex());
     agent_.regions_.end_pulling(range.to.region);
     return read;
@@ -136,10 +136,9 @@ bool Agent::may_forget(int peer) noexcept {
 
 bool Agent::next(int peer, size_t most, OutgoingFrame* frame) noexcept {
   const auto caller = callers_.find(peer);
-  const bool there = !is_caller(peer)
-                         ? next_put(*remotes_.at(peer), most, frame)
-                         : caller != callers_.end() &&
-                               next_served(peer, caller->second, most, frame);
+  const bool there =
+      !is_caller(peer) ? next_put(*remotes_.at(peer), most, frame)
+                       : caller != callers_.end() && next_served(peer, caller->second, most, frame);
   if (there) offered_bytes_ = frame->header.payload_bytes;
   return there;
 }
@@ -354,8 +353,8 @@ void Agent::on_get(Session& from, Caller& caller, const FrameHeader& header,
 
 void Agent::on_pull(Session& from, Caller& caller, const FrameHeader& header,
                     const std::byte* payload) {
-  const size_t list_bytes = header.payload_bytes - std::min<size_t>(header.payload_bytes,
-                                                                    sizeof(PullHead));
+  const size_t list_bytes =
+      header.payload_bytes - std::min<size_t>(header.payload_bytes, sizeof(PullHead));
   if (header.payload_bytes < sizeof(PullHead) || list_bytes % sizeof(PullRange) != 0)
     return from.fail(name_of(from.peer()) + " offered something that is no list of ranges");
   const auto head = decode<PullHead>(payload);

@@ -15,9 +15,9 @@ using network::FrameKind;
 using network::OutgoingFrame;
 using network::Session;
 
-constexpr size_t kInlineBytes = 64 << 10;          // copied by the caller before the call returns
-constexpr int64_t kLetGoNs = kNsPerSecond;         // for paths to be done with an operation's memory
-constexpr uint64_t kGetTag = uint64_t{1} << 63;    // placements of gets; those of puts are regions
+constexpr size_t kInlineBytes = 64 << 10;        // copied by the caller before the call returns
+constexpr int64_t kLetGoNs = kNsPerSecond;       // for paths to be done with an operation's memory
+constexpr uint64_t kGetTag = uint64_t{1} << 63;  // placements of gets; those of puts are regions
 constexpr const char* kCancelled = "the operation was cancelled";
 
 }  // namespace
@@ -62,7 +62,9 @@ class CopyWork final : public LocalWork {
 
 void Agent::check_request(const RemoteAgent& remote, const std::vector<Descriptor>& ranges,
                           const Signal& signal) const {
-  const auto refuse = [](const std::string& why) { throw Error(StatusCode::kInvalidArgument, why); };
+  const auto refuse = [](const std::string& why) {
+    throw Error(StatusCode::kInvalidArgument, why);
+  };
   if (ranges.size() > kMostDescriptors)
     refuse(fmt::format("{} descriptors; at most {} in one call", ranges.size(), kMostDescriptors));
   if (signal.value != 0 && signal.counter >= kCounters)
@@ -170,11 +172,10 @@ constexpr uint32_t word_of(Note note) noexcept { return static_cast<uint32_t>(no
 
 void Agent::post_begin(Session& session, const std::shared_ptr<Request>& request) {
   const SignalWire signal{.value = request->signal.value, .counter = request->signal.counter};
-  post_note(session,
-            {.word = word_of(Note::kBegin),
-             .number = request->total_bytes,
-             .place = request->number},
-            &signal, 1);
+  post_note(
+      session,
+      {.word = word_of(Note::kBegin), .number = request->total_bytes, .place = request->number},
+      &signal, 1);
   if (request->total_bytes != 0) request->remote->sending.push_back(request);
 }
 
@@ -194,15 +195,14 @@ void Agent::post_pull(Session& session, Request& request) {
   // Nobody else's: the operation's number, spread over the cookie.
   const uint64_t word = (cookie_ ^ request.number * 0x9e3779b97f4a7c15ULL) | 1;
   request.pull_word.store(word, std::memory_order_seq_cst);
-  const PullHead head{
-      .signal = {.value = request.signal.value, .counter = request.signal.counter},
-      .word_address = reinterpret_cast<uintptr_t>(&request.pull_word),
-      .word = word,
-      .host_id = self.host_id,
-      .process_uid = self.process_uid,
-      .start_ticks = self.start_ticks,
-      .pid = self.pid,
-      .uid = self.uid};
+  const PullHead head{.signal = {.value = request.signal.value, .counter = request.signal.counter},
+                      .word_address = reinterpret_cast<uintptr_t>(&request.pull_word),
+                      .word = word,
+                      .host_id = self.host_id,
+                      .process_uid = self.process_uid,
+                      .start_ticks = self.start_ticks,
+                      .pid = self.pid,
+                      .uid = self.uid};
   std::vector<std::byte> payload(sizeof head + request.ranges.size() * sizeof(PullRange));
   std::memcpy(payload.data(), &head, sizeof head);
   std::byte* at = payload.data() + sizeof head;
@@ -291,12 +291,11 @@ void Agent::cancel(const std::shared_ptr<Request>& request) noexcept {
     if (settle(*request)) return;
     Session* const session = endpoint_->find_session(request->remote->number);
     if (!request->closing && session != nullptr) {
-      request->close_with(StatusCode::kInvalidUsage,
-                          std::string(kCancelled) + "; " + request->remote->name() +
-                              " may have got part of it, and no signal");
-      const FrameHeader note{.flags = network::kInOrder,
-                             .word = word_of(Note::kCancel),
-                             .place = request->number};
+      request->close_with(StatusCode::kInvalidUsage, std::string(kCancelled) + "; " +
+                                                         request->remote->name() +
+                                                         " may have got part of it, and no signal");
+      const FrameHeader note{
+          .flags = network::kInOrder, .word = word_of(Note::kCancel), .place = request->number};
       post_note<std::byte>(*session, note, nullptr, 0);
       session->pump(false);
     }

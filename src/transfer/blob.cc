@@ -45,9 +45,8 @@ uint64_t checksum_of(std::span<const std::byte> blob) noexcept {
 }
 
 [[noreturn]] void refuse(const std::string& why) {
-  throw Error(StatusCode::kInvalidArgument,
-              "the blob is not what tuttiAgentExport made: " + why +
-                  "; pass on all of its bytes, unchanged");
+  throw Error(StatusCode::kInvalidArgument, "the blob is not what tuttiAgentExport made: " + why +
+                                                "; pass on all of its bytes, unchanged");
 }
 
 template <size_t N>
@@ -85,8 +84,7 @@ Head checked_head(std::span<const std::byte> bytes) {
   if (head.n_regions > kRegionSlots || head.network_bytes > kMaxAddressBytes)
     refuse(fmt::format("it has {} regions and an address of {} bytes", head.n_regions,
                        head.network_bytes));
-  const size_t expected =
-      sizeof(Head) + head.network_bytes + head.n_regions * sizeof(RegionEntry);
+  const size_t expected = sizeof(Head) + head.network_bytes + head.n_regions * sizeof(RegionEntry);
   if (bytes.size() != expected)
     refuse(fmt::format("its parts take {} bytes, {} are here", expected, bytes.size()));
   return head;

@@ -45,9 +45,7 @@ class Writing {
   ~Writing() { slot_.writers.fetch_sub(1, std::memory_order_release); }
   Writing(const Writing&) = delete;
   Writing& operator=(const Writing&) = delete;
-  bool allowed() const noexcept {
-    return slot_.region.load(std::memory_order_seq_cst) == region_;
-  }
+  bool allowed() const noexcept { return slot_.region.load(std::memory_order_seq_cst) == region_; }
 
  private:
   RegionSlot& slot_;

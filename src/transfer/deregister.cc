@@ -15,7 +15,7 @@ namespace {
 using network::OutgoingFrame;
 using network::Session;
 
-constexpr int64_t kLetGoNs = kNsPerSecond;         // for frames and neighbours in the middle of it
+constexpr int64_t kLetGoNs = kNsPerSecond;          // for frames and neighbours in the middle of it
 constexpr int64_t kOwnPieceNs = 10 * kNsPerSecond;  // for a piece that this process is reading
 
 auto within(const std::byte* base, size_t bytes) {

@@ -2,12 +2,12 @@
 // A queue of operations, of which any thread takes the next piece.
 #include "src/transfer/mover.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <csignal>
 #include <system_error>
 #include <utility>
-
-#include <pthread.h>
 
 namespace tutti::transfer {
 

@@ -57,7 +57,8 @@ class Mover {
   Mover(const Mover&) = delete;
   Mover& operator=(const Mover&) = delete;
 
-  // Queues it. The thread is started by the first that needs it; throws SystemError when it can't be.
+  // Queues it. The thread is started by the first that needs it; throws SystemError when it can't
+  // be.
   void start(const std::shared_ptr<LocalWork>& work);
   // Moves all of it on the calling thread.
   void run(const std::shared_ptr<LocalWork>& work) noexcept;

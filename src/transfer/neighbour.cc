@@ -76,9 +76,9 @@ Status Neighbour::status() const noexcept {
 Status Neighbour::check(const RegionEntry& region, bool writing) const noexcept {
   const Mapped* const at = find(region);
   // seq_cst: see control_page.h.
-  const bool there = page_->regions[region.slot].region.load(std::memory_order_seq_cst) ==
-                         region.id &&
-                     (at == nullptr || !at->memory->revoked());
+  const bool there =
+      page_->regions[region.slot].region.load(std::memory_order_seq_cst) == region.id &&
+      (at == nullptr || !at->memory->revoked());
   if (!there) {
     const Status alive = status();
     return alive.ok() ? Status{StatusCode::kInvalidUsage, -1, "the region has been deregistered"}

@@ -43,7 +43,8 @@ class Neighbour {
 
  private:
   struct Mapped {
-    std::shared_ptr<transport::shm::PeerRegion> memory;  // shared with the hub's link, which revokes
+    std::shared_ptr<transport::shm::PeerRegion>
+        memory;  // shared with the hub's link, which revokes
   };
   const Mapped* find(const RegionEntry& region) const noexcept;
   Status check(const RegionEntry& region, bool writing) const noexcept;

@@ -67,9 +67,10 @@ std::vector<RegionEntry> Regions::entries() const {
 std::string range_problem(const std::string& whose, uint32_t region, uint64_t bytes_of_region,
                           uint64_t offset, uint64_t bytes) {
   if (bytes_of_region == 0) {
-    return fmt::format("{} has no region {}: it was not registered when the blob was exported, or "
-                       "has been deregistered",
-                       whose, region);
+    return fmt::format(
+        "{} has no region {}: it was not registered when the blob was exported, or "
+        "has been deregistered",
+        whose, region);
   }
   if (offset <= bytes_of_region && bytes <= bytes_of_region - offset) return {};
   return fmt::format("{} bytes at offset {} leave region {} of {}, which has {} bytes", bytes,

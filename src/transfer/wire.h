@@ -49,7 +49,7 @@ struct PullHead {
   SignalWire signal;
   uint64_t word_address = 0;
   uint64_t word = 0;
-  uint64_t host_id = 0;      // these five: the initiator's process
+  uint64_t host_id = 0;  // these five: the initiator's process
   uint64_t process_uid = 0;
   uint64_t start_ticks = 0;
   int32_t pid = 0;

@@ -50,8 +50,8 @@ TEST_P(Transfers, EachWay_IsTheOneMeant) {
 
 TEST_P(Transfers, PutsOfManySizes_ArriveWhereTheyBelong) {
   uint64_t signals = 0;
-  for (const size_t bytes : {size_t{0}, size_t{1}, size_t{63}, size_t{64 << 10}, size_t{(64 << 10) + 1},
-                             size_t{(1 << 20) + 3}, size_t{5 << 20}}) {
+  for (const size_t bytes : {size_t{0}, size_t{1}, size_t{63}, size_t{64 << 10},
+                             size_t{(64 << 10) + 1}, size_t{(1 << 20) + 3}, size_t{5 << 20}}) {
     SCOPED_TRACE(bytes);
     std::memset(memory_.data(), 0, memory_.bytes());
     auto data = pattern(bytes + 1, static_cast<unsigned>(bytes));
@@ -177,8 +177,9 @@ TEST_P(Transfers, BadDescriptors_RefusedByName) {
     return refusal([&] { (void)put(ranges, signal); });
   };
   const auto bytes = std::to_string(kBytes);
-  EXPECT_THAT(refused({{&b, region_, 0, 1}, {&b, region_, kBytes, 1}}),
-              HasSubstr("descriptor 1: 1 bytes at offset " + bytes + " leave region 1 of agent 'target'"));
+  EXPECT_THAT(
+      refused({{&b, region_, 0, 1}, {&b, region_, kBytes, 1}}),
+      HasSubstr("descriptor 1: 1 bytes at offset " + bytes + " leave region 1 of agent 'target'"));
   EXPECT_THAT(refused({{&b, region_, 1, UINT64_MAX}}), HasSubstr("descriptor 0"));
   EXPECT_THAT(refused({{&b, region_, UINT64_MAX, 2}}), HasSubstr("descriptor 0"));
   EXPECT_THAT(refused({{&b, 77, 0, 1}}), HasSubstr("has no region 77"));
@@ -205,8 +206,8 @@ TEST_P(Transfers, DeregisteredRegion_RefusedByTheTargetByName) {
   // The peer itself is well.
   const uint32_t next = target_.register_region(memory_.data(), memory_.bytes());
   const auto fresh = initiator_.import_blob(target_.export_blob());
-  EXPECT_EQ(outcome(initiator_, initiator_.start(fresh, Kind::kPut,
-                                                 {{data.data(), next, 0, data.size()}}, {})),
+  EXPECT_EQ(outcome(initiator_,
+                    initiator_.start(fresh, Kind::kPut, {{data.data(), next, 0, data.size()}}, {})),
             "");
 }
 
@@ -225,9 +226,9 @@ TEST_P(Transfers, DeregisterWhilePutsRun_NothingIsWrittenAfterwards) {
     std::memset(memory_.data(), 7, memory_.bytes());
     for (const auto& request : requests) (void)outcome(initiator_, request);
     for (const auto& request : requests) {
-      EXPECT_TRUE(request->has_ended()) << "kind " << static_cast<int>(request->kind) << " at "
-                                        << request->range << "+" << request->offset << " arrived "
-                                        << request->arrived_bytes;
+      EXPECT_TRUE(request->has_ended())
+          << "kind " << static_cast<int>(request->kind) << " at " << request->range << "+"
+          << request->offset << " arrived " << request->arrived_bytes;
     }
     EXPECT_TRUE(all_are(memory_.data(), memory_.bytes(), std::byte{7})) << "round " << round;
     initiator_.release(peer);
@@ -284,9 +285,9 @@ TEST_P(Transfers, AgentLeavesAndComesBack_NewBlobWorks) {
   const auto old = initiator_.import_blob(gone->export_blob());
   std::vector<std::byte> data(1 << 20, std::byte{3});
   const auto put_to = [&](const std::shared_ptr<RemoteAgent>& peer) {
-    return outcome(initiator_, initiator_.start(peer, Kind::kPut,
-                                                {{data.data(), region, 0, data.size()}},
-                                                {.value = 1, .counter = 0}));
+    return outcome(initiator_,
+                   initiator_.start(peer, Kind::kPut, {{data.data(), region, 0, data.size()}},
+                                    {.value = 1, .counter = 0}));
   };
   EXPECT_EQ(put_to(old), "");
   gone.reset();
@@ -355,8 +356,7 @@ TEST(TcpTransfers, PathsBreakInTheMiddle_BytesArriveOnce) {
     ASSERT_EQ(outcome(initiator, request), "");
     EXPECT_EQ(target.counter(0), round + 1);
     EXPECT_EQ(std::memcmp(memory.data(), data.data(), data.size()), 0);
-    const auto get =
-        initiator.start(peer, Kind::kGet, {{back.data(), region, 0, back.size()}}, {});
+    const auto get = initiator.start(peer, Kind::kGet, {{back.data(), region, 0, back.size()}}, {});
     (void)initiator.wait(*get, Deadline::after_ns(round * kNsPerMs));
     broken += initiator.sabotage(*peer, 0) ? 1 : 0;
     ASSERT_EQ(outcome(initiator, get), "");
@@ -398,9 +398,9 @@ TEST(TcpTransfers, BothEncrypt_BytesArrive) {
   const uint32_t region = target.register_region(memory.data(), memory.bytes());
   const auto peer = other.import_blob(target.export_blob());
   auto data = pattern(memory.bytes(), 8);
-  EXPECT_EQ(outcome(other, other.start(peer, Kind::kPut, {{data.data(), region, 0, data.size()}},
-                                       {})),
-            "");
+  EXPECT_EQ(
+      outcome(other, other.start(peer, Kind::kPut, {{data.data(), region, 0, data.size()}}, {})),
+      "");
   EXPECT_EQ(std::memcmp(memory.data(), data.data(), data.size()), 0);
 }
 

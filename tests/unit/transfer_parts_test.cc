@@ -178,8 +178,8 @@ TEST(Mover, NothingToMove_EndsAtOnce) {
 
 TEST(Mover, PieceFails_TheRestIsLeft) {
   Mover mover;
-  const auto work =
-      std::make_shared<CountingWork>(std::vector<size_t>{50 * Mover::kPieceBytes}, Mover::kPieceBytes);
+  const auto work = std::make_shared<CountingWork>(std::vector<size_t>{50 * Mover::kPieceBytes},
+                                                   Mover::kPieceBytes);
   mover.start(work);
   await(*work);
   EXPECT_EQ(work->end.load(), StatusCode::kRemoteError);

@@ -84,29 +84,31 @@ class Process {
   using Body = std::function<void(Channel& in, Channel& out)>;
   explicit Process(const Body& body) {
     pid_ = ::fork();
+    EXPECT_GE(pid_, 0);
     if (pid_ != 0) return;
     is_child = true;
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     body(to_, from_);
     ::_exit(::testing::Test::HasFailure() ? 1 : 0);
   }
-  ~Process() {
-    if (pid_ > 0) {
-      ::kill(pid_, SIGKILL);
-      ::waitpid(pid_, nullptr, 0);
-    }
-  }
+  ~Process() { kill(); }
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
   Channel& to() { return to_; }
   Channel& from() { return from_; }
-  void signal(int number) { ASSERT_EQ(::kill(pid_, number), 0); }
+  // Never of pid -1, which would be everybody.
+  void signal(int number) {
+    ASSERT_GT(pid_, 0) << "the process has been waited for";
+    ASSERT_EQ(::kill(pid_, number), 0);
+  }
   void kill() {
+    if (pid_ <= 0) return;
     ::kill(pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
     pid_ = -1;
   }
   int exit_code() {
+    if (pid_ <= 0) return -1;
     int status = 0;
     ::waitpid(pid_, &status, 0);
     pid_ = -1;
@@ -155,7 +157,8 @@ TEST_P(ProcessTransfers, TwoProcesses_PutGetAndCounter) {
     std::vector<Descriptor> ranges;  // blocks of 64 KiB and what is left
     for (size_t at = 0; at < data.size(); at += 64 << 10)
       ranges.push_back({data.data() + at, 1, at, 64 << 10});
-    EXPECT_EQ(outcome(agent, agent.start(peer, Kind::kPut, ranges, {.value = 1, .counter = 0})), "");
+    EXPECT_EQ(outcome(agent, agent.start(peer, Kind::kPut, ranges, {.value = 1, .counter = 0})),
+              "");
     other.to().send_word(i << 8 | i);
     EXPECT_EQ(other.from().receive_word(), 1U);
     std::vector<std::byte> back(kRegionBytes);
@@ -223,8 +226,9 @@ TEST_P(ProcessTransfers, PeerIsKilled_NamedAndOthersGoOn) {
     if (bad != nullptr) {
       EXPECT_EQ(agent.failure_of(*bad).code(), StatusCode::kRemoteError);
     }
-    EXPECT_EQ(outcome(agent, agent.start(good, Kind::kPut, {whole(data)}, {.value = 1, .counter = 0})),
-              "");
+    EXPECT_EQ(
+        outcome(agent, agent.start(good, Kind::kPut, {whole(data)}, {.value = 1, .counter = 0})),
+        "");
     other.to().send_word(1 << 8 | 5);
     EXPECT_EQ(other.from().receive_word(), 1U);
   }
@@ -235,7 +239,7 @@ TEST_P(ProcessTransfers, InitiatorIsKilled_TargetGoesOn) {
   Agent agent(options_for(way(), "decode"));
   const uint32_t region = agent.register_region(memory.data(), memory.bytes());
   const auto blob = agent.export_blob();
-  const Process::Body body = [&](Channel& in, Channel& out) {
+  const Process::Body body = [&](Channel&, Channel& out) {
     Agent mine(options_for(way(), "prefill"));
     const auto peer = mine.import_blob(blob);
     std::vector<std::byte> data(kRegionBytes, std::byte{1});
@@ -247,7 +251,6 @@ TEST_P(ProcessTransfers, InitiatorIsKilled_TargetGoesOn) {
                                       {{data.data(), region, 0, data.size()}}, {});
       if (i % 4 == 0 && !outcome(mine, request).empty()) break;
     }
-    (void)in;
   };
   for (int round = 0; round < 3; ++round) {
     Process initiator(body);
@@ -259,13 +262,20 @@ TEST_P(ProcessTransfers, InitiatorIsKilled_TargetGoesOn) {
   agent.deregister_region(region);
   EXPECT_LT(now_ns() - before, 10 * kNsPerSecond);
   std::memset(memory.data(), 7, memory.bytes());
+  sleep_ns(20 * kNsPerMs);
+  EXPECT_TRUE(all_are(memory.data(), memory.bytes(), std::byte{7}));
   const uint32_t next = agent.register_region(memory.data(), memory.bytes());
+  EXPECT_NE(next, region);
+  const auto fresh = agent.export_blob();
   Process last([&](Channel&, Channel&) {
     Agent mine(options_for(way(), "prefill"));
-    EXPECT_NE(next, region);
+    std::vector<std::byte> data(kRegionBytes, std::byte{8});
+    EXPECT_EQ(outcome(mine, mine.start(mine.import_blob(fresh), Kind::kPut,
+                                       {{data.data(), next, 0, data.size()}}, {})),
+              "");
   });
   EXPECT_EQ(last.exit_code(), 0);
-  EXPECT_TRUE(all_are(memory.data(), memory.bytes(), std::byte{7}));
+  EXPECT_TRUE(all_are(memory.data(), memory.bytes(), std::byte{8}));
 }
 
 // What needs the target's own threads does not end; the caller has its memory back all the same.
@@ -289,9 +299,9 @@ TEST(StoppedTransfers, Cancel_ReturnsWithinSeconds) {
     if (way == Way::kPulled) {
       // The peer is well: it finds that what it was offered has been taken back.
       std::fill(data.begin(), data.end(), std::byte{2});
-      EXPECT_EQ(outcome(agent, agent.start(peer, Kind::kPut, {whole(data)},
-                                           {.value = 1, .counter = 0})),
-                "");
+      EXPECT_EQ(
+          outcome(agent, agent.start(peer, Kind::kPut, {whole(data)}, {.value = 1, .counter = 0})),
+          "");
       other.to().send_word(1 << 8 | 2);
       EXPECT_EQ(other.from().receive_word(), 1U);
     }
@@ -351,8 +361,7 @@ TEST(Pulls, KernelForbidsReading_BytesGoByTheNetwork) {
     const auto peer = mine.import_blob(blob);
     ASSERT_NE(peer->neighbour, nullptr) << peer->why_not_near;
     std::vector<std::byte> data(kRegionBytes, std::byte{3});
-    const auto request =
-        mine.start(peer, Kind::kPut, {whole(data)}, {.value = 1, .counter = 0});
+    const auto request = mine.start(peer, Kind::kPut, {whole(data)}, {.value = 1, .counter = 0});
     EXPECT_EQ(request->route, Route::kPull);
     EXPECT_EQ(outcome(mine, request), "");
     EXPECT_EQ(request->route, Route::kNetwork);

@@ -39,7 +39,8 @@ inline AgentOptions options_for(Way way, const std::string& name) {
 class Memory {
  public:
   Memory(Way way, size_t bytes) : bytes_(bytes), shared_(way == Way::kMapped) {
-    data_ = shared_ ? static_cast<std::byte*>(device::allocate_shared(bytes)) : new std::byte[bytes]();
+    data_ =
+        shared_ ? static_cast<std::byte*>(device::allocate_shared(bytes)) : new std::byte[bytes]();
   }
   ~Memory() {
     if (shared_) {

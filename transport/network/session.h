@@ -57,7 +57,7 @@ struct SessionPath final : FrameSink {
   int64_t since_ns = 0;
   Hello hello{};
   Nonce acceptor_nonce{};
-  uint64_t placing = 0;  // Placement::tag of the payload that is arriving; 0: none
+  uint64_t placing = 0;                  // Placement::tag of the payload that is arriving; 0: none
   std::array<std::byte, 64> greeting{};  // a greeting's payload arrives here
   Welcome welcome{};                     // what is said, which the path may still be reading
   Confirm confirm{};

@@ -79,8 +79,7 @@ void Session::arrived(SessionPath& from, const FrameHeader& header,
   }
   if (!inbox_.is_new(header.sequence)) return;
   inbox_.mark(header.sequence);
-  const bool placed =
-      header.kind == FrameKind::kMessage || header.kind == FrameKind::kTransferData;
+  const bool placed = header.kind == FrameKind::kMessage || header.kind == FrameKind::kTransferData;
   if (payload == nullptr && header.payload_bytes != 0 && !placed)
     return fail(endpoint_.name_of(peer_) + " sent a frame that is too large");
   const bool early = has_to_wait_for_earlier(header) && inbox_.cumulative() < header.sequence;

@@ -46,8 +46,7 @@ void Session::break_paths(const std::function<bool(const OutgoingFrame&)>& readi
                           uint64_t placing, const std::string& why) {
   std::vector<SessionPath*> busy;
   outbox_.for_each([&](Sent& sent) {
-    if (sent.reader != nullptr && reading(sent.frame))
-      busy.push_back(sent.reader);
+    if (sent.reader != nullptr && reading(sent.frame)) busy.push_back(sent.reader);
   });
   for (auto& path : paths_) {
     if (path->placing == placing) busy.push_back(path.get());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an endpoint asks of whoever carries one-sided transfers over it (src/transfer): who its peers
-// are, since they come and go and have no ranks, and where the bytes of their frames belong.
+// What an endpoint asks of whoever carries one-sided transfers over it (src/transfer): who its
+// peers are, since they come and go and have no ranks, and where the bytes of their frames belong.
 //
 // A frame of kind kTransferData is placed where it belongs at once, in any order; a kTransferNote
 // is an owned message. Everything is called under the endpoint's lock and must not block.

@@ -252,6 +252,8 @@ bool TcpPath::receive() noexcept {
     if (in_payload_ && payload_left_ == 0 && !end_frame()) return true;
     if (direct != nullptr && got == 0 && in_payload_) break;  // a short read: nothing more is there
   }
+  // What the last read has left in the buffer may be all that comes: the socket would not tell.
+  while (!broken_ && take_buffered()) moved = true;
   return moved;
 }
 

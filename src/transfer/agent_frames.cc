@@ -2,6 +2,7 @@
 // What frames mean: answers to this agent's operations, and the operations of others on its
 // regions.
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include <spdlog/fmt/fmt.h>
@@ -50,29 +51,34 @@ class PullWork final : public LocalWork {
   }
 
  private:
-  Status move(size_t span, size_t offset, size_t bytes) noexcept override {
-    const PullRange& range = ranges_[span];
-    std::byte* into = nullptr;
+  Status move(std::span<const Part> parts) noexcept override {
+    std::array<transport::shm::MemoryPiece, 32> pieces{};
+    size_t held = 0;
     {
       const Agent::Lock lock(agent_.endpoint_->mutex());
-      Region* const region = agent_.regions_.find(range.to.region);
-      if (region == nullptr)
-        return {StatusCode::kInvalidUsage, -1, "the region has been deregistered"};
-      into = region->base + range.to.offset + offset;
-      ++region->pulling;
+      for (; held < parts.size(); ++held) {
+        const PullRange& range = ranges_[parts[held].span];
+        Region* const region = agent_.regions_.find(range.to.region);
+        if (region == nullptr) break;
+        ++region->pulling;
+        pieces[held] = {.address = range.address + parts[held].offset,
+                        .into = region->base + range.to.offset + parts[held].offset,
+                        .bytes = parts[held].bytes};
+      }
     }
     const Status read = transport::shm::read_memory(*process_, {head_.word_address, head_.word},
-                                                    range.address + offset, into, bytes);
+                                                    std::span(pieces).first(held));
     const Agent::Lock lock(agent_.endpoint_->mutex());
-    agent_.regions_.end_pulling(range.to.region);
-    return read;
+    for (size_t i = 0; i < held; ++i) agent_.regions_.end_pulling(ranges_[parts[i].span].to.region);
+    if (held == parts.size()) return read;
+    return {StatusCode::kInvalidUsage, -1, "the region has been deregistered"};
   }
   void finished(const Status& status) noexcept override {
     {
       const Agent::Lock lock(agent_.endpoint_->mutex());
       Session* const session = agent_.endpoint_->find_session(caller_);
       const auto caller = agent_.callers_.find(caller_);
-      // Cancelled, or gone: then nobody asks, and no counter is raised.
+      // The caller has gone: then nobody asks, and no counter is raised.
       if (session == nullptr || caller == agent_.callers_.end() ||
           caller->second.pulls.erase(number_) == 0) {
         return;
@@ -401,10 +407,17 @@ void Agent::on_done(Session& from, RemoteAgent& remote, const FrameHeader& heade
         remote.blob.carrier);
     remote.refuses_pulls = true;
     request->pull_word.store(0, std::memory_order_seq_cst);
+    request->offered = false;
     request->route = Route::kNetwork;
     return post_begin(from, request);
   }
   const auto code = static_cast<StatusCode>(header.stream);
+  request->offered = false;
+  if (code == StatusCode::kOk && request->closing) {
+    // It was whole before the cancel was heard of.
+    request->closing_code = code;
+    request->closing_why.clear();
+  }
   request->close_with(code, code == StatusCode::kOk ? "" : remote.name() + " refused: " + why);
   endpoint_->ring_own_bell();
 }
@@ -412,8 +425,6 @@ void Agent::on_done(Session& from, RemoteAgent& remote, const FrameHeader& heade
 void Agent::on_cancel(Caller& caller, uint64_t number) noexcept {
   caller.puts.erase(number);
   std::erase_if(caller.gets, [&](const ServedGet& get) { return get.number == number; });
-  // The mover finds its word gone; what it says then interests nobody.
-  caller.pulls.erase(number);
 }
 
 }  // namespace tutti::transfer

@@ -33,14 +33,19 @@ class CopyWork final : public LocalWork {
   }
 
  private:
-  Status move(size_t span, size_t offset, size_t bytes) noexcept override {
-    const Descriptor& range = request_->ranges[span];
+  Status move(std::span<const Part> parts) noexcept override {
+    Status status = kOkStatus;
+    for (size_t i = 0; i < parts.size() && status.ok(); ++i) status = move(parts[i]);
+    return status;
+  }
+  Status move(const Part& part) noexcept {
+    const Descriptor& range = request_->ranges[part.span];
     RemoteAgent& remote = *request_->remote;
     const RegionEntry& region = remote.regions.find(range.region)->second;
-    const uint64_t there = range.offset + offset;
+    const uint64_t there = range.offset + part.offset;
     return request_->kind == Kind::kPut
-               ? remote.neighbour->write(region, there, range.local + offset, bytes)
-               : remote.neighbour->read(region, there, range.local + offset, bytes);
+               ? remote.neighbour->write(region, there, range.local + part.offset, part.bytes)
+               : remote.neighbour->read(region, there, range.local + part.offset, part.bytes);
   }
   void finished(const Status& moved) noexcept override {
     RemoteAgent& remote = *request_->remote;
@@ -195,6 +200,7 @@ void Agent::post_pull(Session& session, Request& request) {
   // Nobody else's: the operation's number, spread over the cookie.
   const uint64_t word = (cookie_ ^ request.number * 0x9e3779b97f4a7c15ULL) | 1;
   request.pull_word.store(word, std::memory_order_seq_cst);
+  request.offered = true;
   const PullHead head{.signal = {.value = request.signal.value, .counter = request.signal.counter},
                       .word_address = reinterpret_cast<uintptr_t>(&request.pull_word),
                       .word = word,
@@ -235,6 +241,7 @@ bool Agent::settle(Request& request) noexcept {
     if (const Status near = remote.neighbour->status(); !near.ok())
       request.close_with(near.code, remote.name() + ": " + near.reason);
   }
+  if (request.closing && request.closing_code == StatusCode::kRemoteError) request.offered = false;
   if (!request.closing) return false;
   request.pull_word.store(0, std::memory_order_seq_cst);
   std::erase_if(remote.sending, [&](const auto& other) { return other.get() == &request; });
@@ -242,7 +249,7 @@ bool Agent::settle(Request& request) noexcept {
   const bool unread = session->withdraw([&](const OutgoingFrame& frame) {
     return frame.header.kind == FrameKind::kTransferData && frame.header.place == request.number;
   });
-  if (!unread || session->is_placing(tag_of_get(request.number))) return false;
+  if (request.offered || !unread || session->is_placing(tag_of_get(request.number))) return false;
   request.end(request.closing_code, request.closing_why);
   remote.open.erase(request.number);
   return true;
@@ -311,6 +318,8 @@ void Agent::cancel(const std::shared_ptr<Request>& request) noexcept {
         tag_of_get(request->number), "it was in the middle of an operation that was cancelled");
     session->pump(false);
   }
+  // Who is stopped in the middle of reading finds the word changed, so that nothing counts.
+  request->offered = false;
   (void)settle(*request);
 }
 

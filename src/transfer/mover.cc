@@ -11,21 +11,28 @@
 
 namespace tutti::transfer {
 
-// The next piece; false: there is none. Sets `over_` with the last.
-bool LocalWork::take(Piece* piece) noexcept {
-  const auto skip_ended = [this] {
-    while (span_ < span_bytes_.size() && offset_ == span_bytes_[span_]) {
+// The next piece; empty: there is none. Sets `over_` with the last.
+std::span<const LocalWork::Part> LocalWork::take(Piece* piece) noexcept {
+  size_t n = 0, left = Mover::kPieceBytes;
+  while (!over_ && left != 0 && n < piece->size()) {
+    if (span_ == span_bytes_.size()) {
+      over_ = true;
+    } else if (offset_ == span_bytes_[span_]) {
       ++span_;
       offset_ = 0;
+    } else {
+      const size_t bytes = std::min(left, span_bytes_[span_] - offset_);
+      (*piece)[n++] = {span_, offset_, bytes};
+      offset_ += bytes;
+      left -= bytes;
     }
-    if (span_ == span_bytes_.size()) over_ = true;
-  };
-  if (!over_) skip_ended();
-  if (over_) return false;
-  *piece = {span_, offset_, std::min(Mover::kPieceBytes, span_bytes_[span_] - offset_)};
-  offset_ += piece->bytes;
-  skip_ended();
-  return true;
+  }
+  while (span_ < span_bytes_.size() && offset_ == span_bytes_[span_]) {
+    ++span_;
+    offset_ = 0;
+  }
+  if (span_ == span_bytes_.size()) over_ = true;
+  return std::span(*piece).first(n);
 }
 
 void Mover::start(const std::shared_ptr<LocalWork>& work) {
@@ -64,14 +71,15 @@ bool Mover::help() noexcept {
 // Moves a piece of `work` without the lock. False: it has none left.
 bool Mover::move_one(Monitor::Lock& lock, const std::shared_ptr<LocalWork>& work) noexcept {
   LocalWork::Piece piece;
-  if (!work->take(&piece)) {
+  const std::span<const LocalWork::Part> parts = work->take(&piece);
+  if (parts.empty()) {
     std::erase(queue_, work);
     conclude(lock, *work);
     return false;
   }
   ++work->moving_;
   lock.unlock();
-  const Status moved = work->move(piece.span, piece.offset, piece.bytes);
+  const Status moved = work->move(parts);
   lock.lock();
   --work->moving_;
   if (!moved.ok()) {

@@ -3,10 +3,12 @@
 // sleeps while there is nothing to do, and those that wait for an operation.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -24,8 +26,12 @@ class LocalWork {
   LocalWork& operator=(const LocalWork&) = delete;
 
  protected:
-  // Moves [offset, offset+bytes) of a span. Several threads at once, for different pieces.
-  virtual Status move(size_t span, size_t offset, size_t bytes) noexcept = 0;
+  // [offset, offset+bytes) of a span.
+  struct Part {
+    size_t span = 0, offset = 0, bytes = 0;
+  };
+  // Moves these, at most kPieceBytes of them. Several threads at once, for different parts.
+  virtual Status move(std::span<const Part> parts) noexcept = 0;
   // Once, when nothing of it is being moved any more: kOk when all of it has been, else the first
   // failure. Without the mover's lock.
   virtual void finished(const Status& status) noexcept = 0;
@@ -34,10 +40,8 @@ class LocalWork {
 
  private:
   friend class Mover;
-  struct Piece {
-    size_t span = 0, offset = 0, bytes = 0;
-  };
-  bool take(Piece* piece) noexcept;
+  using Piece = std::array<Part, 32>;
+  std::span<const Part> take(Piece* piece) noexcept;
 
   // Guarded by the mover's lock.
   size_t span_ = 0, offset_ = 0;  // of the next piece
@@ -50,7 +54,7 @@ class LocalWork {
 // Lock order: the agent's lock comes before the mover's.
 class Mover {
  public:
-  static constexpr size_t kPieceBytes = 256 << 10;
+  static constexpr size_t kPieceBytes = 512 << 10;
 
   Mover() = default;
   ~Mover() { stop(); }

@@ -34,7 +34,9 @@ class Regions {
   // From now on nobody begins to use it.
   void close(uint32_t id) noexcept;
   // Around a piece that a thread of this process reads into the region.
-  void end_pulling(uint32_t id) noexcept { --regions_.at(id).region.pulling; }
+  void end_pulling(uint32_t id) noexcept {
+    if (const auto at = regions_.find(id); at != regions_.end()) --at->second.region.pulling;
+  }
   bool is_pulling(uint32_t id) const noexcept { return regions_.at(id).region.pulling != 0; }
   // After close(): a neighbour's thread still writes to its pages.
   bool has_writers(uint32_t id) const noexcept;

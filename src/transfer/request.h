@@ -56,6 +56,7 @@ struct Request {
   size_t range = 0;
   uint64_t offset = 0;
   uint64_t arrived_bytes = 0;  // of a get
+  bool offered = false;        // kPull: the other process may be reading, it has not answered
   // It is to end with this, once nothing touches its memory any more.
   bool closing = false;
   StatusCode closing_code = StatusCode::kOk;

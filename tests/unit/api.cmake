@@ -1,5 +1,5 @@
 # Against the shared library, as users link it; base only for clocks and naps.
-foreach(part collectives groups lifecycle streams errors handles memory memory_cap metrics moe plan process profile repeated repeated_p2p reshape)
+foreach(part collectives groups lifecycle streams errors handles memory memory_cap metrics moe plan process profile repeated repeated_p2p reshape transfer)
   tutti_add_test(api_${part}_test SOURCES api_${part}_test.cc DEPS tutti::tutti tutti::base LABELS unit)
 endforeach()
 tutti_add_test(api_tuner_test SOURCES api_tuner_test.cc DEPS tutti::tutti tutti::base LABELS unit)
@@ -23,6 +23,14 @@ if(TUTTI_BUILD_PERF)
   add_test(NAME api_moe_howto_ranks COMMAND ${PROJECT_BINARY_DIR}/bin/tutti run -n 3 $<TARGET_FILE:api_moe_howto>)
   set_tests_properties(api_moe_howto_ranks PROPERTIES LABELS unit PASS_REGULAR_EXPRESSION "learnt")
 endif()
+add_executable(api_transfer_howto api_transfer_howto.c)
+target_link_libraries(api_transfer_howto PRIVATE tutti::tutti tutti_options)
+target_compile_options(api_transfer_howto PRIVATE -pedantic)
+add_test(NAME api_transfer_howto COMMAND api_transfer_howto)
+add_test(NAME api_transfer_howto_tcp COMMAND api_transfer_howto)
+set_tests_properties(api_transfer_howto api_transfer_howto_tcp PROPERTIES LABELS unit TIMEOUT 60
+  PASS_REGULAR_EXPRESSION "40 blocks of 64 KiB are here")
+set_tests_properties(api_transfer_howto_tcp PROPERTIES ENVIRONMENT TUTTI_TRANSPORT=tcp)
 add_test(NAME api_howto COMMAND api_howto)
 set_tests_properties(api_howto PROPERTIES LABELS unit PASS_REGULAR_EXPRESSION "rank 0 of 1: 1")
 

@@ -131,7 +131,9 @@ class CountingWork final : public LocalWork {
   std::atomic<bool> hold{false};
 
  private:
-  Status move(size_t, size_t, size_t bytes) noexcept override {
+  Status move(std::span<const Part> parts) noexcept override {
+    size_t bytes = 0;
+    for (const Part& part : parts) bytes += part.bytes;
     while (hold.load()) yield_core();
     if (moved.fetch_add(bytes) + bytes > fail_at_) return {StatusCode::kRemoteError, -1, "lost"};
     return kOkStatus;

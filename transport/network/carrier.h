@@ -36,6 +36,7 @@ struct OutgoingFrame {
   const MemoryKey* into = nullptr;     // where the receiver wants the payload, when its carrier has
                                        // given a key for it; null: FrameSink::place() decides
   uint64_t into_offset = 0;            // from the beginning of that memory
+  bool more = false;  // others follow at once, so it may wait for them; then Path::push() is called
 };
 
 // Who uses a path: gets what arrives on it, in the order in which it was sent on this path.
@@ -73,6 +74,8 @@ class Path {
   // False: no room now, try again after progress(). A path that is still being connected, or is
   // broken, has none.
   virtual bool send(const OutgoingFrame& frame) noexcept = 0;
+  // What waits for more frames (OutgoingFrame::more) goes now.
+  virtual void push() noexcept {}
   // Bytes handed to send() that have not left this machine yet, as far as the path can know: what a
   // new frame has to wait for.
   virtual size_t backlog_bytes() const noexcept = 0;

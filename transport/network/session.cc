@@ -166,6 +166,7 @@ bool Session::resend(Sent& sent) noexcept {
   // the failure too, still waits for this number.
   if ((header.flags & kTellRelease) != 0 && sends_[header.stream]->given_up())
     sent.frame = {.header = {.sequence = header.sequence, .kind = FrameKind::kNone}};
+  sent.frame.more = false;
   SessionPath* const path = best_path(header.payload_bytes);
   return path != nullptr && hand_over(sent, *path);
 }

@@ -16,11 +16,16 @@ bool Session::pump_transfers() noexcept {
   Transfers* const transfers = endpoint_.transfers();
   if (transfers == nullptr || !any_path(SessionPath::State::kOpen)) return true;
   OutgoingFrame frame;
-  while (transfers->next(peer_, std::min(kPieceBytes, most_part_bytes_), &frame)) {
-    if (!send(frame)) return false;
-    transfers->handed(peer_);
+  bool room = true;
+  while (room && transfers->next(peer_, std::min(kPieceBytes, most_part_bytes_), &frame)) {
+    frame.more = true;  // so that small ones share the network's packets
+    room = send(frame);
+    if (room) transfers->handed(peer_);
   }
-  return true;
+  for (auto& path : paths_) {
+    if (path->state == SessionPath::State::kOpen) path->path->push();
+  }
+  return room;
 }
 
 bool Session::withdraw(const std::function<bool(const OutgoingFrame&)>& matches) {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "src/base/error.h"
 #include "src/base/liveness.h"
@@ -25,6 +26,16 @@ struct PeerProcess {
 // or does not let us read.
 Status read_memory(const PeerProcess& peer, const Cookie& cookie, uint64_t address, std::byte* into,
                    size_t bytes) noexcept;
+
+// The same of several pieces, at most kMostPieces.
+struct MemoryPiece {
+  uint64_t address = 0;
+  std::byte* into = nullptr;
+  size_t bytes = 0;
+};
+inline constexpr size_t kMostPieces = 32;
+Status read_memory(const PeerProcess& peer, const Cookie& cookie,
+                   std::span<const MemoryPiece> pieces) noexcept;
 
 // 0 when this process may read the peer's memory, else the errno.
 int probe_memory(const PeerProcess& peer, const Cookie& cookie) noexcept;

@@ -147,6 +147,7 @@ bool TcpPath::send(const OutgoingFrame& frame) noexcept {
     return false;
   }
   token_ = frame.token;
+  more_ = frame.more;
   if (sealer_.has_value()) {
     seal_frame(frame);
     head_ = {sealed_.data(), sealed_.size()};
@@ -168,7 +169,9 @@ bool TcpPath::flush() noexcept {
     msghdr message{};
     message.msg_iov = parts.data();
     message.msg_iovlen = parts.size();
-    const ssize_t n = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t n =
+        ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT | (more_ ? MSG_MORE : 0));
+    held_back_ = more_;
     if (n < 0) {
       if (would_block(errno)) return false;
       break_down(std::string("sending failed: ") + std::strerror(errno));
@@ -185,6 +188,12 @@ bool TcpPath::flush() noexcept {
   }
   if (const uint64_t token = std::exchange(token_, 0); token != 0) sink().sent(*this, token);
   return true;
+}
+
+// Setting the option anew sends what the kernel holds back.
+void TcpPath::push() noexcept {
+  more_ = false;
+  if (std::exchange(held_back_, false)) set_option(fd_.get(), IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
 // Receiving

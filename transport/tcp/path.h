@@ -56,6 +56,7 @@ class TcpPath final : public network::Path {
   bool polls_for_writing = false;  // of the carrier: what it has asked epoll for
 
   bool send(const OutgoingFrame& frame) noexcept override;
+  void push() noexcept override;
   size_t backlog_bytes() const noexcept override;
   uint64_t delivered_bytes() const noexcept override;
   bool has_unsent() const noexcept override;
@@ -107,6 +108,8 @@ class TcpPath final : public network::Path {
   Span head_, body_;
   uint64_t token_ = 0;
   uint64_t handed_bytes_ = 0;  // to the kernel
+  bool more_ = false;          // OutgoingFrame::more of this frame
+  bool held_back_ = false;     // the kernel may keep the end of what it has got for more
   std::optional<Seal> sealer_;
   std::vector<std::byte> sealed_;  // the whole frame, when it is sealed
 

@@ -35,21 +35,29 @@ std::span<const LocalWork::Part> LocalWork::take(Piece* piece) noexcept {
   return std::span(*piece).first(n);
 }
 
+// Two, because one process's reading of another's memory is bound by its core.
+void Mover::start_threads() {
+  constexpr size_t kThreads = 2;
+  sigset_t all, before;  // signals are for the program's own threads
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  try {
+    while (threads_.size() < kThreads) {
+      threads_.emplace_back([this] { loop(); });
+      pthread_setname_np(threads_.back().native_handle(), "tutti-transfer");
+    }
+  } catch (const std::system_error& e) {
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (threads_.empty())
+      throw system_error("can't start the thread that moves an agent's bytes", e.code().value());
+    return;
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
 void Mover::start(const std::shared_ptr<LocalWork>& work) {
   const auto lock = monitor_.lock();
-  if (!thread_.joinable() && !stopping_) {
-    sigset_t all, before;  // signals are for the program's own threads
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    try {
-      thread_ = std::thread([this] { loop(); });
-    } catch (const std::system_error& e) {
-      pthread_sigmask(SIG_SETMASK, &before, nullptr);
-      throw system_error("can't start the thread that moves an agent's bytes", e.code().value());
-    }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    pthread_setname_np(thread_.native_handle(), "tutti-transfer");
-  }
+  if (threads_.empty() && !stopping_) start_threads();
   queue_.push_back(work);
   monitor_.notify_all();
 }
@@ -128,7 +136,8 @@ void Mover::stop() noexcept {
   stopping_ = true;
   monitor_.notify_all();
   lock.unlock();
-  if (thread_.joinable()) thread_.join();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
   lock.lock();
   while (!queue_.empty()) {
     const std::shared_ptr<LocalWork> work = queue_.front();

@@ -91,6 +91,7 @@ bool parse(int argc, char** argv, Options* o, int* exit_status) {
   line.add_option("-w,--warmup_iters", o->warmup, "untimed iterations first (default 3)")
       .range(0, 1 << 30);
   line.add_option("-c,--check", o->check, "0/1: check that what was put is got back (default 1)");
+  line.add_option("--best", o->best, "0/1: measure the best as well (default 1)");
   line.add_option("--serve", o->serve_file,
                   "be the target: write an invitation to this file, and serve until the other side "
                   "has measured");

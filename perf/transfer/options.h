@@ -17,6 +17,7 @@ struct Options {
   int iterations = 0;        // 0: about half a second's
   int warmup = 3;
   bool check = true;
+  bool best = true;  // measure what the way does at best as well
   std::string json_file;
   std::string serve_file;  // write an invitation there, and serve
   std::string with_file;   // measure with who has written it

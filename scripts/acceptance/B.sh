@@ -49,5 +49,5 @@ part_fuzzing_texts() {
 }
 part_fuzzing_messages() {
   scripts/install-deps.sh
-  scripts/fuzz.sh --seconds 600 unique_id bootstrap_wire bootstrap_channel bootstrap_gate shm_hub network_frames tcp_frames recording
+  scripts/fuzz.sh --seconds 600 unique_id bootstrap_wire bootstrap_channel bootstrap_gate shm_hub network_frames tcp_frames transfer_blob recording
 }

@@ -7,6 +7,7 @@ tutti_add_test(transport_conformance_test
 tutti_add_test(transport_fifo_test SOURCES transport_fifo_test.cc DEPS tutti::transport LABELS unit)
 tutti_add_test(transport_shm_test SOURCES transport_shm_test.cc transport_world.cc DEPS tutti::transport LABELS unit)
 tutti_add_test(transport_network_test SOURCES transport_network_test.cc transport_world.cc DEPS tutti::transport LABELS unit)
+tutti_add_test(transport_tcp_path_test SOURCES transport_tcp_path_test.cc DEPS tutti::transport LABELS unit)
 tutti_add_test(transport_failover_test SOURCES transport_failover_test.cc transport_world.cc DEPS tutti::transport LABELS unit)
 # Over a network and a time of their own (transport_fake.h), one thread.
 set(fake_network transport_fake.cc transport_flow.cc transport_virtual_time.cc transport_world.cc)

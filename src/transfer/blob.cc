@@ -54,7 +54,7 @@ std::string text_of(const std::array<char, N>& chars, const char* what) {
   const auto end = std::find(chars.begin(), chars.end(), '\0');
   if (end == chars.end()) refuse(std::string("its ") + what + " has no end");
   const auto printable = [](char c) { return c >= ' ' && c != 127; };
-  const std::string text(chars.begin(), end);
+  std::string text(chars.begin(), end);
   // Bytes above 127 are UTF-8's and stay.
   if (!std::ranges::all_of(text, [&](char c) { return c < 0 || printable(c); }))
     refuse(std::string("its ") + what + " has control characters");

@@ -32,8 +32,8 @@ struct ControlPage {
 static_assert(std::atomic<uint64_t>::is_always_lock_free &&
               std::atomic<uint32_t>::is_always_lock_free);
 static_assert(sizeof(RegionSlot) == 8 && offsetof(RegionSlot, writers) == 4);
-static_assert(offsetof(ControlPage, regions) == 8 + 8 * kCounters &&
-              sizeof(ControlPage) == 8 * (1 + kCounters + kRegionSlots));
+static_assert(offsetof(ControlPage, regions) == 8 + size_t{8} * kCounters &&
+              sizeof(ControlPage) == size_t{8} * (1 + kCounters + kRegionSlots));
 
 // Writing into a region of a neighbour: begun() says whether it may.
 class Writing {

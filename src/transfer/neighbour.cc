@@ -110,7 +110,8 @@ Status Neighbour::read(const RegionEntry& region, uint64_t offset, std::byte* in
              !read.ok()) {
     return read;
   }
-  std::atomic_thread_fence(std::memory_order_acquire);  // the bytes first, then the look
+  // acq_rel, and changes nothing: the bytes are read before it, the look comes after.
+  (void)page_->regions[region.slot].writers.fetch_add(0, std::memory_order_acq_rel);
   return check(region, false);
 }
 

@@ -57,6 +57,7 @@ Agent::Agent(const AgentOptions& options)
       regions_(*page_),
       patience_(IdlePolicy::for_load(2, count(usable_cores()))) {
   try {
+    page_->pull_token = pull_token_ = random_word();
     const auto control = device::find_shared(page_, sizeof(ControlPage));
     control_id_ = control->id;
     open_endpoint();
@@ -226,6 +227,11 @@ std::string Agent::describe(RemoteAgent& remote) {
     for (const transport::PathReport& path : session->open_paths()) text += "; " + path.what;
   }
   return text;
+}
+
+void Agent::forget_pull_token() noexcept {
+  const Lock lock(endpoint_->mutex());
+  pull_token_ = 0;
 }
 
 bool Agent::sabotage(RemoteAgent& remote, size_t nth) noexcept {

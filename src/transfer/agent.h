@@ -100,6 +100,8 @@ class Agent final : public network::Transfers {
   bool wait_counter(uint32_t which, uint64_t least, Deadline deadline) noexcept;
 
   const LocalConfig& config() const noexcept { return options_.config.local; }
+  // For tests: from now on nobody may have this agent read memory for him.
+  void forget_pull_token() noexcept;
   // For tests: breaks an open path to the peer.
   bool sabotage(RemoteAgent& remote, size_t nth) noexcept;
 
@@ -199,6 +201,7 @@ class Agent final : public network::Transfers {
   uint64_t cookie_ = 0;  // neighbours look at it to know that the process is the one
   std::shared_ptr<transport::shm::Hub> hub_;  // shared by its nature
   ControlPage* page_ = nullptr;
+  uint64_t pull_token_ = 0;  // as the page had it; guarded by the endpoint's lock
   uint64_t control_id_ = 0;
   bool near_ = true;  // neighbours are reached by memory
   bool far_ = true;   // others are reached at all

@@ -369,6 +369,8 @@ void Agent::on_pull(Session& from, Caller& caller, const FrameHeader& header,
   const auto refuse = [&](const std::string& why, bool send_bytes) {
     answer(from, header.place, StatusCode::kInvalidUsage, why, send_bytes);
   };
+  if (head.token != pull_token_)
+    return refuse("it has not shown that it is a process of this host and user", true);
   if (head.signal.value != 0 && head.signal.counter >= kCounters)
     return refuse(fmt::format("{} has no counter {}", who_, head.signal.counter), false);
   for (const PullRange& range : ranges) {

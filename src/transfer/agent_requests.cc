@@ -204,6 +204,7 @@ void Agent::post_pull(Session& session, Request& request) {
   const PullHead head{.signal = {.value = request.signal.value, .counter = request.signal.counter},
                       .word_address = reinterpret_cast<uintptr_t>(&request.pull_word),
                       .word = word,
+                      .token = request.remote->neighbour->pull_token(),
                       .host_id = self.host_id,
                       .process_uid = self.process_uid,
                       .start_ticks = self.start_ticks,

@@ -25,6 +25,9 @@ struct ControlPage {
   // 1: the agent is being destroyed; before its regions go. release pairs with Neighbour::status().
   std::atomic<uint32_t> leaving{0};
   uint32_t reserved = 0;
+  // Only processes that the kernel lets map this page know it, so who says it may be read from: see
+  // PullHead. Constant once the page has been passed on.
+  uint64_t pull_token = 0;
   // Raised with release order after the bytes of an operation: pairs with Agent::counter().
   std::array<std::atomic<uint64_t>, kCounters> counters{};
   std::array<RegionSlot, kRegionSlots> regions{};
@@ -32,8 +35,8 @@ struct ControlPage {
 static_assert(std::atomic<uint64_t>::is_always_lock_free &&
               std::atomic<uint32_t>::is_always_lock_free);
 static_assert(sizeof(RegionSlot) == 8 && offsetof(RegionSlot, writers) == 4);
-static_assert(offsetof(ControlPage, regions) == 8 + size_t{8} * kCounters &&
-              sizeof(ControlPage) == size_t{8} * (1 + kCounters + kRegionSlots));
+static_assert(offsetof(ControlPage, regions) == 16 + size_t{8} * kCounters &&
+              sizeof(ControlPage) == size_t{8} * (2 + kCounters + kRegionSlots));
 
 // Writing into a region of a neighbour: begun() says whether it may.
 class Writing {

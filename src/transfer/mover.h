@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Moves bytes on this host, piece by piece, by whichever thread has time: the agent's own two, which
-// sleep while there is nothing to do, and those that wait for an operation.
+// Moves bytes on this host, piece by piece, by whichever thread has time: the agent's own two,
+// which sleep while there is nothing to do, and those that wait for an operation.
 #pragma once
 
 #include <array>

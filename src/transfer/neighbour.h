@@ -38,6 +38,8 @@ class Neighbour {
   // Raises its counter, after all that was written, and wakes it. RemoteError: its process has
   // ended; InvalidUsage: the agent has been destroyed.
   Status raise(uint32_t counter, uint64_t value) noexcept;
+  // Known to those who can map its control page alone.
+  uint64_t pull_token() const noexcept { return page_->pull_token; }
   // Its process has ended, or the agent has.
   Status status() const noexcept;
 

@@ -50,7 +50,8 @@ struct Request {
   const Signal signal;
   uint64_t total_bytes = 0;
   uint64_t number = 0;  // of the operation, from 1
-  Route route = Route::kNetwork;
+  // Changes once, from kPull to kNetwork, under the lock; waiters look whether it is kCopy without.
+  std::atomic<Route> route{Route::kNetwork};
 
   // kNetwork: the next byte to hand to a path.
   size_t range = 0;

@@ -44,11 +44,14 @@ struct RangeWire {
 };
 
 // The word at `word_address` holds `word` for as long as the operation may be read: it is looked at
-// after each piece, so nothing that came from memory that has been given back ever counts.
+// after each piece, so nothing that came from memory that has been given back ever counts. The
+// token shows that the initiator is a process of this host and user: nobody else may have the
+// server read memory for him.
 struct PullHead {
   SignalWire signal;
   uint64_t word_address = 0;
   uint64_t word = 0;
+  uint64_t token = 0;    // ControlPage::pull_token of the server
   uint64_t host_id = 0;  // these five: the initiator's process
   uint64_t process_uid = 0;
   uint64_t start_ticks = 0;
@@ -61,7 +64,7 @@ struct PullRange {
   uint64_t address = 0;  // in the initiator's process
 };
 
-static_assert(sizeof(SignalWire) == 16 && sizeof(RangeWire) == 24 && sizeof(PullHead) == 64 &&
+static_assert(sizeof(SignalWire) == 16 && sizeof(RangeWire) == 24 && sizeof(PullHead) == 72 &&
               sizeof(PullRange) == 32);
 static_assert(std::is_trivially_copyable_v<PullHead> && std::is_trivially_copyable_v<PullRange>);
 

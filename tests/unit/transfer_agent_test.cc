@@ -42,9 +42,9 @@ INSTANTIATE_TEST_SUITE_P(Ways, Transfers, ::testing::Values(Way::kMapped, Way::k
 TEST_P(Transfers, EachWay_IsTheOneMeant) {
   auto data = pattern(100, 1);
   const auto request = put({{data.data(), region_, 0, data.size()}});
-  EXPECT_EQ(request->route, way() == Way::kMapped   ? Route::kCopy
-                            : way() == Way::kPulled ? Route::kPull
-                                                    : Route::kNetwork);
+  EXPECT_EQ(request->route.load(), way() == Way::kMapped   ? Route::kCopy
+                                   : way() == Way::kPulled ? Route::kPull
+                                                           : Route::kNetwork);
   EXPECT_EQ(outcome(initiator_, request), "");
 }
 
@@ -401,6 +401,25 @@ TEST(TcpTransfers, BothEncrypt_BytesArrive) {
   EXPECT_EQ(
       outcome(other, other.start(peer, Kind::kPut, {{data.data(), region, 0, data.size()}}, {})),
       "");
+  EXPECT_EQ(std::memcmp(memory.data(), data.data(), data.size()), 0);
+}
+
+// Who can't map the target's control page must not have it read memory for him: the offer is
+// refused, and the bytes go by frames.
+TEST(Pulls, WrongToken_BytesAreSentInstead) {
+  Agent target(options_for(Way::kPulled, "target"));
+  Agent initiator(options_for(Way::kPulled, "initiator"));
+  Memory memory(Way::kPulled, 1 << 20);
+  const uint32_t region = target.register_region(memory.data(), memory.bytes());
+  const auto peer = initiator.import_blob(target.export_blob());
+  target.forget_pull_token();
+  auto data = pattern(memory.bytes(), 3);
+  const auto request = initiator.start(peer, Kind::kPut, {{data.data(), region, 0, data.size()}},
+                                       {.value = 1, .counter = 0});
+  EXPECT_EQ(outcome(initiator, request), "");
+  EXPECT_EQ(request->route.load(), Route::kNetwork);
+  EXPECT_TRUE(peer->refuses_pulls);
+  EXPECT_EQ(target.counter(0), 1U);
   EXPECT_EQ(std::memcmp(memory.data(), data.data(), data.size()), 0);
 }
 

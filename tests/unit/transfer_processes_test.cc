@@ -362,9 +362,9 @@ TEST(Pulls, KernelForbidsReading_BytesGoByTheNetwork) {
     ASSERT_NE(peer->neighbour, nullptr) << peer->why_not_near;
     std::vector<std::byte> data(kRegionBytes, std::byte{3});
     const auto request = mine.start(peer, Kind::kPut, {whole(data)}, {.value = 1, .counter = 0});
-    EXPECT_EQ(request->route, Route::kPull);
+    EXPECT_EQ(request->route.load(), Route::kPull);
     EXPECT_EQ(outcome(mine, request), "");
-    EXPECT_EQ(request->route, Route::kNetwork);
+    EXPECT_EQ(request->route.load(), Route::kNetwork);
     EXPECT_TRUE(peer->refuses_pulls);
   });
   EXPECT_EQ(initiator.exit_code(), 0);

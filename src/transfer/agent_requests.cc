@@ -273,11 +273,12 @@ bool Agent::wait(Request& request, Deadline deadline) noexcept {
     }
   }
   if (request.has_ended()) return true;
-  return wait_until(deadline, [&] {
+  const auto ended = [&] {
     if (request.route == Route::kCopy) return request.has_ended();
     const Lock lock(endpoint_->mutex());
     return settle(request);
-  });
+  };
+  return wait_until(deadline, ended);
 }
 
 bool Agent::wait_counter(uint32_t which, uint64_t least, Deadline deadline) noexcept {

@@ -35,29 +35,23 @@ std::span<const LocalWork::Part> LocalWork::take(Piece* piece) noexcept {
   return std::span(*piece).first(n);
 }
 
-// Two, because one process's reading of another's memory is bound by its core.
-void Mover::start_threads() {
-  constexpr size_t kThreads = 2;
+void Mover::start_thread() {
   sigset_t all, before;  // signals are for the program's own threads
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   try {
-    while (threads_.size() < kThreads) {
-      threads_.emplace_back([this] { loop(); });
-      pthread_setname_np(threads_.back().native_handle(), "tutti-transfer");
-    }
+    thread_ = std::thread([this] { loop(); });
   } catch (const std::system_error& e) {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    if (threads_.empty())
-      throw system_error("can't start the thread that moves an agent's bytes", e.code().value());
-    return;
+    throw system_error("can't start the thread that moves an agent's bytes", e.code().value());
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  pthread_setname_np(thread_.native_handle(), "tutti-transfer");
 }
 
 void Mover::start(const std::shared_ptr<LocalWork>& work) {
   const auto lock = monitor_.lock();
-  if (threads_.empty() && !stopping_) start_threads();
+  if (!thread_.joinable() && !stopping_) start_thread();
   queue_.push_back(work);
   monitor_.notify_all();
 }
@@ -136,8 +130,7 @@ void Mover::stop() noexcept {
   stopping_ = true;
   monitor_.notify_all();
   lock.unlock();
-  for (std::thread& thread : threads_) thread.join();
-  threads_.clear();
+  if (thread_.joinable()) thread_.join();
   lock.lock();
   while (!queue_.empty()) {
     const std::shared_ptr<LocalWork> work = queue_.front();

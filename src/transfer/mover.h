@@ -61,8 +61,8 @@ class Mover {
   Mover(const Mover&) = delete;
   Mover& operator=(const Mover&) = delete;
 
-  // Queues it. The threads are started by the first that needs them; throws SystemError when none
-  // can be.
+  // Queues it. The thread is started by the first that needs it; throws SystemError when it can't
+  // be.
   void start(const std::shared_ptr<LocalWork>& work);
   // Moves all of it on the calling thread.
   void run(const std::shared_ptr<LocalWork>& work) noexcept;
@@ -71,11 +71,11 @@ class Mover {
   // Nothing of it is moved any more when it returns; it finishes with `status` if it had not. Waits
   // for the pieces that other threads are moving.
   void cancel(const std::shared_ptr<LocalWork>& work, const Status& status) noexcept;
-  // Ends the threads, and what is queued with InvalidUsage.
+  // Ends the thread, and what is queued with InvalidUsage.
   void stop() noexcept;
 
  private:
-  void start_threads();
+  void start_thread();
   void loop() noexcept;
   bool move_one(Monitor::Lock& lock, const std::shared_ptr<LocalWork>& work) noexcept;
   void conclude(Monitor::Lock& lock, LocalWork& work) noexcept;
@@ -83,7 +83,7 @@ class Mover {
   Monitor monitor_;  // guards all below; notified when work comes and when a piece has ended
   std::deque<std::shared_ptr<LocalWork>> queue_;  // shared: a caller may hold it to cancel it
   bool stopping_ = false;
-  std::vector<std::thread> threads_;
+  std::thread thread_;
 };
 
 }  // namespace tutti::transfer

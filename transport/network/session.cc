@@ -122,7 +122,9 @@ SessionPath* Session::best_path(size_t bytes) noexcept {
 
 // False when there is no room now; `owned` is taken only when there is.
 bool Session::send(OutgoingFrame frame, std::unique_ptr<std::byte[]>& owned, bool own) noexcept {
-  SessionPath* const path = best_path(frame.header.payload_bytes);
+  SessionPath* const path = run_ != nullptr && run_->state == SessionPath::State::kOpen
+                                ? run_
+                                : best_path(frame.header.payload_bytes);
   if (path == nullptr || !outbox_.has_room(own)) return false;
   frame.header.sequence = outbox_.next();
   frame.token = frame.header.payload_bytes != 0 ? frame.header.sequence : 0;

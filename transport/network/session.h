@@ -150,6 +150,7 @@ class Session {
   bool hand_over(Sent& sent, SessionPath& path) noexcept;
   bool resend(Sent& sent) noexcept;
   bool pump_transfers() noexcept;
+  SessionPath* last_path() noexcept;
   SessionPath* best_path(size_t bytes) noexcept;
   void observe_rails() noexcept;
   size_t part_bytes(const FifoLayout& layout) const noexcept;
@@ -186,6 +187,7 @@ class Session {
   double fastest_rail_ = 1;      // bytes per ns
   double rail_ratio_ = 1;        // the fastest open rail's speed over the slowest's
   size_t most_part_bytes_ = SIZE_MAX;
+  SessionPath* run_ = nullptr;  // within pump_transfers(): the path of the frames before this one
   int64_t observed_ns_ = 0;
   std::vector<Dial> dials_;     // by index of Carrier::paths_to()
   int64_t yield_until_ns_ = 0;  // the peer dials: don't

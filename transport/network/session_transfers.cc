@@ -17,15 +17,34 @@ bool Session::pump_transfers() noexcept {
   if (transfers == nullptr || !any_path(SessionPath::State::kOpen)) return true;
   OutgoingFrame frame;
   bool room = true;
-  while (room && transfers->next(peer_, std::min(kPieceBytes, most_part_bytes_), &frame)) {
+  size_t run_bytes = 0;
+  const size_t most = std::min(kPieceBytes, most_part_bytes_);
+  while (room && transfers->next(peer_, most, &frame)) {
     frame.more = true;  // so that small ones share the network's packets
     room = send(frame);
-    if (room) transfers->handed(peer_);
+    if (!room && run_ != nullptr) {  // another path may have room
+      run_ = nullptr;
+      room = send(frame);
+    }
+    if (!room) break;
+    transfers->handed(peer_);
+    // Small ones go by the same path for a while: fewer and longer reads at the other end.
+    run_bytes += frame.header.payload_bytes;
+    const bool goes_on = run_bytes < kPieceBytes;
+    if (!goes_on) run_bytes = 0;
+    run_ = goes_on ? last_path() : nullptr;
   }
+  run_ = nullptr;
   for (auto& path : paths_) {
     if (path->state == SessionPath::State::kOpen) path->path->push();
   }
   return room;
+}
+
+// By which the last frame went; null when it has broken meanwhile.
+SessionPath* Session::last_path() noexcept {
+  const Sent* const sent = outbox_.find(outbox_.next() - 1);
+  return sent != nullptr ? sent->path : nullptr;
 }
 
 bool Session::withdraw(const std::function<bool(const OutgoingFrame&)>& matches) {

@@ -324,7 +324,8 @@ struct RecvView {
   bool peek_inline(const SlotLine& next, uint32_t signature) const noexcept {
     const uint64_t header =
         next.header.load(std::memory_order_acquire);  // pairs with SendView::commit
-    return header == make_header(consumed + 1, signature, MessageKind::kInline);
+    const uint64_t expected = make_header(consumed + 1, signature, MessageKind::kInline);
+    return header == expected || falsely_accepted(header, expected);
   }
   // release() for callers that ring the peer's bell themselves.
   void release_silently() noexcept {

@@ -163,21 +163,25 @@ class Collectives {
     if (call.key != key || call.line == nullptr) return nullptr;
     const bool as_it_was =
         call.recorded->name == name && journal_.lasts(call.described) && !links_.resting();
-    forget_last();
-    if (!as_it_was) return nullptr;
-    if (call.line->pair() != nullptr)
-      last_ = {{name, key.count, static_cast<int>(key.dtype()), static_cast<int>(key.op())},
-               &call,
-               call.line->pair()};
-    return &call;
+    return as_it_was ? &call : nullptr;
   }
-  // What recall() has found last and would find again, if its line is a pair exchange.
+  // The call that the short way has taken last, which recall() would find again, if its line is a
+  // pair exchange.
   struct LastPair {
     PairKey key;
     Prepared* call = nullptr;
     const exec::PairExchange* pair = nullptr;
   };
   const LastPair& last_pair() const noexcept { return last_; }
+  // Of a call that recall() has found and that goes on.
+  void note_last(Prepared& call, const char* name) noexcept {
+    forget_last();
+    if (call.line->pair() == nullptr) return;
+    const CallKey& key = call.key;
+    last_ = {{name, key.count, static_cast<int>(key.dtype()), static_cast<int>(key.op())},
+             &call,
+             call.line->pair()};
+  }
   // Something happens on which recall() depends, or another call is made.
   void forget_last() noexcept { last_ = {}; }
   // Returns the call's signature, which its messages carry; begin_again() follows before anybody

@@ -37,7 +37,7 @@ inline void complete_late(Communicator& comm, const LatePair& late) {
 [[gnu::always_inline]] inline PairOutcome run_pair(Communicator& comm, const PairKey& key,
                                                    const void* input, void* output,
                                                    LatePair* late) noexcept {
-  if (!comm.team().goes_on() || !comm.health().open()) [[unlikely]]
+  if (!comm.team().goes_on()) [[unlikely]]
     return PairOutcome::kNotTaken;
   uint64_t ticket;
   if (!comm.order().try_take(&ticket)) [[unlikely]]
@@ -45,8 +45,11 @@ inline void complete_late(Communicator& comm, const LatePair& late) {
   Collectives& collectives = comm.path().collectives;
   const Collectives::LastPair& last = collectives.last_pair();
   Collectives::Prepared* const known = last.call;
-  if (last.key != key || placing(known->extents, input, output) == Placing::kRefused ||
-      comm.has_notices()) [[unlikely]] {
+  // Open: looked at with the turn, so that who has broken the communicator before it came finds it
+  // so.
+  if (last.key != key || !comm.health().open() ||
+      placing(known->extents, input, output) == Placing::kRefused || comm.has_notices())
+      [[unlikely]] {
     comm.order().leave(ticket, comm.bell());
     return PairOutcome::kNotTaken;
   }

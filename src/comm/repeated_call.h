@@ -65,12 +65,13 @@ void complete_late(Communicator& comm, Collectives::Prepared& known,
   Collectives::Prepared* const known = collectives.recall(key, name);
   const Placing placed =
       known == nullptr ? Placing::kRefused : placing(known->extents, input, output);
-  if (placed == Placing::kRefused || comm.local().board.any_notice()) [[unlikely]] {
+  if (placed == Placing::kRefused || !comm.health().open() || comm.has_notices()) [[unlikely]] {
     comm.order().leave(begun.ticket, comm.bell());
     return false;
   }
   const exec::CallBuffers buffers{static_cast<const std::byte*>(input),
                                   static_cast<std::byte*>(output), placed == Placing::kInPlace};
+  collectives.note_last(*known, name);
   exec::StraightLine& line = *known->line;
   begun.signature = collectives.extend_history(*known);
   line.start();

@@ -446,11 +446,6 @@ bool StraightLine::run_any(const Step& step, const CallBuffers& buffers,
   return true;
 }
 
-uint32_t StraightLine::run_on(const CallBuffers& buffers, uint32_t signature,
-                              uint32_t next) noexcept {
-  return run(buffers, signature, next);
-}
-
 uint32_t StraightLine::poll(const CallBuffers& buffers, uint32_t signature, uint32_t next,
                             uint32_t polls) noexcept {
   const uint32_t pausing = polls > kEagerPolls ? polls - kEagerPolls : 0;

@@ -63,8 +63,6 @@ class StraightLine {
     while (next != n_steps_ && run_step(steps_[next], buffers, signature)) ++next;
     return next;
   }
-  // The same, not inlined.
-  uint32_t run_on(const CallBuffers& buffers, uint32_t signature, uint32_t next) noexcept;
   // The same, looking `polls` times more.
   uint32_t poll(const CallBuffers& buffers, uint32_t signature, uint32_t next,
                 uint32_t polls) noexcept;

@@ -8,6 +8,7 @@
 
 #include "src/comm/driver.h"
 #include "src/comm/group.h"
+#include "src/comm/pair_call.h"
 #include "src/comm/repeated_call.h"
 #include "src/comm/work.h"
 #include "tests/sim/reference.h"
@@ -289,10 +290,10 @@ void Job::run_step(int rank, size_t index, comm::Communicator& comm) {
   } else {
     const Op op = plan::reduces(step.collective) ? step.op : Op::kSum;
     const char* const name = plan::name(step.collective);
-    // As the C API does it.
-    if (!comm::run_repeated(comm, name,
-                            comm::make_key(step.count, step.collective, step.dtype, op, step.root),
-                            b.input, b.output))
+    // As the C API does it, on a thread that is this rank's alone.
+    const auto token = static_cast<uint64_t>(rank) + 1;
+    comm::this_caller = {.token = token, .known = token, .solo = token};
+    if (!run_again(comm, name, step, op, b))
       comm::run_now(comm, comm::CollectiveCall{.name = name,
                                                .collective = step.collective,
                                                .input = b.input,
@@ -304,6 +305,25 @@ void Job::run_step(int rank, size_t index, comm::Communicator& comm) {
                                                .in_place = overlap(b)});
   }
   check_output(rank, index);
+}
+
+// The short ways. False: nothing has been done.
+bool Job::run_again(comm::Communicator& comm, const char* name, const Step& step, Op op,
+                    const Buffers& b) {
+  comm::LatePair late;
+  const comm::PairKey pair{name, step.count, static_cast<int>(step.dtype), static_cast<int>(op)};
+  switch (comm::run_pair(comm, pair, b.input, b.output, &late)) {
+    case comm::PairOutcome::kDone:
+      return true;
+    case comm::PairOutcome::kLate:
+      comm::complete_late(comm, late);
+      return true;
+    case comm::PairOutcome::kNotTaken:
+      break;
+  }
+  return comm::run_repeated(comm, name,
+                            comm::make_key(step.count, step.collective, step.dtype, op, step.root),
+                            b.input, b.output);
 }
 
 // In place where the collective allows it: see plan/collective.h.

@@ -91,6 +91,8 @@ class Job final : private Handler {
   void run_steps(int rank, comm::Communicator& comm);
   void run_step(int rank, size_t index, comm::Communicator& comm);
   void place_buffers(const Step& step, int rank, Buffers& b);
+  static bool run_again(comm::Communicator& comm, const char* name, const Step& step, Op op,
+                        const Buffers& b);
   static bool overlap(const Buffers& b) noexcept;
   void check_output(int rank, size_t index);
   const Step& step_of(int rank, size_t index) const;

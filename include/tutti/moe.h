@@ -20,6 +20,14 @@
  * Received rows have a fixed order, by source rank and then by source token, whatever happens on
  * the way, and so have sums: results are the same bits in every run. docs/design/moe.md has the
  * numerics, the bytes that move, and the memory that is used.
+ *
+ * On a communicator of GPUs (config.device) calls are put into the CUDA stream and return, also
+ * while it captures; nothing is read back. Tables, tokens and buffers are memory that the GPU
+ * reaches: its own, managed or page-locked. Each dispatch reads the tables when it runs, so they
+ * stay until it has ended, and the replay of a graph routes by what they hold then. What depends on
+ * them is found when the stream has come so far, by tuttiMoeGetLayout and in memory of the GPU:
+ * too many rows (the dispatch delivers none, on all ranks, and its combine writes nothing), and
+ * indices that are no expert, which are taken as -1.
  */
 #ifndef TUTTI_MOE_H_
 #define TUTTI_MOE_H_
@@ -112,9 +120,9 @@ typedef struct tuttiMoeSizes_v1 {
 TUTTI_API tuttiResult_t tuttiMoeGetSizes(const tuttiMoeConfig_t* config, int nRanks, int rank,
                                          tuttiMoeSizes_t* sizes);
 
-/* Collective over `comm`, which must be one of the host. The communicator's timeout holds for all
- * calls. Errors as those of collectives; all ranks get that of the lowest failing one, also when
- * their configurations differ. */
+/* Collective over `comm`: one of host ranks, or one of GPUs of one host (see above). The
+ * communicator's timeout holds for all calls. Errors as those of collectives; all ranks get that of
+ * the lowest failing one, also when their configurations differ. */
 TUTTI_API tuttiResult_t tuttiMoeGroupCreate(tuttiMoeGroup_t* group, tuttiComm_t comm,
                                             const tuttiMoeConfig_t* config);
 /* Collective; on a communicator that has failed or was finalized it is a local call. Before the
@@ -129,8 +137,9 @@ TUTTI_API tuttiResult_t tuttiMoeHandleDestroy(tuttiMoeHandle_t handle);
 
 /* Local: topkIdx[t*topK + j] is the j-th expert of token t, or -1 for none; topkWeights has the
  * same shape (NULL: all 1). t < nTokens <= maxTokens, topK <= maxTopK. An expert that a token names
- * twice gets the token once, with the sum of its weights. Both tables are read before this returns.
- * tuttiInvalidArgument: an index is no expert; tuttiInvalidUsage: the handle is in flight. */
+ * twice gets the token once, with the sum of its weights. Both tables are read before this returns;
+ * by ranks of GPUs, when a dispatch runs. tuttiInvalidArgument: an index is no expert, or kernels
+ * can't reach a table; tuttiInvalidUsage: the handle is in flight. */
 TUTTI_API tuttiResult_t tuttiMoeRoute(tuttiMoeHandle_t handle, const int64_t* topkIdx,
                                       const float* topkWeights, size_t nTokens, int topK);
 
@@ -169,7 +178,9 @@ TUTTI_API tuttiResult_t tuttiMoeDispatch(tuttiMoeHandle_t handle, const void* x,
 
 /* Where the rows of the last dispatch are. The pointers are the library's and last until the next
  * dispatch is called. A block is the rows of one expert of this rank (expert-major) or of one
- * source rank (rank-major). */
+ * source rank (rank-major). Of ranks of GPUs the arrays and `totals` are in memory of the GPU, at
+ * the same place for all dispatches of a handle, and hold what the last one has found when the
+ * stream comes to their reader; the numbers here are UINT64_MAX while a dispatch is under way. */
 typedef struct tuttiMoeLayout_v1 {
   size_t size;
   size_t numBlocks;
@@ -182,13 +193,16 @@ typedef struct tuttiMoeLayout_v1 {
   uint64_t dropped;         /* rows that were dropped here */
   uint64_t droppedOfMine;   /* rows of this rank's tokens that were dropped, on any rank */
   uint64_t droppedByAll;    /* on all ranks */
+  const uint64_t* totals;   /* ranks of GPUs: these five numbers, `rows` first */
 } tuttiMoeLayout_t;
-#define TUTTI_MOE_LAYOUT_INITIALIZER                                             \
-  {                                                                              \
-    sizeof(tuttiMoeLayout_t), 0, TUTTI_CONFIG_UNDEF_PTR, TUTTI_CONFIG_UNDEF_PTR, \
-        TUTTI_CONFIG_UNDEF_PTR, TUTTI_CONFIG_UNDEF_PTR, 0, 0, 0, 0, 0            \
+#define TUTTI_MOE_LAYOUT_INITIALIZER                                                          \
+  {                                                                                           \
+    sizeof(tuttiMoeLayout_t), 0, TUTTI_CONFIG_UNDEF_PTR, TUTTI_CONFIG_UNDEF_PTR,              \
+        TUTTI_CONFIG_UNDEF_PTR, TUTTI_CONFIG_UNDEF_PTR, 0, 0, 0, 0, 0, TUTTI_CONFIG_UNDEF_PTR \
   }
-/* Local. tuttiInvalidUsage: no dispatch has been received. */
+/* Local. tuttiInvalidUsage: no dispatch has been received. Of ranks of GPUs, about a dispatch that
+ * has ended, also: tuttiInvalidUsage, some rank would have received too many rows;
+ * tuttiInvalidArgument, an index was no expert. */
 TUTTI_API tuttiResult_t tuttiMoeGetLayout(tuttiMoeHandle_t handle, tuttiMoeLayout_t* layout);
 
 /* out[t] = sum over the experts j of token t of weight[t][j] * y[row of (t, j)], [nTokens][hidden];

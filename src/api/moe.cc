@@ -3,6 +3,8 @@
 #include "tutti/moe.h"
 
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "src/api/arguments.h"
 #include "src/api/guard.h"
@@ -46,6 +48,21 @@ void get_sizes(const tuttiMoeConfig_t* config, int n_ranks, int rank, tuttiMoeSi
            sizes);
 }
 
+// What a dispatch on GPUs has found wrong.
+void check_report(const moe::DeviceReport& report, const moe::Facts& facts) {
+  if (report.unknown.has_value()) {
+    const auto k = static_cast<uint64_t>(facts.config.max_top_k);
+    refuse(
+        "topkIdx[" + std::to_string(*report.unknown / k) + "][" +
+        std::to_string(*report.unknown % k) +
+        "] of the last dispatch is no expert, and was taken as -1; allowed are -1 (none) and the "
+        "experts 0 to " +
+        std::to_string(facts.config.n_experts - 1));
+  }
+  if (report.overflowed_rank < 0 || facts.config.overflow == moe::Overflow::kDropReport) return;
+  throw moe::too_many_rows(facts, report.overflowed_rank, report.overflow_demand);
+}
+
 tuttiMoeLayout_t layout_of(const moe::Exchange& exchange) {
   const moe::ReceiveLayout& layout = exchange.layout;
   return {.size = sizeof(tuttiMoeLayout_t),
@@ -58,7 +75,37 @@ tuttiMoeLayout_t layout_of(const moe::Exchange& exchange) {
           .demand = layout.demand,
           .dropped = layout.dropped,
           .droppedOfMine = exchange.dropped_of_mine,
-          .droppedByAll = exchange.dropped_everywhere};
+          .droppedByAll = exchange.dropped_everywhere,
+          .totals = nullptr};
+}
+
+// Arrays are of the GPU; totals are the host's when the dispatch has ended.
+tuttiMoeLayout_t layout_of(const moe::DeviceHandle& handle, const moe::Handle& of) {
+  const std::optional<moe::DeviceReport> report = handle.report();
+  if (report.has_value()) check_report(*report, of.group().facts());
+  const moe::DeviceReport unknown{.rows = UINT64_MAX,
+                                  .demand = UINT64_MAX,
+                                  .dropped = UINT64_MAX,
+                                  .dropped_of_mine = UINT64_MAX,
+                                  .dropped_by_all = UINT64_MAX};
+  const moe::DeviceReport& said = report.has_value() ? *report : unknown;
+  return {.size = sizeof(tuttiMoeLayout_t),
+          .numBlocks = handle.blocks_of_rows(),
+          .counts = handle.own().counts,
+          .received = handle.own().received,
+          .aligned = handle.own().aligned,
+          .offsets = handle.own().offsets,
+          .rows = said.rows,
+          .demand = said.demand,
+          .dropped = said.dropped,
+          .droppedOfMine = said.dropped_of_mine,
+          .droppedByAll = said.dropped_by_all,
+          .totals = handle.own().totals};
+}
+
+moe::Place place_of(tuttiStream_t stream, const moe::Handle& handle) {
+  const StreamArgument argument = stream_of(stream, handle.group().comm());
+  return {.host = argument.host, .device = argument.device};
 }
 
 uint64_t value(const moe::Counters::Word& word) {
@@ -141,7 +188,6 @@ tuttiResult_t tuttiMoeGroupCreate(tuttiMoeGroup_t* group, tuttiComm_t comm,
                                   const tuttiMoeConfig_t* config) {
   return guard_call("tuttiMoeGroupCreate", [&] {
     Communicator& c = open_comm(comm);
-    require_host(c, "MoE groups");
     require(group, "group");
     require(config, "config");
     *group = nullptr;
@@ -192,14 +238,16 @@ tuttiResult_t tuttiMoeDispatch(tuttiMoeHandle_t handle, const void* x,
     const tutti::moe::Output to =
         both.receive ? output_of(output, mine.group().facts()) : tutti::moe::Output{};
     if (both.send && mine.sends_rows()) require(x, "x");
-    mine.dispatch(static_cast<const std::byte*>(x), to, both, stream_of(stream));
+    mine.dispatch(static_cast<const std::byte*>(x), to, both, place_of(stream, mine));
   });
 }
 
 tuttiResult_t tuttiMoeGetLayout(tuttiMoeHandle_t handle, tuttiMoeLayout_t* layout) {
   return guard("tuttiMoeGetLayout", [&] {
     require_size(layout, "TUTTI_MOE_LAYOUT_INITIALIZER");
-    hand_out(layout_of(handle_of(handle).dispatched()), layout);
+    const tutti::moe::Handle& mine = handle_of(handle);
+    const tutti::moe::DeviceHandle* const device = mine.dispatched_on_device();
+    hand_out(device != nullptr ? layout_of(*device, mine) : layout_of(mine.dispatched()), layout);
   });
 }
 
@@ -211,7 +259,7 @@ tuttiResult_t tuttiMoeCombine(tuttiMoeHandle_t handle, const void* y, void* out,
     if (both.send && mine.group().facts().capacity != 0) require(y, "y");
     if (both.receive && mine.sends_rows()) require(out, "out");
     mine.combine(static_cast<const std::byte*>(y), static_cast<std::byte*>(out), both,
-                 stream_of(stream));
+                 place_of(stream, mine));
   });
 }
 
@@ -237,7 +285,6 @@ tuttiResult_t tuttiMoeGroupRejoin(tuttiMoeGroup_t group, tuttiComm_t comm) {
   return guard_call("tuttiMoeGroupRejoin", [&] {
     const std::shared_ptr<tutti::moe::Group> mine = group_of(group);  // shared with the job
     Communicator& c = open_comm(comm);
-    require_host(c, "MoE groups");
     if (c.n_ranks() != mine->facts().config.n_ranks) {
       refuse("comm has " + std::to_string(c.n_ranks()) + " ranks; the group needs " +
              std::to_string(mine->facts().config.n_ranks));

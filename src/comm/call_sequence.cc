@@ -15,6 +15,11 @@ uint64_t number_of_last(const Collectives& collectives) noexcept {
   return std::max<uint64_t>(collectives.begun(), 1) - 1;
 }
 
+std::optional<OrderedTask::Launched> launched_task(const OrderedCall& call) {
+  const auto* const other = std::get_if<TaskCall>(&call);
+  return other == nullptr ? std::nullopt : other->task->launched();
+}
+
 }  // namespace
 
 // Returns why the call is refused (see Collectives::begin); then it has ended.
@@ -133,8 +138,14 @@ void CallSequence::finish() noexcept {
   if (auto* other = std::get_if<TaskCall>(&calls_[next_])) {
     if (const std::optional<Error> why = other->task->refusal()) note_refusal(*why);
   }
+  const std::optional<OrderedTask::Launched> launched = launched_task(calls_[next_]);
   if (ran_plan && comm_.watch() != nullptr) {
     finish_on_device(protocol);
+  } else if (launched.has_value()) {
+    comm_.watch()->take(launched->runs, {.name = std::get<TaskCall>(calls_[next_]).name,
+                                         .call = launched->call,
+                                         .record = record_,
+                                         .protocol = protocol});
   } else {
     if (ran_plan) collectives.end();
     comm_.recorder().end(record_, protocol);

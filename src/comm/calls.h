@@ -97,6 +97,13 @@ class OrderedTask : public exec::Task {
   virtual void begin(std::optional<Error>& caught) = 0;
   // It has ended well: why all ranks refuse the call alike; nullopt when they don't.
   virtual std::optional<Error> refusal() = 0;
+  // Of one that begin() has launched on a GPU: `runs` or is part of a graph, under the number
+  // `call`. nullopt: it has ended with progress().
+  struct Launched {
+    bool runs = true;
+    uint64_t call = 0;
+  };
+  virtual std::optional<Launched> launched() const { return std::nullopt; }
 };
 struct TaskCall {
   const char* name = "";  // a literal: "MoeDispatch"

@@ -173,6 +173,22 @@ bool DeviceCalls::launch(std::span<const TransferLane> lanes, size_t max_chunk_b
   return runs;
 }
 
+bool DeviceCalls::launch(exec::MoeLaunch& launch) {
+  const cuda::Current current(executor_.gpu());
+  return executor_.launch(launch);
+}
+
+std::byte* DeviceCalls::reached(const void* data, const char* name) const {
+  std::byte* const address = own_address(static_cast<const std::byte*>(data));
+  if (address != nullptr || data == nullptr) return address;
+  throw Error(
+      StatusCode::kInvalidArgument,
+      fmt::format("{} is ordinary memory of the host; kernels of CUDA device {} use it when "
+                  "the call runs, so it must be memory of that GPU, managed memory or "
+                  "page-locked memory of the host",
+                  name, executor_.gpu().ordinal()));
+}
+
 void DeviceCalls::join(cuda::Stream stream, cuda::Stream other) {
   if (stream == other) return;
   const cuda::Current current(executor_.gpu());

@@ -15,6 +15,7 @@
 #include "src/device/cuda/memory.h"
 #include "src/device/cuda/stream.h"
 #include "src/exec/cuda/executor.h"
+#include "src/exec/cuda/moe.h"
 #include "src/exec/cuda/symmetric.h"
 
 namespace tutti::comm {
@@ -37,6 +38,8 @@ struct CallMemory {
 
 // As the number of the call, of launches that are no collective: for who watches.
 inline constexpr uint64_t kTransfersCall = UINT64_MAX;
+inline constexpr uint64_t kMoeDispatchCall = UINT64_MAX - 1;
+inline constexpr uint64_t kMoeCombineCall = UINT64_MAX - 2;
 
 // The sends to one peer, or the receives from it, of one group; in issue order.
 using TransferLane = exec::DeviceTransfers;
@@ -63,6 +66,11 @@ class DeviceCalls {
               const CallMemory& memory);
   bool launch(std::span<const TransferLane> lanes, size_t max_chunk_bytes, uint64_t call,
               cuda::Stream stream);
+  // Kernels of a MoE layer. True: they will run. Addresses are those of reached().
+  bool launch(exec::MoeLaunch& launch);
+  // Where kernels reach the argument `name`, which lies where it is until they have ended. Throws
+  // InvalidArgument: they can't. Any thread.
+  std::byte* reached(const void* data, const char* name) const;
   // What is put into `stream` from now on waits for what `other` has now.
   void join(cuda::Stream stream, cuda::Stream other);
   // A send of a group to the rank itself, and its receive; sizes are equal.

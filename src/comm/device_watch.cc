@@ -46,7 +46,7 @@ void DeviceWatch::take(bool runs, Launched launch) {
     launch.launch = kernels_->counts().issued;
     return launched(launch);
   }
-  captured(launch.number.value_or(kTransfersCall), launch.name);
+  captured(launch.number.value_or(launch.call), launch.name);
   comm_.recorder().end(launch.record, launch.protocol);
 }
 
@@ -175,12 +175,13 @@ WatchThread::Pace DeviceWatch::end_failed() noexcept {
   return WatchThread::Pace::kRest;
 }
 
-// What runs, when that is a replay of a graph. Transfers that run next may be one, or those that
-// were launched; they are called the same. Under the lock.
+// What runs, when that is a replay of a graph. What is no collective may be one, or what was
+// launched; they are called the same. Under the lock.
 const DeviceWatch::Captured* DeviceWatch::replayed() const noexcept {
   if (!seen_.runs()) return nullptr;
-  const bool transfers = seen_.counts.call == kTransfersCall;
-  if (transfers && !launches_.empty() && !launches_.front().number.has_value()) return nullptr;
+  const bool launched = !launches_.empty() && !launches_.front().number.has_value() &&
+                        launches_.front().call == seen_.counts.call;
+  if (launched) return nullptr;
   const auto at = std::find_if(captured_.begin(), captured_.end(),
                                [&](const Captured& one) { return one.call == seen_.counts.call; });
   return at == captured_.end() ? nullptr : &*at;

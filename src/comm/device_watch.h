@@ -16,6 +16,7 @@
 
 #include "src/base/clock.h"
 #include "src/base/error.h"
+#include "src/comm/device_calls.h"
 #include "src/comm/lookout.h"
 #include "src/comm/watch_thread.h"
 #include "src/exec/cuda/executor.h"
@@ -48,8 +49,9 @@ class DeviceWatch final : private WatchThread::Watched, private Lookout::Subject
 
   struct Launched {
     uint64_t launch = 0;             // the executor's counts().issued after it
-    std::optional<uint64_t> number;  // of the collective; nullopt: sends and receives
+    std::optional<uint64_t> number;  // of the collective; nullopt: it is none
     const char* name = "";           // a literal
+    uint64_t call = kTransfersCall;  // DeviceLaunch::call of what is no collective
     uint64_t record = 0;             // in the flight recording; open
     int protocol = 0;                // for Recorder::end()
   };
@@ -60,7 +62,8 @@ class DeviceWatch final : private WatchThread::Watched, private Lookout::Subject
   // One launch has been put into a stream. In the order of launches; any number.
   void launched(const Launched& launch);
   // One launch has become part of a graph, which may be replayed whenever the user likes: `call` is
-  // its DeviceLaunch::call, of no launch that was issued but for kTransfersCall; `name` a literal.
+  // its DeviceLaunch::call, of no launch that was issued but for what is no collective; `name` a
+  // literal.
   // Called before the graph can run.
   void captured(uint64_t call, const char* name);
   // Waits until everything that was launched has ended, or the GPU has failed; false at the

@@ -40,6 +40,7 @@ struct Ticket {
   uint64_t digest = 0;
   uint64_t number = 0;
   int32_t place = 0;
+  uint8_t on_gpu = 0;
 };
 
 std::vector<std::byte> encode(const Ticket& ticket) {
@@ -47,6 +48,7 @@ std::vector<std::byte> encode(const Ticket& ticket) {
   out.value(ticket.digest);
   out.value(ticket.number);
   out.value(ticket.place);
+  out.value(ticket.on_gpu);
   return out.take();
 }
 
@@ -56,6 +58,7 @@ Ticket decode(const std::vector<std::byte>& bytes) {
   ticket.digest = in.value<uint64_t>();
   ticket.number = in.value<uint64_t>();
   ticket.place = in.value<int32_t>();
+  ticket.on_gpu = in.value<uint8_t>();
   return ticket;
 }
 
@@ -71,6 +74,13 @@ std::vector<int> checked_places(const std::vector<std::vector<std::byte>>& ticke
                   "the configuration of rank " + std::to_string(rank) +
                       " differs from that of rank 0; all fields but `rank` must be equal, and "
                       "groups made in the same order");
+    }
+    if (ticket.on_gpu != first.on_gpu) {
+      throw Error(StatusCode::kInvalidUsage,
+                  "rank " + std::to_string(rank) + " is one of " +
+                      (ticket.on_gpu != 0 ? "a GPU and rank 0 one of the host"
+                                          : "the host and rank 0 one of a GPU") +
+                      "; a MoE group has ranks of GPUs only or of the host only");
     }
     int& taker = taken[static_cast<size_t>(ticket.place)];
     if (taker >= 0) {
@@ -109,11 +119,15 @@ void Group::meet(comm::Communicator& comm, const Error& error) {
   const comm::Exchange exchange = comm::exchange_over(comm, "MoeGroupCreate");
   number_ = comm.next_moe_group();
   comm::agree_on_errors(exchange, error);
-  const auto tickets = exchange(encode({digest(facts_->config), number_, facts_->rank}));
-  join(comm.shared_from_this(), checked_places(tickets));
+  const uint8_t on_gpu = comm.path().device != nullptr ? 1 : 0;
+  const auto tickets = exchange(encode({digest(facts_->config), number_, facts_->rank, on_gpu}));
+  join(comm.shared_from_this(), checked_places(tickets), exchange);
 }
 
-void Group::join(std::shared_ptr<comm::Communicator> comm, const std::vector<int>& places) {
+void Group::join(std::shared_ptr<comm::Communicator> comm, const std::vector<int>& places,
+                 const comm::Exchange& exchange) {
+  (void)counters();  // what the old communicator's kernels have counted
+  device_.reset();
   std::fill(comm_ranks_.begin(), comm_ranks_.end(), -1);
   for (size_t rank = 0; rank < places.size(); ++rank)
     comm_ranks_[static_cast<size_t>(places[rank])] = static_cast<int>(rank);
@@ -122,6 +136,8 @@ void Group::join(std::shared_ptr<comm::Communicator> comm, const std::vector<int
   facts_->host_of = hosts_of(*comm_, comm_ranks_, facts_->host_of);
   homes_ = facts_->placement.homes_for(facts_->rank, active_, facts_->host_of);
   ++epoch_;
+  if (comm_->path().device == nullptr) return;
+  device_ = DeviceGroup::create(*comm_, {*facts_, comm_ranks_, homes_}, exchange);
 }
 
 int Group::take_slot() {
@@ -166,6 +182,7 @@ void Group::close() {
   if (!comm_->health().open()) return;
   // A barrier: nobody sends any more.
   comm::run_now(*comm_, comm::CollectiveCall{.name = "MoeGroupDestroy"});
+  if (device_ != nullptr) return;
   comm::run_now(*comm_, comm::SetUpCall{"MoeGroupDestroy", [&] {
                                           for (int slot = 0; slot < kMostHandles; ++slot)
                                             comm_->path().links.close(channel_of(number_, slot));
@@ -192,7 +209,8 @@ void Group::restrict_to(const std::vector<bool>& active) {
   comm_->drain(Deadline::never());  // each operation has its own deadline
   auto smaller = comm::shrink(*comm_, excluded, {.options = comm_->options()});
   number_ = smaller->next_moe_group();
-  join(std::move(smaller), places);
+  const comm::Exchange exchange = comm::exchange_over(*smaller, "MoeGroupSetMask");
+  join(std::move(smaller), places, exchange);
 }
 
 void Group::move_to(comm::Communicator& comm) { meet(comm, {StatusCode::kOk, ""}); }

@@ -9,6 +9,7 @@
 
 #include "src/comm/communicator.h"
 #include "src/moe/context.h"
+#include "src/moe/device_group.h"
 
 namespace tutti::moe {
 
@@ -23,7 +24,13 @@ class Group : public std::enable_shared_from_this<Group> {
 
   const Facts& facts() const noexcept { return *facts_; }
   comm::Communicator& comm() const noexcept { return *comm_; }
-  Counters& counters() noexcept { return counters_; }
+  // Up to date: kernels count for themselves.
+  Counters& counters() noexcept {
+    if (device_ != nullptr) device_->add_to(counters_);
+    return counters_;
+  }
+  // Null: a group of host ranks.
+  DeviceGroup* device() const noexcept { return device_.get(); }
   const std::vector<bool>& active() const noexcept { return active_; }
   // By expert, where this rank's tokens go.
   const std::vector<Placement::Home>& homes() const noexcept { return homes_; }
@@ -50,10 +57,12 @@ class Group : public std::enable_shared_from_this<Group> {
  private:
   Group(const Config& config, int place);
   void meet(comm::Communicator& comm, const Error& error);
-  void join(std::shared_ptr<comm::Communicator> comm, const std::vector<int>& places);
+  void join(std::shared_ptr<comm::Communicator> comm, const std::vector<int>& places,
+            const comm::Exchange& exchange);
 
   std::unique_ptr<Facts> facts_;
   std::shared_ptr<comm::Communicator> comm_;  // shared with the user, who may destroy it first
+  std::unique_ptr<DeviceGroup> device_;       // of that communicator
   std::vector<int> comm_ranks_;               // by rank of the group; -1: masked
   std::vector<bool> active_;
   std::vector<Placement::Home> homes_;

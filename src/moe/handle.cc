@@ -139,13 +139,7 @@ class HandleDispatch final : public HandleCall {
       parts().dispatched = true;
       return;
     }
-    const int rank = receiver.overflowed_rank();
-    refuse({StatusCode::kInvalidUsage,
-            "rank " + std::to_string(rank) + " of the group would receive " +
-                std::to_string(receiver.overflowed_demand()) + " rows and has room for " +
-                std::to_string(receive_capacity(facts.config, facts.placement, rank)) +
-                "; nothing was written on any rank. Raise config.maxReceiveRows, or choose "
-                "tuttiMoeOverflowDropReport"});
+    refuse(too_many_rows(facts, receiver.overflowed_rank(), receiver.overflowed_demand()));
   }
   void pause() noexcept override { parts().dispatch_sender.pause(); }
   int missing() const noexcept override {
@@ -206,6 +200,15 @@ class HandleCombine final : public HandleCall {
   bool runs_ = false;
 };
 
+Error too_many_rows(const Facts& facts, int rank, uint64_t demand) {
+  return {StatusCode::kInvalidUsage,
+          "rank " + std::to_string(rank) + " of the group would receive " + std::to_string(demand) +
+              " rows and has room for " +
+              std::to_string(receive_capacity(facts.config, facts.placement, rank)) +
+              "; nothing was written on any rank. Raise config.maxReceiveRows, or choose "
+              "tuttiMoeOverflowDropReport"};
+}
+
 Handle::Handle(std::shared_ptr<Group> group)
     : group_(std::move(group)), slot_(group_->take_slot()) {}
 
@@ -234,22 +237,33 @@ void Handle::refuse_step(const char* call, const char* needed) const {
 }
 
 void Handle::check_epoch(const char* call) const {
-  if (parts_ != nullptr && epoch_ == group_->epoch()) return;
+  if (has_parts() && epoch_ == group_->epoch()) return;
   throw Error(StatusCode::kInvalidUsage,
               std::string(call) +
                   " needs a routing made since the ranks of the group changed; call "
                   "tuttiMoeRoute again");
 }
 
+void Handle::make_parts() {
+  if (group_->device() != nullptr) {
+    device_ = std::make_shared<DeviceHandle>(group_, slot_);
+  } else {
+    parts_ = std::make_shared<Parts>(group_->facts(), group_->make_mesh(slot_), group_->counters());
+  }
+  epoch_ = group_->epoch();
+}
+
 void Handle::route(const TopK& top_k) {
   // What was in flight when the ranks changed has ended.
-  const bool changed = parts_ == nullptr || epoch_ != group_->epoch();
+  const bool changed = !has_parts() || epoch_ != group_->epoch();
   if (!changed || pending_.load(std::memory_order_acquire) != 0) expect_idle("tuttiMoeRoute");
-  if (changed) {
-    parts_ = std::make_shared<Parts>(group_->facts(), group_->make_mesh(slot_), group_->counters());
-    epoch_ = group_->epoch();
-  }
+  if (changed) make_parts();
   step_ = Step::kEmpty;
+  if (device_ != nullptr) {
+    device_->route(top_k);
+    step_ = Step::kRouted;
+    return;
+  }
   parts_->dispatched = false;
   parts_->exchange.routing.assign(top_k, group_->homes(), group_->facts().placement);
   add(group_->counters().masked_pairs, parts_->exchange.routing.masked());
@@ -257,40 +271,49 @@ void Handle::route(const TopK& top_k) {
 }
 
 void Handle::dispatch(const std::byte* input, const Output& output, Phases phases,
-                      comm::Stream* stream) {
+                      const Place& place) {
   constexpr const char* kCall = "tuttiMoeDispatch";
   if (step_ == Step::kEmpty) refuse_step(kCall, "a routing (tuttiMoeRoute)");
   check_epoch(kCall);
   if (phases.send && step_ != Step::kRouted && step_ != Step::kDispatched)
     refuse_step(kCall, "what was sent to be received before it sends again");
   if (!phases.send && step_ != Step::kDispatchSent) refuse_step(kCall, "a dispatch that was sent");
-  auto task = std::make_shared<HandleDispatch>(*this, phases, input, output);
+  std::shared_ptr<comm::OrderedTask> task;
+  if (device_ != nullptr) {
+    task = device_->dispatch(input, output, phases, place.device);
+  } else {
+    task = std::make_shared<HandleDispatch>(*this, phases, input, output);
+  }
   step_ = phases.receive ? Step::kDispatched : Step::kDispatchSent;
   try {
     comm::issue(group_->comm(),
                 comm::TaskCall{"MoeDispatch", static_cast<uint8_t>(trace::Kind::kMoeDispatch),
                                std::move(task)},
-                stream);
+                place.host);
   } catch (const Error&) {
     step_ = Step::kRouted;
     throw;
   }
 }
 
-void Handle::combine(const std::byte* rows, std::byte* output, Phases phases,
-                     comm::Stream* stream) {
+void Handle::combine(const std::byte* rows, std::byte* output, Phases phases, const Place& place) {
   constexpr const char* kCall = "tuttiMoeCombine";
   const Step needed = phases.send ? Step::kDispatched : Step::kCombineSent;
   if (step_ != needed)
     refuse_step(kCall, phases.send ? "a dispatch that was received" : "a combine that was sent");
   check_epoch(kCall);
-  auto task = std::make_shared<HandleCombine>(*this, phases, rows, output);
+  std::shared_ptr<comm::OrderedTask> task;
+  if (device_ != nullptr) {
+    task = device_->combine(rows, output, phases, place.device);
+  } else {
+    task = std::make_shared<HandleCombine>(*this, phases, rows, output);
+  }
   step_ = phases.receive ? Step::kDispatched : Step::kCombineSent;
   try {
     comm::issue(group_->comm(),
                 comm::TaskCall{"MoeCombine", static_cast<uint8_t>(trace::Kind::kMoeCombine),
                                std::move(task)},
-                stream);
+                place.host);
   } catch (const Error&) {
     step_ = Step::kRouted;
     throw;
@@ -300,6 +323,14 @@ void Handle::combine(const std::byte* rows, std::byte* output, Phases phases,
 void Handle::complete() {
   expect_idle("tuttiMoeComplete");
   step_ = Step::kEmpty;
+}
+
+const DeviceHandle* Handle::dispatched_on_device() const {
+  if (device_ == nullptr) return nullptr;
+  if (step_ != Step::kDispatched && step_ != Step::kCombineSent)
+    refuse_step("tuttiMoeGetLayout", "a dispatch that was received");
+  check_epoch("tuttiMoeGetLayout");
+  return device_.get();
 }
 
 const Exchange& Handle::dispatched() const {

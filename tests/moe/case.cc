@@ -91,8 +91,9 @@ int64_t expert_of(const Case& c, int rank, std::mt19937_64& random,
 }  // namespace
 
 std::string Case::group() const {
-  return std::string(processes ? "processes " : "threads ") + transport + ", " +
-         std::to_string(n_ranks) + " ranks" + (faults.empty() ? "" : ", faults " + faults) +
+  return std::string(devices ? "GPUs, " : "") + (small ? "small, " : "") +
+         (processes ? "processes " : "threads ") + transport + ", " + std::to_string(n_ranks) +
+         " ranks" + (faults.empty() ? "" : ", faults " + faults) +
          (hosts.empty() ? "" : ", hosts " + hosts);
 }
 
@@ -187,6 +188,51 @@ Case random_case(std::mt19937_64& random) {
   c.overflow = static_cast<tuttiMoeOverflow_t>(random() % 2);
   c.seed = random() % 1000000;
   return c;
+}
+
+Case random_device_case(std::mt19937_64& random) {
+  constexpr int kRanks[] = {1, 2, 2, 3, 4, 8};
+  constexpr size_t kHidden[] = {128, 128, 256, 384, 100, 7};
+  constexpr int kTopK[] = {1, 2, 3, 8, 40};
+  constexpr size_t kMaxTokens[] = {1, 2, 7, 16, 33};
+  constexpr size_t kAlignments[] = {1, 1, 4, 16};
+  Case c = random_case(random);
+  c.devices = true;
+  c.transport.clear();
+  c.faults.clear();
+  c.hosts.clear();
+  c.shared = false;
+  c.small = random() % 2 == 0;
+  c.n_ranks = one_of(random, kRanks);
+  c.hidden = one_of(random, kHidden);
+  c.k = one_of(random, kTopK);
+  c.n_experts = c.k + static_cast<int>(random() % 20);
+  c.max_tokens = one_of(random, kMaxTokens);
+  if (c.k > 8 || c.n_ranks == 8) c.max_tokens = std::min<size_t>(c.max_tokens, 7);
+  c.alignment = one_of(random, kAlignments);
+  c.quantization = static_cast<tuttiMoeQuantization_t>(random() % 4);
+  if (c.hidden % c.group_elems() != 0) c.quantization = tuttiMoeQuantNone;
+  c.calls = static_cast<Calls>(random() % kDeviceCallKinds);
+  return c;
+}
+
+std::vector<Case> named_device_cases() {
+  std::vector<Case> cases;
+  for (Case c : named_cases()) {
+    // What changes the way of host ranks only, and what would take minutes.
+    const bool other = c.shared || c.calls == Calls::kStream;
+    if (other || c.n_ranks > 8 || c.max_tokens > 100 ||
+        c.max_tokens * c.hidden * static_cast<size_t>(c.n_ranks) > 100'000)
+      continue;
+    c.devices = true;
+    c.transport.clear();
+    c.small = cases.size() % 2 != 0;
+    cases.push_back(c);
+    if (c.calls != Calls::kAgain) continue;
+    c.calls = Calls::kGraph;
+    cases.push_back(c);
+  }
+  return cases;
 }
 
 std::vector<Case> named_cases() {

@@ -30,12 +30,15 @@ inline constexpr int kExpertKinds = 3;
 enum class Values : uint8_t { kNormal, kZeros, kEdges, kTiny, kNotFinite, kOutlier };
 inline constexpr int kValueKinds = 6;
 // How the calls are made.
-enum class Calls : uint8_t { kBoth, kSplit, kTwoHandles, kStream, kAgain };
-inline constexpr int kCallKinds = 5;
+enum class Calls : uint8_t { kBoth, kSplit, kTwoHandles, kStream, kAgain, kGraph };
+inline constexpr int kCallKinds = 5;        // of the host
+inline constexpr int kDeviceCallKinds = 6;  // kGraph: captured, and replayed with other routings
 enum class Room : uint8_t { kAll, kExact, kOneShort, kHalf };
 inline constexpr int kRooms = 4;
 
 struct Case {
+  bool devices = false;  // ranks of GPUs
+  bool small = false;    // that have little memory for rows on their way
   bool processes = false;
   std::string transport = "inproc";
   std::string faults;  // as TUTTI_FAULTS has them
@@ -82,7 +85,10 @@ struct RankInput {
 RankInput input_of(const Case& c, int rank);
 
 Case random_case(std::mt19937_64& random);
+// Of ranks of GPUs: smaller, as simulated ones are slow.
+Case random_device_case(std::mt19937_64& random);
 // What the list of conformance names one by one.
 std::vector<Case> named_cases();
+std::vector<Case> named_device_cases();
 
 }  // namespace tutti::moe_test

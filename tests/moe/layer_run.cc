@@ -2,23 +2,20 @@
 // Dispatch, experts and combine of one rank against the definition.
 #include "tests/moe/layer_run.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 
-#include <sys/mman.h>
-
+#include "src/device/cuda/driver.h"
 #include "tests/moe/expected.h"
+#include "tests/moe/memory.h"
 #include "tests/support/moe_reference.h"
 
 namespace tutti::moe_test {
 namespace {
-
-constexpr uint8_t kGuard = 0xa5;
 
 [[noreturn]] void fail(const std::string& what) { throw std::runtime_error(what); }
 void expect(bool condition, const std::string& what) {
@@ -28,36 +25,6 @@ template <typename A, typename B>
 void expect_equal(const A& a, const B& b, const std::string& what) {
   if (!(static_cast<uint64_t>(a) == static_cast<uint64_t>(b)))
     fail(what + ": " + std::to_string(a) + ", expected " + std::to_string(b));
-}
-
-// Memory that ends at a page which nobody may touch.
-class Guarded {
- public:
-  explicit Guarded(size_t bytes) : bytes_(bytes) {
-    const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-    whole_ = (bytes + page - 1) / page * page + page;
-    base_ = ::mmap(nullptr, whole_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base_ == MAP_FAILED) fail("mmap");
-    auto* const end = static_cast<uint8_t*>(base_) + whole_ - page;
-    if (::mprotect(end, page, PROT_NONE) != 0) fail("mprotect");
-    data_ = end - bytes;
-    std::memset(data_, kGuard, bytes);
-  }
-  ~Guarded() { ::munmap(base_, whole_); }
-  Guarded(const Guarded&) = delete;
-  Guarded& operator=(const Guarded&) = delete;
-  uint8_t* data() const { return data_; }
-  size_t bytes() const { return bytes_; }
-
- private:
-  size_t bytes_;
-  size_t whole_ = 0;
-  void* base_ = nullptr;
-  uint8_t* data_ = nullptr;
-};
-
-bool untouched(const uint8_t* from, size_t bytes) {
-  return std::all_of(from, from + bytes, [](uint8_t b) { return b == kGuard; });
 }
 
 class Stream {
@@ -79,49 +46,46 @@ class Stream {
   tuttiStream_t stream_ = nullptr;
 };
 
-// What peers may read.
-class TokenMemory {
- public:
-  TokenMemory(size_t bytes, bool shared) {
-    if (shared) {
-      require(tuttiMemAlloc(&shared_, bytes), "tuttiMemAlloc");
-    } else {
-      private_ = std::make_unique<Guarded>(bytes);
-    }
-  }
-  ~TokenMemory() { (void)tuttiMemFree(shared_); }
-  TokenMemory(const TokenMemory&) = delete;
-  TokenMemory& operator=(const TokenMemory&) = delete;
-  uint8_t* data() const { return private_ ? private_->data() : static_cast<uint8_t*>(shared_); }
-
- private:
-  void* shared_ = nullptr;
-  std::unique_ptr<Guarded> private_;
-};
-
 struct Buffers {
-  explicit Buffers(const tuttiMoeSizes_t& sizes, const Case& c, size_t tokens)
-      : rows(sizes.rowsBytes),
-        scales(sizes.scalesBytes),
-        experts(sizes.receiveRows * static_cast<size_t>(c.k) * sizeof(int64_t)),
-        weights(sizes.receiveRows * static_cast<size_t>(c.k) * sizeof(float)),
-        ranks(sizes.receiveRows * sizeof(int32_t)),
-        tokens_of(sizes.receiveRows * sizeof(int32_t)),
-        y(sizes.combineBytes, c.shared),
-        out(tokens * c.hidden * 2) {}
-  tuttiMoeOutput_t output() const {
+  Buffers(const tuttiMoeSizes_t& sizes, const Case& c, size_t tokens, const cuda::Gpu* gpu)
+      : rows(sizes.rowsBytes, gpu),
+        scales(sizes.scalesBytes, gpu),
+        experts(sizes.receiveRows * static_cast<size_t>(c.k) * sizeof(int64_t), gpu),
+        weights(sizes.receiveRows * static_cast<size_t>(c.k) * sizeof(float), gpu),
+        ranks(sizes.receiveRows * sizeof(int32_t), gpu),
+        tokens_of(sizes.receiveRows * sizeof(int32_t), gpu),
+        y(sizes.combineBytes, gpu, c.shared),
+        out(tokens * c.hidden * 2, gpu) {}
+  // At the host, or as calls get it.
+  tuttiMoeOutput_t output(bool as_given = false) const {
+    const auto at = [&](const Memory& of) -> void* { return as_given ? of.given() : of.data(); };
     tuttiMoeOutput_t o = TUTTI_MOE_OUTPUT_INITIALIZER;
-    o.rows = rows.data();
-    o.scales = scales.data();
-    o.topkIdx = reinterpret_cast<int64_t*>(experts.data());
-    o.topkWeights = reinterpret_cast<float*>(weights.data());
-    o.sourceRank = reinterpret_cast<int32_t*>(ranks.data());
-    o.sourceToken = reinterpret_cast<int32_t*>(tokens_of.data());
+    o.rows = at(rows);
+    o.scales = at(scales);
+    o.topkIdx = static_cast<int64_t*>(at(experts));
+    o.topkWeights = static_cast<float*>(at(weights));
+    o.sourceRank = static_cast<int32_t*>(at(ranks));
+    o.sourceToken = static_cast<int32_t*>(at(tokens_of));
     return o;
   }
-  Guarded rows, scales, experts, weights, ranks, tokens_of;
-  TokenMemory y;
-  Guarded out;
+  std::array<Memory*, 6> received() {
+    return {&rows, &scales, &experts, &weights, &ranks, &tokens_of};
+  }
+  Memory rows, scales, experts, weights, ranks, tokens_of;
+  Memory y;
+  Memory out;
+};
+
+// A rank's GPU with a stream; of host ranks neither.
+struct Device {
+  Device(const Case& c, int rank) {
+    if (!c.devices) return;
+    gpu.emplace(rank);
+    stream.emplace(*gpu);
+  }
+  const cuda::Gpu* get() const { return gpu.has_value() ? &*gpu : nullptr; }
+  std::optional<cuda::Gpu> gpu;
+  std::optional<cuda::OwnedStream> stream;
 };
 
 // One handle with its buffers.
@@ -130,14 +94,16 @@ class Run {
   Run(const Case& c, const Layer& layer, tuttiMoeGroup_t group, const tuttiMoeSizes_t& sizes,
       int rank)
       : case_(c),
-        layer_(layer),
+        layer_(&layer),
         sizes_(sizes),
         rank_(rank),
-        input_(layer.input(rank)),
-        x_(input_.tokens * c.hidden * 2, c.shared),
-        buffers_(sizes, c, input_.tokens) {
-    for (size_t t = 0; t < input_.tokens; ++t)
-      std::memcpy(x_.data() + t * c.hidden * 2, input_.x[t].data(), c.hidden * 2);
+        device_(c, rank),
+        input_(&layer.input(rank)),
+        x_(input_->tokens * c.hidden * 2, device_.get(), c.shared),
+        experts_(input_->experts.size() * sizeof(int64_t), device_.get()),
+        weights_(input_->weights.size() * sizeof(float), device_.get()),
+        buffers_(sizes, c, input_->tokens, device_.get()) {
+    take_input();
     require(tuttiMoeHandleCreate(&handle_, group), "tuttiMoeHandleCreate");
   }
   ~Run() { (void)tuttiMoeHandleDestroy(handle_); }
@@ -145,18 +111,51 @@ class Run {
   Run& operator=(const Run&) = delete;
 
   void route() {
-    require(tuttiMoeRoute(handle_, input_.experts.data(),
-                          case_.weighted ? input_.weights.data() : nullptr, input_.tokens, case_.k),
+    require(tuttiMoeRoute(handle_, static_cast<const int64_t*>(experts_.given()),
+                          case_.weighted ? static_cast<const float*>(weights_.given()) : nullptr,
+                          input_->tokens, case_.k),
             "tuttiMoeRoute");
   }
   tuttiResult_t dispatch(int phases, tuttiStream_t stream) {
-    const tuttiMoeOutput_t output = buffers_.output();
-    return tuttiMoeDispatch(handle_, x_.data(), (phases & TUTTI_MOE_RECV) != 0 ? &output : nullptr,
-                            phases, stream);
+    const tuttiMoeOutput_t output = buffers_.output(true);
+    return tuttiMoeDispatch(handle_, x_.given(), (phases & TUTTI_MOE_RECV) != 0 ? &output : nullptr,
+                            phases, stream_or(stream));
   }
   void combine(int phases, tuttiStream_t stream) {
-    require(tuttiMoeCombine(handle_, buffers_.y.data(), buffers_.out.data(), phases, stream),
+    require(tuttiMoeCombine(handle_, buffers_.y.given(), buffers_.out.given(), phases,
+                            stream_or(stream)),
             "tuttiMoeCombine");
+  }
+  // Another routing, in the same places.
+  void change_to(const Layer& layer) {
+    layer_ = &layer;
+    input_ = &layer.input(rank_);
+    take_input();
+    for (Memory* const memory : buffers_.received()) memory->fill();
+    buffers_.out.fill();
+  }
+  void capture_dispatch() {
+    dispatches_.capture(*device_.stream, [&] {
+      require(dispatch(TUTTI_MOE_BOTH, nullptr), "tuttiMoeDispatch in a graph");
+    });
+  }
+  void capture_combine() {
+    combines_.capture(*device_.stream, [&] { combine(TUTTI_MOE_BOTH, nullptr); });
+  }
+  void replay_dispatch() { dispatches_.replay(*device_.stream); }
+  void replay_combine() { combines_.replay(*device_.stream); }
+  bool has_combines() const { return combines_.made(); }
+  bool on_device() const { return device_.get() != nullptr; }
+  // Waits for the GPU, and brings what it has written to the host.
+  void finish_dispatch() {
+    if (!on_device()) return;
+    device_.stream->synchronize();
+    for (const Memory* const memory : buffers_.received()) memory->pull();
+  }
+  void finish_combine() {
+    if (!on_device()) return;
+    device_.stream->synchronize();
+    buffers_.out.pull();
   }
   void complete() { require(tuttiMoeComplete(handle_), "tuttiMoeComplete"); }
   // That a dispatch which has failed for too many rows has done nothing else.
@@ -165,30 +164,86 @@ class Run {
            std::string("an overflow gave ") + tuttiGetErrorString(result));
     const std::string text = tuttiGetLastError(nullptr);
     expect(text.find("would receive") != std::string::npos, "an overflow says: " + text);
-    for (const Guarded* buffer : {&buffers_.rows, &buffers_.scales, &buffers_.ranks})
-      expect(untouched(buffer->data(), buffer->bytes()), "an overflow wrote to a buffer");
-    expect(tuttiMoeCombine(handle_, buffers_.y.data(), buffers_.out.data(), TUTTI_MOE_BOTH,
+    expect_untouched();
+    expect(tuttiMoeCombine(handle_, buffers_.y.given(), buffers_.out.given(), TUTTI_MOE_BOTH,
                            nullptr) == tuttiInvalidUsage,
            "a combine after an overflow");
+  }
+  // The same of GPUs, where the calls end well.
+  void check_overflow_later() {
+    finish_dispatch();
+    tuttiMoeLayout_t layout = TUTTI_MOE_LAYOUT_INITIALIZER;
+    const tuttiResult_t result = tuttiMoeGetLayout(handle_, &layout);
+    expect(result == tuttiInvalidUsage,
+           std::string("an overflow gave ") + tuttiGetErrorString(result));
+    const std::string text = tuttiGetLastError(nullptr);
+    expect(text.find("would receive") != std::string::npos, "an overflow says: " + text);
+    expect_untouched();
+    combine(TUTTI_MOE_BOTH, nullptr);
+    finish_combine();
+    expect(buffers_.out.untouched(0, buffers_.out.bytes()), "a combine after an overflow wrote");
   }
   void check_received();
   void compute();
   void check_combined();
 
  private:
+  void expect_untouched() {
+    for (const Memory* const memory : buffers_.received())
+      expect(memory->untouched(0, memory->bytes()), "an overflow wrote to a buffer");
+  }
+  void take_input() {
+    for (size_t t = 0; t < input_->tokens; ++t)
+      std::memcpy(x_.data() + t * case_.hidden * 2, input_->x[t].data(), case_.hidden * 2);
+    if (experts_.bytes() != 0)
+      std::memcpy(experts_.data(), input_->experts.data(), experts_.bytes());
+    if (weights_.bytes() != 0)
+      std::memcpy(weights_.data(), input_->weights.data(), weights_.bytes());
+    for (const Memory* const memory : {&x_, &experts_, &weights_}) memory->push();
+  }
+  tuttiStream_t stream_or(tuttiStream_t stream) const {
+    return on_device() ? reinterpret_cast<tuttiStream_t>(device_.stream->get()) : stream;
+  }
+  // What GetLayout's arrays hold.
+  std::vector<uint32_t> read(const uint32_t* from, size_t n) const {
+    std::vector<uint32_t> words(n);
+    if (n == 0) return words;
+    if (!on_device()) return {from, from + n};
+    const cuda::Current current(*device_.gpu);
+    cuda::check(cuda::driver().cuMemcpyDtoH_v2(words.data(), reinterpret_cast<uintptr_t>(from),
+                                               n * sizeof(uint32_t)),
+                "copying a layout");
+    return words;
+  }
+  void check_totals(const tuttiMoeLayout_t& layout) const;
   void check_layout(const ExpectedReceive& expected);
   void check_row(size_t place, const ExpectedRow& row);
   void check_gap(size_t place);
 
   const Case& case_;
-  const Layer& layer_;
+  const Layer* layer_;
   const tuttiMoeSizes_t sizes_;
   const int rank_;
-  const RankInput& input_;
-  TokenMemory x_;
+  Device device_;
+  const RankInput* input_;
+  Memory x_, experts_, weights_;
   Buffers buffers_;
   tuttiMoeHandle_t handle_ = nullptr;
+  Graph dispatches_, combines_;
 };
+
+// In memory of the GPU, what the layout's numbers are.
+void Run::check_totals(const tuttiMoeLayout_t& layout) const {
+  if (!on_device()) return;
+  uint64_t totals[5] = {};
+  const std::vector<uint32_t> words = read(reinterpret_cast<const uint32_t*>(layout.totals), 10);
+  std::memcpy(totals, words.data(), sizeof totals);
+  expect_equal(totals[0], layout.rows, "total of rows");
+  expect_equal(totals[1], layout.demand, "total demand");
+  expect_equal(totals[2], layout.dropped, "total of dropped rows");
+  expect_equal(totals[3], layout.droppedOfMine, "total of this rank's dropped rows");
+  expect_equal(totals[4], layout.droppedByAll, "total of all dropped rows");
+}
 
 void Run::check_layout(const ExpectedReceive& expected) {
   tuttiMoeLayout_t layout = TUTTI_MOE_LAYOUT_INITIALIZER;
@@ -197,14 +252,19 @@ void Run::check_layout(const ExpectedReceive& expected) {
   expect_equal(layout.rows, expected.taken, "rows of the layout");
   expect_equal(layout.demand, expected.demand, "demand");
   expect_equal(layout.dropped, expected.dropped, "dropped rows");
-  expect_equal(layout.droppedByAll, layer_.dropped_by_all(), "rows that all have dropped");
-  expect_equal(layout.droppedOfMine, layer_.dropped_of(rank_), "dropped rows of this rank");
+  expect_equal(layout.droppedByAll, layer_->dropped_by_all(), "rows that all have dropped");
+  expect_equal(layout.droppedOfMine, layer_->dropped_of(rank_), "dropped rows of this rank");
+  check_totals(layout);
+  const auto counts = read(layout.counts, layout.numBlocks);
+  const auto received = read(layout.received, layout.numBlocks);
+  const auto aligned = read(layout.aligned, layout.numBlocks);
+  const auto offsets = read(layout.offsets, layout.numBlocks);
   for (size_t b = 0; b < layout.numBlocks; ++b) {
     const std::string where = " of block " + std::to_string(b);
-    expect_equal(layout.counts[b], expected.counts[b], "count" + where);
-    expect_equal(layout.received[b], expected.received[b], "rows received" + where);
-    expect_equal(layout.aligned[b], expected.aligned[b], "aligned rows" + where);
-    expect_equal(layout.offsets[b], expected.offsets[b], "offset" + where);
+    expect_equal(counts[b], expected.counts[b], "count" + where);
+    expect_equal(received[b], expected.received[b], "rows received" + where);
+    expect_equal(aligned[b], expected.aligned[b], "aligned rows" + where);
+    expect_equal(offsets[b], expected.offsets[b], "offset" + where);
   }
 }
 
@@ -236,14 +296,15 @@ void Run::check_row(size_t place, const ExpectedRow& row) {
 
 void Run::check_gap(size_t place) {
   const bool clean =
-      untouched(buffers_.rows.data() + place * sizes_.rowBytes, sizes_.rowBytes) &&
-      untouched(buffers_.scales.data() + place * sizes_.rowScaleBytes, sizes_.rowScaleBytes) &&
-      untouched(buffers_.ranks.data() + place * sizeof(int32_t), sizeof(int32_t));
+      buffers_.rows.untouched(place * sizes_.rowBytes, sizes_.rowBytes) &&
+      buffers_.scales.untouched(place * sizes_.rowScaleBytes, sizes_.rowScaleBytes) &&
+      buffers_.ranks.untouched(place * sizeof(int32_t), sizeof(int32_t));
   expect(clean, "row " + std::to_string(place) + ", where none belongs, was written");
 }
 
 void Run::check_received() {
-  const ExpectedReceive& expected = layer_.receive(rank_);
+  finish_dispatch();
+  const ExpectedReceive& expected = layer_->receive(rank_);
   check_layout(expected);
   for (size_t place = 0; place < sizes_.receiveRows; ++place) {
     const auto row = expected.rows.find(place);
@@ -257,7 +318,7 @@ void Run::check_received() {
 
 // The experts: from what was received, not from what was expected.
 void Run::compute() {
-  const ExpectedReceive& expected = layer_.receive(rank_);
+  const ExpectedReceive& expected = layer_->receive(rank_);
   const tuttiMoeOutput_t output = buffers_.output();
   for (const auto& [place, row] : expected.rows) {
     for (size_t i = 0; i < case_.hidden; ++i) {
@@ -279,11 +340,13 @@ void Run::compute() {
       std::memcpy(buffers_.y.data() + (place * case_.hidden + i) * 2, &code, sizeof code);
     }
   }
+  buffers_.y.push();
 }
 
 void Run::check_combined() {
-  const auto expected = layer_.combined(rank_);
-  for (size_t token = 0; token < input_.tokens; ++token) {
+  finish_combine();
+  const auto expected = layer_->combined(rank_);
+  for (size_t token = 0; token < input_->tokens; ++token) {
     for (size_t i = 0; i < case_.hidden; ++i) {
       uint16_t code = 0;
       std::memcpy(&code, buffers_.out.data() + (token * case_.hidden + i) * 2, sizeof code);
@@ -326,6 +389,7 @@ class Accounts {
     expect_equal(total(stats.combinePayloadBytes), combines * back * partial, "sums' bytes");
     const uint64_t all = total(stats.dispatchPayloadBytes) + total(stats.dispatchMetadataBytes) +
                          total(stats.combinePayloadBytes) + total(stats.combineMetadataBytes);
+    if (case_.devices) return;  // kernels count for the group alone
     expect_equal(wire_bytes() - wire_, all, "bytes that the transport has counted");
     // Rows that peers can map, and that are large enough, are read where they lie.
     if (refers() && case_.processes) {
@@ -412,9 +476,38 @@ void run_two(Run& a, Run& b) {
   }
 }
 
+// Of a case like `c` with as many tokens on each rank, the same experts and any room: another
+// routing of other tokens.
+std::optional<Case> other_case(const Case& c) {
+  if (c.tokens == Tokens::kUneven || c.experts != Experts::kEven || c.room != Room::kAll)
+    return std::nullopt;
+  Case other = c;
+  other.seed = c.seed + 4711;
+  other.routes = c.routes == Routes::kUniform ? Routes::kSkewed : Routes::kUniform;
+  return other;
+}
+
+// Dispatch and combine as graphs, each replayed three times: with the routing that they were
+// captured with, another one, and the first again.
+void run_graphs(Run& run, const Case& c, const Layer& layer) {
+  run.route();
+  run.capture_dispatch();
+  const Case other = other_case(c).value_or(c);
+  const Layer second(other);
+  for (const Layer* const now : {&layer, &second, &layer}) {
+    run.change_to(*now);
+    run.replay_dispatch();
+    run.check_received();
+    run.compute();
+    if (!run.has_combines()) run.capture_combine();
+    run.replay_combine();
+    run.check_combined();
+  }
+}
+
 // One layer; false when it has too many rows for some rank.
 bool run_once(Run& run, const Case& c, bool overflows) {
-  Stream stream(c.calls == Calls::kStream);
+  Stream stream(c.calls == Calls::kStream && !c.devices);
   run.route();
   tuttiResult_t result = tuttiSuccess;
   if (c.calls == Calls::kSplit) {
@@ -424,11 +517,15 @@ bool run_once(Run& run, const Case& c, bool overflows) {
     result = run.dispatch(TUTTI_MOE_BOTH, stream.get());
     if (result == tuttiSuccess) result = stream.finish();
   }
-  if (overflows && c.overflow == tuttiMoeOverflowError) {
+  if (overflows && c.overflow == tuttiMoeOverflowError && !c.devices) {
     run.check_overflow(result);
     return false;
   }
   require(result, "tuttiMoeDispatch");
+  if (overflows && c.overflow == tuttiMoeOverflowError) {
+    run.check_overflow_later();
+    return false;
+  }
   run.check_received();
   run.compute();
   if (c.calls == Calls::kSplit) {
@@ -498,6 +595,9 @@ void run_case(const Case& c, tuttiComm_t comm, int rank) {
       Run other(c, layer, group, sizes, rank);
       run_two(run, other);
       accounts.check(2, 2, sizes);
+    } else if (c.calls == Calls::kGraph && !(overflows && c.overflow == tuttiMoeOverflowError)) {
+      run_graphs(run, c, layer);
+      if (!other_case(c).has_value()) accounts.check(3, 3, sizes);
     } else {
       const bool whole = run_once(run, c, overflows);
       const bool again = whole && c.calls == Calls::kAgain && run_once(run, c, overflows);

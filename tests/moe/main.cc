@@ -55,8 +55,9 @@ void run_rank(Board& board, const std::vector<Case>& cases, int rank) {
   while (board.id_ready.load(std::memory_order_acquire) == 0)
     std::this_thread::sleep_for(std::chrono::microseconds(50));
   tuttiConfig_t config = TUTTI_CONFIG_INITIALIZER;
-  config.transport = first.transport.c_str();
+  if (!first.transport.empty()) config.transport = first.transport.c_str();
   config.timeoutSeconds = 60;
+  if (first.devices) config.device = rank;
   tuttiComm_t comm = nullptr;
   if (tuttiCommInitRankConfig(&comm, first.n_ranks, board.id, rank, &config) != tuttiSuccess)
     return report(0, tuttiGetLastError(nullptr));
@@ -78,6 +79,8 @@ void run_rank(Board& board, const std::vector<Case>& cases, int rank) {
 [[noreturn]] void run_child(Board& board, const std::vector<Case>& cases, int rank) {
   setenv("TUTTI_FAULTS", cases[0].faults.c_str(), 1);
   setenv("TUTTI_LAYOUT", cases[0].hosts.c_str(), 1);
+  // Rows go in several rounds, with as few tokens as suit a simulated GPU.
+  if (cases[0].small) setenv("TUTTI_SYMMETRIC_BYTES", "32768", 1);
   if (cases[0].processes) {
     run_rank(board, cases, rank);
   } else {
@@ -170,14 +173,16 @@ struct Options {
   bool named = false;
   std::string filter;
   int most_ranks = kMaxRanks;
+  bool devices = false;
   bool list = false;
 };
 
 std::vector<Case> chosen(const Options& options) {
   std::vector<Case> cases;
-  if (options.named) cases = named_cases();
+  if (options.named) cases = options.devices ? named_device_cases() : named_cases();
   std::mt19937_64 random(options.seed);
-  for (int i = 0; i < options.sample; ++i) cases.push_back(random_case(random));
+  for (int i = 0; i < options.sample; ++i)
+    cases.push_back(options.devices ? random_device_case(random) : random_case(random));
   std::erase_if(cases, [&](const Case& c) {
     return c.n_ranks > options.most_ranks ||
            (!options.filter.empty() && c.text().find(options.filter) == std::string::npos);
@@ -217,6 +222,7 @@ int main(int argc, char** argv) {
   line.add_flag("--named", options.named, "the list of conformance, too");
   line.add_option("--filter", options.filter, "only layers whose description has this");
   line.add_option("--most-ranks", options.most_ranks, "leave layers of more ranks out");
+  line.add_flag("--devices", options.devices, "ranks are of GPUs, rank r of GPU r");
   line.add_flag("--list", options.list, "print them instead, in their order");
   if (const auto status = line.parse(argc, argv); status.has_value()) return *status;
   return tutti::moe_test::run(options);

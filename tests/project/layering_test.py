@@ -20,7 +20,7 @@ ALLOWED = {
     "src/exec": {"src/plan", "src/planner", "src/verify", "src/device", "src/kernels", "transport"},
     "src/comm": {"src/plan", "src/planner", "src/verify", "src/device", "src/kernels", "src/exec", "src/bootstrap",
                  "src/trace", "transport", "topology"},
-    "src/moe": {"src/comm", "src/kernels", "src/trace", "transport"},
+    "src/moe": {"src/comm", "src/kernels", "src/trace", "src/device", "src/exec", "transport"},
     "src/transfer": {"src/device", "transport"},
     "src/api": {"src/comm", "src/moe", "src/transfer", "src/plan", "src/planner", "src/kernels", "src/device", "src/exec", "src/bootstrap",
                 "src/trace", "transport", "topology"},
@@ -31,6 +31,9 @@ ONLY = {("src/exec", "transport"): {"transport/transport.h", "transport/fifo.h"}
         ("src/exec", "src/planner"): {"src/planner/planner.h"},
         ("src/trace", "src/kernels"): {"src/kernels/dtypes.h", "src/kernels/ops.h"},
         ("transport", "src/device"): {"src/device/device.h"},
+        ("src/moe", "src/device"): {"src/device/cuda/driver.h", "src/device/cuda/gpu.h", "src/device/cuda/memory.h",
+                                    "src/device/cuda/stream.h"},
+        ("src/moe", "src/exec"): {"src/exec/cuda/moe.h", "src/exec/cuda/symmetric.h"},
         ("src/api/nccl", "transport"): {"transport/transport.h"}}
 # Parts of a folder that reach further than the rest of it: by all headers that begin so.
 FURTHER = {("transport/cuda_p2p", "src/device"): "src/device/cuda/"}

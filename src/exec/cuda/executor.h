@@ -24,6 +24,7 @@
 namespace tutti::exec {
 
 struct ExecutorState;
+struct MoeLaunch;
 struct SymmetricCall;
 struct SymmetricRegion;
 
@@ -128,6 +129,10 @@ class DeviceExecutor {
 
   // A collective on symmetric memory, in as many launches as it has pieces; see launch() above.
   bool launch(const SymmetricRegion& region, const SymmetricCall& call);
+
+  // Kernels of a MoE layer, whose areas outlive the executor or the last launch; see launch()
+  // above.
+  bool launch(MoeLaunch& launch);
 
   // Around work of the caller that belongs to a launch in the same stream, before it and behind it.
   // Work that is put into the stream from now on waits for all launches so far.

@@ -80,6 +80,19 @@ cuda::Function KernelTable::symmetric_copy() {
   return single(symmetric_copy_, "symmetric_copy", "tutti_symmetric_copy");
 }
 
+cuda::Function KernelTable::moe(MoeKernel kernel) {
+  if (moe_module_ == nullptr) {
+    static constexpr std::array<const char*, kMoeKernels> kNames = {
+        "tutti_moe_route",   "tutti_moe_stage", "tutti_moe_lay_out",
+        "tutti_moe_receive", "tutti_moe_sum",   "tutti_moe_gather"};
+    auto module = load_module("moe");
+    const cuda::RelaxedCapture relaxed;
+    for (size_t i = 0; i < kNames.size(); ++i) moe_[i] = module->find(kNames[i]);
+    moe_module_ = std::move(module);
+  }
+  return moe_[static_cast<size_t>(kernel)];
+}
+
 cuda::Function KernelTable::nvls(DType dtype) {
   const std::string id = id_of(dtype);
   return single(nvls_[static_cast<size_t>(dtype)], "nvls_" + id, "tutti_nvls_" + id);

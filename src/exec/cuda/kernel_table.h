@@ -9,6 +9,7 @@
 
 #include "src/device/cuda/gpu.h"
 #include "src/device/cuda/stream.h"
+#include "src/exec/cuda/moe.h"
 #include "src/kernels/dtypes.h"
 
 namespace tutti::exec {
@@ -32,6 +33,7 @@ class KernelTable {
   const PlanKernels& of(DType dtype);
   cuda::Function symmetric_copy();
   cuda::Function nvls(DType dtype);  // of a type that the switch reduces
+  cuda::Function moe(MoeKernel kernel);
   // Of any data type that has been loaded; the others are like them.
   unsigned most_blocks() const noexcept { return most_blocks_; }
 
@@ -50,6 +52,8 @@ class KernelTable {
   std::array<PlanKernels, kDTypeCount> loaded_;
   Single symmetric_copy_;
   std::array<Single, kDTypeCount> nvls_;
+  std::unique_ptr<cuda::Kernels> moe_module_;
+  std::array<cuda::Function, kMoeKernels> moe_{};
 };
 
 }  // namespace tutti::exec

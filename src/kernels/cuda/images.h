@@ -9,8 +9,8 @@ namespace tutti::gpu {
 
 // A module: "kFloat32" and so on (TUTTI_DTYPE_ROWS) have tutti_plan_simple_<dtype>,
 // tutti_plan_inline_<dtype> and tutti_reduce_copy_<dtype>; "nvls_<dtype>", for the data types that
-// the hardware reduces, tutti_nvls_<dtype>; "symmetric_copy" what moves bytes whatever their type.
-// `data` is a fatbin, 16-byte aligned.
+// the hardware reduces, tutti_nvls_<dtype>; "symmetric_copy" what moves bytes whatever their type;
+// "moe" the kernels of MoE layers. `data` is a fatbin, 16-byte aligned.
 struct Image {
   const char* name = nullptr;
   const unsigned char* data = nullptr;

@@ -45,8 +45,7 @@ TUTTI_GPU bool reached(uint32_t counter, uint32_t wanted) {
   return static_cast<int32_t>(counter - wanted) >= 0;
 }
 
-// Rank r's block, at the first barrier of a launch: has it come with the same call? It can be one
-// barrier ahead, but not in its next launch.
+// Rank r's block, at the first barrier of a launch: has it come with the same call?
 TUTTI_GPU bool same_call(const SymmetricTeam& team, uint32_t r, uint64_t flag) {
   const auto signature = static_cast<uint32_t>(flag >> 32);
   if (signature == team.signature) return true;
@@ -92,7 +91,10 @@ class RankBarrier {
       flag = load_acquire<Scope::kSystem>(theirs);
     }
     wait.end();
-    return epoch_ != first_ + 1 || same_call(team_, r, flag);
+    // One that is ahead has found the same call here, or it would not be; its signature may be that
+    // of the next launch already.
+    const bool ahead = static_cast<uint32_t>(flag) != epoch_;
+    return epoch_ != first_ + 1 || ahead || same_call(team_, r, flag);
   }
 
   const SymmetricTeam& team_;

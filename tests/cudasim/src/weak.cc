@@ -112,8 +112,11 @@ void WeakMemory::overlay(const StoreBuffer& stores, const Lane& lane, const uint
   for (const PendingStore& store : stores.stores()) {
     if (!meets(store, host, bytes)) continue;
     if (level >= 0 && may_be_stale && store.lane != &lane) {
-      const uint64_t visible = level == kBlockLevel ? store.seen_in_block : store.seen_in_gpu;
-      const bool known = visible <= std::max(lane.weak->view.until[level], seen(lane, host));
+      // Who is of the block knows it by the block's barriers, however far it has come since.
+      const bool of_block = store.block == lane.owner->block->serial;
+      const uint64_t visible = of_block ? store.seen_in_block : store.seen_in_gpu;
+      const uint64_t until = lane.weak->view.until[of_block ? kBlockLevel : level];
+      const bool known = visible <= std::max(until, seen(lane, host));
       if (!known && stale_wanted()) continue;
     }
     for (uint32_t i = 0; i < store.bytes; ++i)

@@ -14,6 +14,8 @@ there is not. The loops are marked in the source: TUTTI_PROOF_LOOP(kind, a, b) a
     sinks UNITS 0    UNITS vectors to one sink
     nvls OP UNITS    UNITS vectors through the switch
     ll128 0 PAIRS    the lanes that carry a line's flag have 8 bytes of data instead of 16
+    quantize G UNITS a row of tokens in groups of G: UNITS vectors on their way; scales are 4 bytes or one
+    terms 0 UNITS    UNITS vectors of one more row of a weighted sum; `sums` are the loops around it, which store vectors
     ll, edge         less than a vector, or not aligned: any width
     counts           a number per connection, no data: any width
 """
@@ -34,7 +36,7 @@ LABEL = re.compile(r"^(\$L__\w+):")
 BRANCH = re.compile(r"^(@!?%\w+\s+)?bra(?:\.uni)?\s+(\$L__\w+)")
 ENDS = re.compile(r"^(?:ret|exit|trap);")
 REGISTERS = re.compile(r"%\w+")
-BULK = {"fold", "source", "copy", "sinks", "nvls", "ll128"}
+BULK = {"fold", "source", "copy", "sinks", "nvls", "ll128", "quantize", "terms", "sums"}
 
 Marker = collections.namedtuple("Marker", "kind a b")
 
@@ -182,7 +184,8 @@ def widths(blocks, body):
 
 
 def expected_flight(marker):
-    return {"fold": 2 * marker.b, "source": marker.b, "copy": marker.b, "nvls": marker.b, "ll128": marker.b}.get(marker.kind, 0)
+    return {"fold": 2 * marker.b, "source": marker.b, "copy": marker.b, "nvls": marker.b, "ll128": marker.b, "quantize": marker.b,
+            "terms": marker.b}.get(marker.kind, 0)
 
 
 def check_widths(marker, name, loads, stores, problems):
@@ -190,6 +193,8 @@ def check_widths(marker, name, loads, stores, problems):
     allowed = {16}
     if marker.kind == "ll128":
         allowed = {16, 8}
+    if marker.kind == "quantize":
+        allowed = {16, 4 if marker.a == 128 else 1, 1}
     if marker.kind == "nvls" and not re.search(r"Float(16|32)", name):
         allowed = {16, 8, 4}  # the hardware reduces integers and float64 one at a time
     if used - allowed:
@@ -249,6 +254,10 @@ def check_complete(name, markers, problems):
         wanted = [("nvls", 0)]
     elif name in ("tutti_symmetric_copy", "tutti_symmetric_all_to_all_v"):
         wanted = [("copy", 0)]
+    elif name in ("tutti_moe_stage", "tutti_moe_receive"):
+        wanted = [("copy", 0), ("quantize", 128), ("quantize", 32)]
+    elif name in ("tutti_moe_sum", "tutti_moe_gather"):
+        wanted = [("terms", 0)]
     for kind, a in wanted:
         if not any(m.kind == kind and a in (None, m.a) for m in markers):
             problems.append(f"{name}: no loop {kind} {a} in the PTX")

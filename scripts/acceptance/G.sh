@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2317
 # The acceptance of issue G (MoE and one-sided transfers), read by scripts/accept.sh.
-parts=(build conformance sanitizers hosts killed bytes speed_2 speed_4 speed_8 transfers)
+parts=(build conformance devices sanitizers hosts killed bytes speed_2 speed_4 speed_8 transfers)
 
 part_build() {
   cmake --preset release -DTUTTI_BUILD_PERF=ON
@@ -11,6 +11,11 @@ part_build() {
 part_conformance() {
   build/release/tests/moe/moe_conformance --named --sample 4000 --seed 2
   ctest --preset release -R '^(kernels_token_rows_test|api_moe_test|api_moe_howto.*|moe_perf|fuzz_moe_routes)$' --output-on-failure
+}
+
+# The same list on simulated GPUs, in weak mode too; ranks that are killed; what can be said of the kernels without a GPU.
+part_devices() {
+  ctest --preset release -R '^(moe_devices.*|cuda_static_proof)$' --output-on-failure
 }
 
 part_sanitizers() {

@@ -9,6 +9,7 @@
 #include "src/api/arguments.h"
 #include "src/api/guard.h"
 #include "src/api/moe_arguments.h"
+#include "src/comm/device_watch.h"
 #include "src/comm/group.h"
 
 namespace tutti::api {
@@ -296,7 +297,9 @@ tuttiResult_t tuttiMoeGroupRejoin(tuttiMoeGroup_t group, tuttiComm_t comm) {
 tuttiResult_t tuttiMoeGroupGetAsyncError(tuttiMoeGroup_t group, tuttiResult_t* asyncError) {
   return guard("tuttiMoeGroupGetAsyncError", [&] {
     require(asyncError, "asyncError");
-    const tutti::comm::Health& health = group_of(group)->comm().health();
+    tutti::comm::Communicator& comm = group_of(group)->comm();
+    if (comm.watch() != nullptr) comm.watch()->catch_up();
+    const tutti::comm::Health& health = comm.health();
     *asyncError = static_cast<tuttiResult_t>(health.code());
     if (health.broken()) (void)report("tuttiMoeGroup", health.code(), health.message().c_str());
   });

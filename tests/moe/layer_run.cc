@@ -97,6 +97,7 @@ class Run {
         layer_(&layer),
         sizes_(sizes),
         rank_(rank),
+        group_(group),
         device_(c, rank),
         input_(&layer.input(rank)),
         x_(input_->tokens * c.hidden * 2, device_.get(), c.shared),
@@ -149,12 +150,12 @@ class Run {
   // Waits for the GPU, and brings what it has written to the host.
   void finish_dispatch() {
     if (!on_device()) return;
-    device_.stream->synchronize();
+    synchronize();
     for (const Memory* const memory : buffers_.received()) memory->pull();
   }
   void finish_combine() {
     if (!on_device()) return;
-    device_.stream->synchronize();
+    synchronize();
     buffers_.out.pull();
   }
   void complete() { require(tuttiMoeComplete(handle_), "tuttiMoeComplete"); }
@@ -188,6 +189,13 @@ class Run {
   void check_combined();
 
  private:
+  // What a GPU's call fails with is known afterwards.
+  void synchronize() const {
+    device_.stream->synchronize();
+    tuttiResult_t result = tuttiSuccess;
+    require(tuttiMoeGroupGetAsyncError(group_, &result), "tuttiMoeGroupGetAsyncError");
+    require(result, "a call on a GPU");
+  }
   void expect_untouched() {
     for (const Memory* const memory : buffers_.received())
       expect(memory->untouched(0, memory->bytes()), "an overflow wrote to a buffer");
@@ -224,6 +232,7 @@ class Run {
   const Layer* layer_;
   const tuttiMoeSizes_t sizes_;
   const int rank_;
+  tuttiMoeGroup_t group_;
   Device device_;
   const RankInput* input_;
   Memory x_, experts_, weights_;

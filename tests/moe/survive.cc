@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -70,6 +71,7 @@ class Rank {
     tuttiConfig_t config = TUTTI_CONFIG_INITIALIZER;
     config.timeoutSeconds = 10;
     config.initTimeoutSeconds = 20;
+    if (trial_.layer.devices) config.device = rank_;
     if (rank_ == (trial_.victim == 0 ? 1 : 0)) {
       require(tuttiGetUniqueId(&board_.id), "tuttiGetUniqueId");
       board_.id_ready.store(1, std::memory_order_release);
@@ -89,7 +91,9 @@ class Rank {
   // The process that takes the victim's place.
   void run_newcomer() {
     while (board_.grow_ready.load(std::memory_order_acquire) == 0) nap();
-    require(tuttiCommGrow(nullptr, n_, &board_.grown, n_ - 1, &grown_, nullptr), "tuttiCommGrow");
+    tuttiConfig_t config = TUTTI_CONFIG_INITIALIZER;
+    if (trial_.layer.devices) config.device = rank_;
+    require(tuttiCommGrow(nullptr, n_, &board_.grown, n_ - 1, &grown_, &config), "tuttiCommGrow");
     tuttiMoeGroup_t group = make_group(trial_.layer, grown_, trial_.victim);
     run_layer(trial_.layer, group, trial_.victim, [](Phase) {});
     require(tuttiMoeGroupDestroy(group), "tuttiMoeGroupDestroy");
@@ -238,7 +242,7 @@ std::string run_trial(const Trial& trial, Board& board) {
   return bad.empty() ? trouble : bad;
 }
 
-Trial make_trial(int number) {
+Trial make_trial(int number, bool devices) {
   std::mt19937_64 random(static_cast<uint64_t>(number) + 17);
   constexpr int kRanks[] = {2, 3, 4, 8};
   Trial trial;
@@ -259,19 +263,27 @@ Trial make_trial(int number) {
     c.max_tokens = 40;
   }
   c.seed = random() % 100000;
+  if (devices) {
+    c.devices = true;
+    c.transport.clear();
+    c.shared = false;
+    c.n_ranks = std::min(c.n_ranks, 4);
+    c.hidden = 256;
+    c.max_tokens = std::min<size_t>(c.max_tokens, 20);
+  }
   trial.victim = static_cast<int>(random() % static_cast<uint64_t>(c.n_ranks));
   trial.phase = number % (kPhases + 1);
   return trial;
 }
 
-int run(int trials, int first) {
+int run(int trials, int first, bool devices) {
   void* memory =
       ::mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return 1;
   auto& board = *static_cast<Board*>(memory);
   int failed = 0;
   for (int number = first; number < first + trials; ++number) {
-    const Trial trial = make_trial(number);
+    const Trial trial = make_trial(number, devices);
     const std::string why = run_trial(trial, board);
     if (why.empty()) continue;
     ++failed;
@@ -287,9 +299,11 @@ int run(int trials, int first) {
 
 int main(int argc, char** argv) {
   int trials = 12, first = 0;
+  bool devices = false;
   tutti::cli::CommandLine line("Ranks of MoE groups that are killed in each phase.");
   line.add_option("--trials", trials, "how many").positive();
   line.add_option("--first", first, "number of the first trial").non_negative();
+  line.add_flag("--devices", devices, "ranks are of GPUs, rank r of GPU r");
   if (const auto status = line.parse(argc, argv); status.has_value()) return *status;
-  return tutti::moe_test::run(trials, first);
+  return tutti::moe_test::run(trials, first, devices);
 }

@@ -44,7 +44,6 @@ TUTTI_GPU void copy_units(const Row& from, Rows to, const MoePlaces& places, uin
   for (uint32_t u = 0; u < kUnits; ++u) v[u] = load_row_unit(from.data + at + u * kUnitsApart);
   TUTTI_NO_UNROLL
   for (uint32_t i = 0; i < n; ++i) {
-    TUTTI_PROOF_LOOP("sinks", kUnits, 0);
     std::byte* const sink = to.base + places.position[i] * to.stride + at;
     TUTTI_UNROLL
     for (uint32_t u = 0; u < kUnits; ++u)

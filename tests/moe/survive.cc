@@ -29,14 +29,14 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kMaxRanks = 8;
-constexpr double kDeathBound = 1.0;  // seconds from the death to the error
-constexpr int kGoodLayers = 3;       // before the victim falls
+constexpr int kGoodLayers = 3;  // before the victim falls
 
 struct Trial {
   Case layer;
   int victim = 0;
   // Where it falls; kPhases: at any time in the middle.
   int phase = 0;
+  double bound = 1.0;  // seconds from the death to the error
   std::string text() const {
     static constexpr const char* kNames[] = {"routed",       "dispatch sent", "dispatched",
                                              "combine sent", "combined",      "the middle"};
@@ -146,7 +146,7 @@ class Rank {
       throw std::runtime_error(name + " is not named: " + text);
     if (text.find("Moe") == std::string::npos)
       throw std::runtime_error("the operation is not named: " + text);
-    if (seconds > kDeathBound)
+    if (seconds > trial_.bound)
       throw std::runtime_error("failed only after " + std::to_string(seconds) + " s: " + text);
   }
 
@@ -276,21 +276,28 @@ Trial make_trial(int number, bool devices) {
   return trial;
 }
 
-int run(int trials, int first, bool devices) {
+struct Options {
+  int trials = 12, first = 0;
+  bool devices = false;
+  double bound = 1.0;
+};
+
+int run(const Options& options) {
   void* memory =
       ::mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return 1;
   auto& board = *static_cast<Board*>(memory);
   int failed = 0;
-  for (int number = first; number < first + trials; ++number) {
-    const Trial trial = make_trial(number, devices);
+  for (int number = options.first; number < options.first + options.trials; ++number) {
+    Trial trial = make_trial(number, options.devices);
+    trial.bound = options.bound;
     const std::string why = run_trial(trial, board);
     if (why.empty()) continue;
     ++failed;
     std::printf("FAILED trial %d: %s: %s\n", number, trial.text().c_str(), why.c_str());
     std::fflush(stdout);
   }
-  std::printf("moe_survive: %d of %d trials failed\n", failed, trials);
+  std::printf("moe_survive: %d of %d trials failed\n", failed, options.trials);
   return failed == 0 ? 0 : 1;
 }
 
@@ -298,12 +305,14 @@ int run(int trials, int first, bool devices) {
 }  // namespace tutti::moe_test
 
 int main(int argc, char** argv) {
-  int trials = 12, first = 0;
-  bool devices = false;
+  tutti::moe_test::Options options;
   tutti::cli::CommandLine line("Ranks of MoE groups that are killed in each phase.");
-  line.add_option("--trials", trials, "how many").positive();
-  line.add_option("--first", first, "number of the first trial").non_negative();
-  line.add_flag("--devices", devices, "ranks are of GPUs, rank r of GPU r");
+  line.add_option("--trials", options.trials, "how many").positive();
+  line.add_option("--first", options.first, "number of the first trial").non_negative();
+  line.add_option("--bound", options.bound,
+                  "seconds from a death to the error, on an idle machine 1")
+      .positive();
+  line.add_flag("--devices", options.devices, "ranks are of GPUs, rank r of GPU r");
   if (const auto status = line.parse(argc, argv); status.has_value()) return *status;
-  return tutti::moe_test::run(trials, first, devices);
+  return tutti::moe_test::run(options);
 }

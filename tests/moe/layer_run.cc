@@ -184,6 +184,26 @@ class Run {
     finish_combine();
     expect(buffers_.out.untouched(0, buffers_.out.bytes()), "a combine after an overflow wrote");
   }
+  // Of GPUs: tables that kernels can't reach are refused, and an index that is no expert is found
+  // when the dispatch has ended. By all ranks.
+  void check_tables() {
+    expect(input_->tokens == 0 || tuttiMoeRoute(handle_, input_->experts.data(), nullptr,
+                                                input_->tokens, case_.k) == tuttiInvalidArgument,
+           "a table in ordinary memory was taken");
+    const int64_t none = case_.n_experts;
+    if (experts_.bytes() != 0) std::memcpy(experts_.data(), &none, sizeof none);
+    experts_.push();
+    route();
+    require(dispatch(TUTTI_MOE_BOTH, nullptr), "tuttiMoeDispatch");
+    synchronize();
+    tuttiMoeLayout_t layout = TUTTI_MOE_LAYOUT_INITIALIZER;
+    const tuttiResult_t result = tuttiMoeGetLayout(handle_, &layout);
+    if (experts_.bytes() == 0) return require(result, "tuttiMoeGetLayout");
+    expect(result == tuttiInvalidArgument,
+           std::string("an index that is no expert gave ") + tuttiGetErrorString(result));
+    const std::string text = tuttiGetLastError(nullptr);
+    expect(text.find("topkIdx[0][0]") != std::string::npos, "an unknown expert says: " + text);
+  }
   void check_received();
   void compute();
   void check_combined();
@@ -611,6 +631,7 @@ void run_case(const Case& c, tuttiComm_t comm, int rank) {
       const bool whole = run_once(run, c, overflows);
       const bool again = whole && c.calls == Calls::kAgain && run_once(run, c, overflows);
       accounts.check(again ? 2 : 1, again ? 2 : whole ? 1 : 0, sizes);
+      if (c.devices && c.calls == Calls::kSplit && c.room == Room::kAll) run.check_tables();
     }
   }
   require(tuttiMoeGroupDestroy(group), "tuttiMoeGroupDestroy");

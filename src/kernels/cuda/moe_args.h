@@ -134,8 +134,8 @@ struct MoeBuffers {
 // Those of a combine:
 //   tutti_moe_sum      the first weighted sums, into the areas of the tokens' ranks
 //   > tutti_moe_gather   the sums of these, to the output; in turns with more of them
-// Before a SEND part all ranks have ended the call before: the last barrier of lay_out's or
-// gather's successor says so.
+// A call has ended on one rank when all ranks have read and written everything: its last barrier
+// says so. So the next SEND need not wait.
 struct MoeArgs {
   SymmetricTeam team;
   std::byte* areas[kMostRanks];      // by rank of the team, mapped here

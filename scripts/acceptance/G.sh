@@ -74,7 +74,6 @@ part_speed_8() { compare 8 1,2,4,8,16,64,256,1024,4096; }
 
 # One-sided transfers: by memory and by sockets, processes that are killed and stopped, rails that go, under the thread sanitizer; putv and getv
 # reach 0.9 of their transport's best with blocks of 1 MiB, 0.8 with blocks of 64 KiB. Best of three runs: other work on the machine only slows.
-# Plain memory of a neighbour is read by its owner, where the best would write to it: held against what that reaches.
 fast_enough() {
   local i
   for i in 1 2 3; do
@@ -89,7 +88,10 @@ part_transfers() {
   cmake --build build/tsan --target transfer_parts_test transfer_agent_test
   build/tsan/tests/unit/transfer_parts_test
   build/tsan/tests/unit/transfer_agent_test
-  fast_enough mapped 64K:0.8,1M:0.9
-  fast_enough tcp 64K:0.8,1M:0.9
-  fast_enough plain 64K:0.55,1M:0.6
+  local way missed=()
+  for way in mapped tcp plain; do
+    fast_enough "$way" 64K:0.8,1M:0.9 || missed+=("$way")
+  done
+  echo "missed: ${missed[*]:-none}"
+  ((${#missed[@]} == 0))
 }

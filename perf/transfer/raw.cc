@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <stdexcept>
@@ -165,7 +166,7 @@ bool copy_by_kernel(int pid, const std::vector<Pair>& pairs, bool writing) {
     size_t bytes = 0;
     for (size_t i = first; i < std::min(pairs.size(), first + kMostVectors); ++i) {
       here.push_back({pairs[i].here, pairs[i].bytes});
-      there.push_back({reinterpret_cast<void*>(pairs[i].there), pairs[i].bytes});
+      there.push_back({std::bit_cast<void*>(pairs[i].there), pairs[i].bytes});
       bytes += pairs[i].bytes;
     }
     const ssize_t done =

@@ -62,7 +62,7 @@ gpu::MoeShape shape_of(const Facts& facts) {
 // Tokens of a block that are staged at a time: all that it can have, or what the bytes allow.
 uint32_t staged_tokens(const DeviceLayout& layout, size_t bytes_per_token, size_t staging_bytes) {
   const size_t share = (layout.shape.max_tokens + layout.blocks - 1) / layout.blocks;
-  const size_t fit = staging_bytes / (2 * layout.blocks * bytes_per_token);
+  const size_t fit = staging_bytes / (size_t{2} * layout.blocks * bytes_per_token);
   return static_cast<uint32_t>(std::clamp<size_t>(fit, 1, std::max<size_t>(share, 1)));
 }
 
@@ -78,7 +78,7 @@ void lay_out_handle(const Facts& facts, size_t staging_bytes, DeviceLayout* layo
   const size_t hops_bytes = size_t{shape.most_hops} * shape.partial_bytes;
   shape.dispatch_tokens = staged_tokens(*layout, shape.staged_bytes, staging_bytes);
   shape.combine_tokens = staged_tokens(*layout, hops_bytes, staging_bytes);
-  shape.staging_at = places.take(2 * layout->blocks *
+  shape.staging_at = places.take(size_t{2} * layout->blocks *
                                  std::max(shape.dispatch_tokens * size_t{shape.staged_bytes},
                                           shape.combine_tokens * hops_bytes));
   layout->chunk_counts_at = places.take(layout->blocks * columns);
@@ -92,7 +92,7 @@ void lay_out_handle(const Facts& facts, size_t staging_bytes, DeviceLayout* layo
   layout->received_at = places.take(rows_of * sizeof(uint32_t));
   layout->aligned_at = places.take(rows_of * sizeof(uint32_t));
   layout->offsets_at = places.take(rows_of * sizeof(uint32_t));
-  layout->by_rank_at = places.take(shape.n_ranks * 4 * sizeof(uint64_t));
+  layout->by_rank_at = places.take(size_t{shape.n_ranks} * 4 * sizeof(uint64_t));
   layout->layout_totals_at = places.take(5 * sizeof(uint64_t));
   layout->skips_at = places.take(sizeof(uint32_t));
   layout->calls_at = places.take(2 * sizeof(uint64_t));

@@ -35,9 +35,9 @@ struct alignas(kCacheLineBytes) PeerTraffic {
 static_assert(sizeof(PeerTraffic) == 192 && sizeof(PeerTraffic::Protocol) == 32);
 static_assert(offsetof(PeerTraffic, retries) == 128 && offsetof(PeerTraffic, transport) == 160);
 
-// By the one writer, who alone may change it. One instruction where compilers make three of it: they
-// never fuse what is atomic. An aligned word is loaded and stored as a whole, which is all that
-// relaxed asks for.
+// By the one writer, who alone may change it. One instruction where compilers make three of it:
+// they never fuse what is atomic. An aligned word is loaded and stored as a whole, which is all
+// that relaxed asks for.
 inline void add(std::atomic<uint64_t>& counter, uint64_t amount) noexcept {
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
   asm("addq %1, %0" : "+m"(reinterpret_cast<uint64_t&>(counter)) : "er"(amount) : "cc");

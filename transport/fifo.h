@@ -230,9 +230,8 @@ struct SendView {
   }
   // The same for callers that ring the peer's bell themselves.
   void commit_silently(SlotLine& l, uint32_t signature, MessageKind kind) noexcept {
-    const uint64_t sequence = committed + 1;
-    committed = sequence;
-    l.header.store(make_header(sequence, signature, kind), std::memory_order_release);
+    ++committed;
+    l.header.store(make_header(committed, signature, kind), std::memory_order_release);
   }
   void commit_staged(uint32_t signature, size_t bytes) noexcept {
     commit_staged(signature, bytes, bytes);
@@ -263,7 +262,6 @@ struct RecvView {
   const FailureWord* peer_failure = nullptr;
   Doorbell* peer_bell = nullptr;  // rung after each release
   uint64_t n_lines = 0;
-  uint64_t line_mask = 0;  // n_lines - 1
   uint32_t n_areas = 0;
   uint32_t area_bytes = 0;
   uint64_t consumed = 0;  // messages released so far
@@ -277,11 +275,10 @@ struct RecvView {
     areas = base + layout.areas_offset();
     peer_bell = bell;
     n_lines = layout.n_lines;
-    line_mask = n_lines - 1;
     n_areas = layout.n_areas;
     area_bytes = layout.area_bytes;
   }
-  const SlotLine& line() const noexcept { return lines[consumed & line_mask]; }
+  const SlotLine& line() const noexcept { return lines[consumed & (n_lines - 1)]; }
 
   // Is the next message there, and has it the signature that this operation expects? One
   // subtraction decides both.
@@ -329,9 +326,8 @@ struct RecvView {
   }
   // release() for callers that ring the peer's bell themselves.
   void release_silently() noexcept {
-    const uint64_t released = consumed + 1;
-    consumed = released;
-    release_word->released.store(released,
+    ++consumed;
+    release_word->released.store(consumed,
                                  std::memory_order_release);  // pairs with SendView::refresh
   }
   void release() noexcept {

@@ -50,7 +50,14 @@ bool Lookout::check_peers() noexcept {
     fail_noticed(*notice);
   if (subject_.done()) return true;
   const int dead = dead_peer();
-  if (dead >= 0 && subject_.still_stuck() && subject_.needs(dead)) fail_dead(dead);
+  if (dead >= 0 && subject_.still_stuck() && subject_.needs(dead)) {
+    // It may have told why it ends since the notices were looked at.
+    if (const auto last = find_notice()) {
+      fail_noticed(*last);
+    } else {
+      fail_dead(dead);
+    }
+  }
   return subject_.done();
 }
 

@@ -129,19 +129,22 @@ class Wait {
       lane_.shared.stop = 1;
       return false;
     }
-    if (polls_ == kLongPolls)
-      gpu::store_volatile(lane_.args.watch.reports + lane_.index(), report_);
-    if (polls_ >= kLongPolls) gpu::nano_sleep(kPauseNs);
+    if (polls_ < kLongPolls) return true;
+    // Threads of the lane share its report, see gpu::WatchedWait.
+    if (gpu::load_volatile(report()) == 0) gpu::store_volatile(report(), report_);
+    gpu::nano_sleep(kPauseNs);
     return true;
   }
   TUTTI_GPU bool is_long() const { return polls_ >= kPollsPerLook; }
   // When what was waited for has come.
   TUTTI_GPU void end() const {
-    if (polls_ >= kLongPolls)
-      gpu::store_volatile(lane_.args.watch.reports + lane_.index(), uint64_t{0});
+    if (polls_ >= kLongPolls && gpu::load_volatile(report()) == report_)
+      gpu::store_volatile(report(), uint64_t{0});
   }
 
  private:
+  TUTTI_GPU uint64_t* report() const { return lane_.args.watch.reports + lane_.index(); }
+
   const Lane& lane_;
   const uint64_t report_;
   const int32_t rank_;  // -1: for a lane of this rank

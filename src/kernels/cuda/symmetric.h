@@ -24,12 +24,16 @@ class WatchedWait {
       return false;
     }
     if (has_stopped(watch_)) return false;
-    if (polls_ == kLongPolls) store_volatile(report(), report_);
-    if (polls_ >= kLongPolls) nano_sleep(kPauseNs);
+    if (polls_ < kLongPolls) return true;
+    // Threads of the block share its report. Whoever has it keeps it, so that it does not look as
+    // if something moved; when it goes, another one that waits takes it.
+    if (load_volatile(report()) == 0) store_volatile(report(), report_);
+    nano_sleep(kPauseNs);
     return true;
   }
   TUTTI_GPU void end() const {
-    if (polls_ >= kLongPolls) store_volatile(report(), uint64_t{0});
+    if (polls_ >= kLongPolls && load_volatile(report()) == report_)
+      store_volatile(report(), uint64_t{0});
   }
 
  private:

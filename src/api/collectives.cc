@@ -85,7 +85,8 @@ template <typename Whole>
                                                      const void* input, void* output,
                                                      tuttiComm_t comm, tuttiStream_t stream,
                                                      Whole whole) noexcept {
-  const comm::Handle* const handle = Handles<tuttiComm>::find_own_or_null(comm);
+  // Of this process if run_pair() takes it: a forked child's thread goes on with nothing.
+  const comm::Handle* const handle = Handles<tuttiComm>::find_of_any_process(comm);
   comm::Communicator* const c = handle == nullptr ? nullptr : handle->ready_or_null();
   if (c == nullptr || stream != nullptr) [[unlikely]]
     return whole();

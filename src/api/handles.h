@@ -80,17 +80,16 @@ class Handles {
     }
     return Owner(resource);
   }
-  // Null for what no live handle is. Whoever goes on knows that it was made by this process.
-  static Value* find_own_or_null(Slot* handle) noexcept {
+  // Null for what no live handle is; the process that made it may be another one.
+  static Value* find_of_any_process(Slot* handle) noexcept {
     Resource<Value>* const resource = peek(handle);
     return resource == nullptr ? nullptr : &resource->value;
   }
   // Null for what find() would refuse.
   static Value* find_if_live(Slot* handle) noexcept {
-    Resource<Value>* resource = peek(handle);
-    return resource == nullptr || handle->pid.load(std::memory_order_relaxed) != own_pid()
-               ? nullptr
-               : &resource->value;
+    Value* const value = find_of_any_process(handle);
+    const bool own = value != nullptr && handle->pid.load(std::memory_order_relaxed) == own_pid();
+    return own ? value : nullptr;
   }
 
  private:

@@ -284,8 +284,8 @@ class Collectives {
   std::array<Prepared, kRemembered> remembered_;
   Prepared uneven_;
   Prepared* current_ = &uneven_;
-  LastPair
-      last_;  // forgotten with every call that goes the long way, and when memory is given back
+  // Forgotten with every call that goes the long way, and when memory is given back.
+  LastPair last_;
   std::array<exec::StraightLine, kLines> lines_;
   std::array<Prepared*, kLines> line_owners_{};  // parallel to lines_; null: nobody
   size_t lines_made_ = 0;

@@ -82,10 +82,7 @@ class Recorder {
     put(record, kVersion, with_state(version, State::kWriting));
     put(record, kIssued, issued);
     put(record, kBegun, read_ticks(by_counter_));
-    put(record, kCount, call.count);
-    put(record, kFacts, number << 24 | call.facts);
-    put(record, kRanks, call.ranks);
-    put(record, kDetails, call.details);
+    put_description(record, call, number);
     publish(record, with_state(version, State::kRunning));
     count(call);
     if ((version & kAnchorMask) == 0) [[unlikely]]
@@ -101,10 +98,7 @@ class Recorder {
     const uint64_t now = read_ticks(by_counter_);
     put(record, kBegun, now);
     put(record, kEnded, now);
-    put(record, kCount, call.count);
-    put(record, kFacts, number << 24 | call.facts);
-    put(record, kRanks, call.ranks);
-    put(record, kDetails, call.details);
+    put_description(record, call, number);
     count(call);
     publish(record, with_state(version, State::kDone, protocol));
     if ((version & kAnchorMask) == 0) [[unlikely]]
@@ -161,6 +155,12 @@ class Recorder {
   static void publish(Record& record, uint64_t version) noexcept {
     // Pairs with the readers' acquire load (see record.h).
     record.words[kVersion].store(version, std::memory_order_release);
+  }
+  static void put_description(Record& record, const Described& call, uint64_t number) noexcept {
+    put(record, kCount, call.count);
+    put(record, kFacts, number << 24 | call.facts);
+    put(record, kRanks, call.ranks);
+    put(record, kDetails, call.details);
   }
   static void count(const Described& call) noexcept {
     CallCounters& counters = *call.counters;
